@@ -1,0 +1,231 @@
+//! Where an input picture comes from: a URL to fetch, or bytes inside the request.
+//!
+//! One string field takes three forms (a URL, a data URI, naked base64), told apart by how the string begins. Bytes are
+//! sniffed by their first few, and whatever a data URI or a file name claims about them is not believed.
+
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use url::Url;
+
+/// A picture as the client gave it.
+#[derive(Clone, PartialEq, Eq)]
+pub enum ImageSource {
+    /// To be fetched when the job runs; `http` or `https`.
+    Url(Url),
+    /// The file itself. It begins like a picture; whether it is a whole one shows when it is decoded.
+    Inline(Vec<u8>),
+}
+
+impl std::fmt::Debug for ImageSource {
+    /// Names the URL or the number of bytes; pictures do not belong into logs.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Url(url) => f.debug_tuple("Url").field(&url.as_str()).finish(),
+            Self::Inline(bytes) => {
+                f.debug_tuple("Inline").field(&format_args!("{} bytes", bytes.len())).finish()
+            }
+        }
+    }
+}
+
+/// Why a string or a file names no picture. The texts are the API's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SourceError {
+    /// Nothing but blanks.
+    #[error("field is required")]
+    Missing,
+    /// Some other scheme, or a URL without a host.
+    #[error("URL must be a valid HTTP or HTTPS URL")]
+    BadUrl,
+    /// Neither base64 nor a picture in it.
+    #[error("not a readable image")]
+    Unreadable,
+}
+
+impl ImageSource {
+    /// Reads a string field.
+    ///
+    /// # Errors
+    /// [`SourceError`] for blanks, a URL that is not HTTP(S), and text that is not base64 of a picture.
+    pub fn from_text(text: &str) -> Result<Self, SourceError> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Err(SourceError::Missing);
+        }
+        match scheme(text) {
+            Some(scheme) if scheme.eq_ignore_ascii_case("data") => {
+                let (head, payload) = text.split_once(',').ok_or(SourceError::Unreadable)?;
+                let is_base64 =
+                    head.rsplit(';').next().is_some_and(|word| word.trim().eq_ignore_ascii_case("base64"));
+                if is_base64 { Self::from_base64(payload) } else { Err(SourceError::Unreadable) }
+            }
+            Some(_) => match Url::parse(text) {
+                Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(Self::Url(url)),
+                _ => Err(SourceError::BadUrl),
+            },
+            None => Self::from_base64(text),
+        }
+    }
+
+    /// Reads a file part of a form: a picture, or a file that holds what a string field would.
+    ///
+    /// # Errors
+    /// As [`ImageSource::from_text`].
+    pub fn from_file(bytes: Vec<u8>) -> Result<Self, SourceError> {
+        if sniff(&bytes).is_some() {
+            return Ok(Self::Inline(bytes));
+        }
+        Self::from_text(std::str::from_utf8(&bytes).map_err(|_| SourceError::Unreadable)?)
+    }
+
+    fn from_base64(text: &str) -> Result<Self, SourceError> {
+        let bytes = decode_base64(text).ok_or(SourceError::Unreadable)?;
+        if sniff(&bytes).is_some() { Ok(Self::Inline(bytes)) } else { Err(SourceError::Unreadable) }
+    }
+}
+
+/// The scheme a URL begins with (RFC 3986, section 3.1). Base64 holds no colon, so it has none.
+fn scheme(text: &str) -> Option<&str> {
+    let (scheme, _) = text.split_once(':')?;
+    let well_formed = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
+    well_formed.then_some(scheme)
+}
+
+/// Padding may be there, be missing, or be partly there; bits left over in the last character are not looked at.
+const FORGIVING: GeneralPurposeConfig = GeneralPurposeConfig::new()
+    .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+    .with_decode_allow_trailing_bits(true);
+const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, FORGIVING);
+
+/// Decodes the standard and the URL-safe alphabet (even mixed), whatever blanks and padding there are.
+fn decode_base64(text: &str) -> Option<Vec<u8>> {
+    let mut symbols: Vec<u8> = text
+        .bytes()
+        .filter(|byte| !byte.is_ascii_whitespace())
+        .map(|byte| match byte {
+            b'-' => b'+',
+            b'_' => b'/',
+            other => other,
+        })
+        .collect();
+    while symbols.last() == Some(&b'=') {
+        symbols.pop();
+    }
+    STANDARD.decode(&symbols).ok()
+}
+
+/// The kind of picture that `bytes` begin like, as a media type; `None` if they do not begin like one that can be read.
+#[must_use]
+pub fn sniff(bytes: &[u8]) -> Option<&'static str> {
+    let at = |offset: usize, magic: &[u8]| bytes.get(offset..).is_some_and(|rest| rest.starts_with(magic));
+    if at(0, b"\x89PNG\r\n\x1a\n") {
+        Some("image/png")
+    } else if at(0, b"\xff\xd8\xff") {
+        Some("image/jpeg")
+    } else if at(0, b"RIFF") && at(8, b"WEBP") {
+        Some("image/webp")
+    } else if at(0, b"GIF87a") || at(0, b"GIF89a") {
+        Some("image/gif")
+    } else if at(0, b"BM") && at(6, &[0; 4]) {
+        // Two letters are too weak a sign; the four reserved bytes of a bitmap's header are zero.
+        Some("image/bmp")
+    } else if at(0, b"II*\0") || at(0, b"MM\0*") {
+        Some("image/tiff")
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE};
+    use proptest::prelude::*;
+
+    const PNG: &[u8] = b"\x89PNG\r\n\x1a\nand more\xfb\xff\xfe";
+
+    fn inline(text: &str) -> Result<ImageSource, SourceError> {
+        ImageSource::from_text(text)
+    }
+
+    #[test]
+    fn the_three_string_forms() {
+        let b64 = BASE64_STANDARD.encode(PNG);
+        let picture = Ok(ImageSource::Inline(PNG.to_vec()));
+        assert_eq!(inline(&b64), picture);
+        assert_eq!(inline(&format!("data:image/png;base64,{b64}")), picture);
+        assert_eq!(
+            inline(&format!("DATA:image/jpeg;charset=x;BASE64,{b64}")),
+            picture,
+            "the label is not believed"
+        );
+        assert_eq!(inline(&format!("data:;base64,{b64}")), picture);
+        assert!(
+            matches!(inline(" https://example.org/a.png "), Ok(ImageSource::Url(url)) if url.path() == "/a.png")
+        );
+        assert!(matches!(inline("HTTP://example.org"), Ok(ImageSource::Url(_))));
+    }
+
+    #[test]
+    fn what_is_refused() {
+        for text in ["", "  \n"] {
+            assert_eq!(inline(text), Err(SourceError::Missing));
+        }
+        for text in ["file:///etc/hostname", "ftp://h/x", "s3://b/k", "javascript:alert(1)", "http://"] {
+            assert_eq!(inline(text), Err(SourceError::BadUrl), "{text}");
+        }
+        let text = BASE64_STANDARD.encode("just some text, no picture");
+        for text in [
+            "/etc/passwd",
+            "bird.png",
+            "data:image/png,rawbytes",
+            "data:image/png;base64",
+            "ü",
+            text.as_str(),
+        ] {
+            assert_eq!(inline(text), Err(SourceError::Unreadable), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_file_part_may_hold_a_picture_or_a_string() {
+        assert_eq!(ImageSource::from_file(PNG.to_vec()), Ok(ImageSource::Inline(PNG.to_vec())));
+        let text = BASE64_STANDARD.encode(PNG).into_bytes();
+        assert_eq!(ImageSource::from_file(text), Ok(ImageSource::Inline(PNG.to_vec())));
+        assert!(matches!(ImageSource::from_file(b"http://h/x".to_vec()), Ok(ImageSource::Url(_))));
+        assert_eq!(ImageSource::from_file(Vec::new()), Err(SourceError::Missing));
+        assert_eq!(ImageSource::from_file(vec![0xff, 0x00]), Err(SourceError::Unreadable));
+    }
+
+    #[test]
+    fn debug_shows_no_picture() {
+        let source = ImageSource::Inline(PNG.to_vec());
+        assert_eq!(format!("{source:?}"), format!("Inline({} bytes)", PNG.len()));
+    }
+
+    proptest! {
+        /// Any alphabet, any padding, any line breaks: the same bytes.
+        #[test]
+        fn base64_is_repaired(tail in proptest::collection::vec(any::<u8>(), 0..200), every in 1usize..80, keep in 0usize..3) {
+            let bytes = [PNG, &tail].concat();
+            let plain = BASE64_STANDARD.encode(&bytes);
+            let folded: String = plain.as_bytes().chunks(every).map(|c| format!("{}\r\n", String::from_utf8_lossy(c))).collect();
+            let url_safe = BASE64_URL_SAFE.encode(&bytes);
+            let bare = BASE64_STANDARD_NO_PAD.encode(&bytes);
+            let partly = format!("{bare}{}", "=".repeat(keep));
+            for text in [plain, folded, url_safe, bare, partly] {
+                prop_assert_eq!(inline(&text), Ok(ImageSource::Inline(bytes.clone())));
+            }
+        }
+
+        /// No string at all makes it panic, and none but HTTP(S) becomes a URL.
+        #[test]
+        fn any_string_is_answered(text in "\\PC{0,60}") {
+            if let Ok(ImageSource::Url(url)) = inline(&text) {
+                prop_assert!(matches!(url.scheme(), "http" | "https"));
+            }
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! The wire: requests, responses, coercion, the error envelope, OpenAPI.
+//!
+//! Parse, don't validate: a [`Schema`] turns a JSON object or a form into a [`TransferRequest`] whose every number is in
+//! range, or into a [`RequestError`] that names the bad fields. Nothing here knows HTTP servers or tensors.
+
+mod error;
+mod image_source;
+mod openapi;
+mod parameter;
+mod request;
+pub mod response;
+
+pub use error::{ErrorBody, FieldError, RequestError};
+pub use image_source::{ImageSource, SourceError, sniff};
+pub use openapi::openapi;
+pub use request::{
+    FormValue, Limits, MaterialStrength, OutputFormat, Parameters, Schema, TransferRequest, media_type,
+};

@@ -1,0 +1,116 @@
+//! JSON Schemas of all bodies.
+
+use serde_json::{Map, Value, json};
+
+use crate::Schema;
+
+/// `components.schemas`.
+pub(super) fn all(schema: &Schema) -> Value {
+    json!({
+        "TransferRequest": schema.describe(),
+        "Submitted": object(&["request_id", "status", "status_url", "response_url", "poll_url"], submitted()),
+        "Status": object(&["status", "request_id", "metrics"], status()),
+        "Completed": object(&["request_id", "status", "output", "images", "seed", "prompt", "timings", "metrics"], completed()),
+        "Image": object(&["url", "content_type", "file_name", "file_size", "name", "width", "height"], image()),
+        "Metrics": object(&[], metrics()),
+        "Timings": object(&["inference", "stages"], json!({
+            "inference": { "type": "number" },
+            "stages": { "type": "object", "additionalProperties": { "type": "number" } },
+        })),
+        "Error": object(&["error"], json!({
+            "error": { "type": "string" },
+            "request_id": { "type": "string" },
+            "details": { "type": "array", "items": object(&["field", "message"], json!({
+                "field": { "type": "string" }, "message": { "type": "string" },
+            })) },
+        })),
+        "Base64Image": object(&["image"], json!({ "image": { "type": "string", "contentEncoding": "base64" } })),
+        "Credits": object(&["credits"], json!({ "credits": { "type": "integer" } })),
+        "Upload": object(&["data_urls"], json!({ "data_urls": strings() })),
+        "Uploaded": object(&["file_urls", "urls", "message"], json!({
+            "file_urls": strings(), "urls": strings(), "message": { "type": "string" },
+        })),
+    })
+}
+
+fn submitted() -> Value {
+    json!({
+        "request_id": { "type": "string" },
+        "status": { "const": "QUEUED" },
+        "status_url": uri(),
+        "response_url": uri(),
+        "poll_url": uri(),
+        "queue_position": { "type": "integer", "minimum": 0 },
+    })
+}
+
+fn status() -> Value {
+    json!({
+        "status": { "enum": ["QUEUED", "PROCESSING", "COMPLETED", "FAILED"] },
+        "request_id": { "type": "string" },
+        "status_url": uri(),
+        "response_url": uri(),
+        "error": { "type": "string" },
+        "queue_position": { "type": "integer", "minimum": 0 },
+        "progress": { "type": "number", "minimum": 0, "maximum": 1 },
+        "metrics": super::reference("Metrics"),
+    })
+}
+
+fn completed() -> Value {
+    json!({
+        "request_id": { "type": "string" },
+        "status": { "const": "COMPLETED" },
+        "output": uri(),
+        "images": { "type": "array", "minItems": 1, "items": super::reference("Image") },
+        "seed": { "type": "string" },
+        "prompt": { "type": "string" },
+        "timings": super::reference("Timings"),
+        "ignored": strings(),
+        "notes": strings(),
+        "metrics": super::reference("Metrics"),
+    })
+}
+
+fn image() -> Value {
+    json!({
+        "url": uri(),
+        "content_type": { "type": "string" },
+        "file_name": { "type": "string" },
+        "file_size": { "type": "string" },
+        "name": { "type": "string" },
+        "width": { "type": "integer" },
+        "height": { "type": "integer" },
+    })
+}
+
+fn metrics() -> Value {
+    let number = |description: &str| json!({ "type": "number", "description": description });
+    let integer = |description: &str| json!({ "type": "integer", "description": description });
+    json!({
+        "inference_time": number("Seconds of computation"),
+        "queue_time": number("Seconds from submission to the start"),
+        "total_time": number("Seconds from submission to the end"),
+        "cost": integer("In credits"),
+        "remaining_credits": integer("What the key has left"),
+        "retry_count": integer("How often the job had to be begun again"),
+    })
+}
+
+fn uri() -> Value {
+    json!({ "type": "string", "format": "uri" })
+}
+
+fn strings() -> Value {
+    json!({ "type": "array", "items": { "type": "string" } })
+}
+
+fn object(required: &[&str], properties: Value) -> Value {
+    let mut schema = Map::new();
+    schema.insert("type".into(), json!("object"));
+    if !required.is_empty() {
+        schema.insert("required".into(), json!(required));
+    }
+    schema.insert("properties".into(), properties);
+    Value::Object(schema)
+}

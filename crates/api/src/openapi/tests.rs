@@ -1,0 +1,182 @@
+//! The document against the types and the parameter table.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use super::*;
+use crate::response::*;
+use crate::{ErrorBody, FieldError, Limits};
+
+fn document() -> Value {
+    openapi(&Schema::default(), "material-transfer", "", "1.2.3")
+}
+
+fn keys(value: &Value) -> BTreeSet<String> {
+    value.as_object().map(|object| object.keys().cloned().collect()).unwrap_or_default()
+}
+
+#[test]
+fn both_posts_take_every_parameter() {
+    let document = document();
+    for version in ["v1", "v2"] {
+        let body =
+            &document["paths"][format!("/{version}/material-transfer")]["post"]["requestBody"]["content"];
+        assert_eq!(body["application/json"]["schema"]["$ref"], "#/components/schemas/TransferRequest");
+        assert!(body["multipart/form-data"].is_object());
+    }
+    let request = &document["components"]["schemas"]["TransferRequest"];
+    let names = [
+        "material_image",
+        "subject_image",
+        "prompt",
+        "negative_prompt",
+        "guidance_scale",
+        "steps",
+        "material_strength",
+        "max_width",
+        "max_height",
+        "output_format",
+        "output_quality",
+        "return_intermediate_images",
+        "seed",
+        "base64",
+    ];
+    assert_eq!(keys(&request["properties"]), names.map(String::from).into());
+    assert_eq!(request["required"], json!(["material_image", "subject_image"]));
+    let properties = &request["properties"];
+    assert_eq!(properties["output_format"]["enum"], json!(["webp", "jpg", "png"]));
+    assert_eq!(properties["guidance_scale"]["maximum"], 10.0);
+    assert_eq!(properties["steps"]["default"], 6);
+    for name in names {
+        assert!(properties[name]["description"].as_str().is_some_and(|d| !d.is_empty()), "{name}");
+    }
+}
+
+/// Every published default is one that the server reads back as good, and every published bound is where it turns.
+#[test]
+fn the_published_ranges_are_the_ones_enforced() {
+    let schema = Schema::new(Limits { max_steps: 20, ..Limits::default() });
+    let published = schema.describe();
+    let accepts = |name: &str, value: &Value| {
+        let body = json!({ "material_image": "http://h/m", "subject_image": "http://h/s", name: value });
+        schema.from_json(body.to_string().as_bytes()).is_ok()
+    };
+    for (name, property) in published["properties"].as_object().unwrap() {
+        if let Some(default) = property.get("default") {
+            assert!(accepts(name, default), "{name}: default");
+        }
+        for word in property["enum"].as_array().into_iter().flatten() {
+            assert!(accepts(name, word), "{name}: {word}");
+        }
+        for (bound, outwards) in [("minimum", -1.0), ("maximum", 1.0)] {
+            let Some(value) = property.get(bound) else { continue };
+            assert!(accepts(name, value), "{name}: {bound}");
+            if name != "seed" {
+                assert!(
+                    !accepts(name, &json!(value.as_f64().unwrap() + outwards)),
+                    "{name}: beyond its {bound}"
+                );
+            }
+        }
+    }
+    assert_eq!(published["properties"]["steps"]["maximum"], 20);
+}
+
+/// The fields of a full answer are exactly the documented ones.
+fn assert_documented(schema: &str, full: &impl Serialize) {
+    let documented = keys(&document()["components"]["schemas"][schema]["properties"]);
+    assert_eq!(documented, keys(&serde_json::to_value(full).unwrap()), "{schema}");
+}
+
+#[test]
+fn answers_are_as_documented() {
+    let text = || "x".to_owned();
+    let metrics = Metrics {
+        inference_time: Some(1.0),
+        queue_time: Some(1.0),
+        total_time: Some(2.0),
+        cost: Some(0),
+        remaining_credits: Some(1),
+        retry_count: Some(1),
+    };
+    let image = Image {
+        url: text(),
+        content_type: "image/png",
+        file_name: text(),
+        file_size: text(),
+        name: text(),
+        width: 1,
+        height: 1,
+    };
+    let timings = Timings { inference: 1.0, stages: Map::new() };
+    assert_documented("Metrics", &metrics);
+    assert_documented("Image", &image);
+    assert_documented("Timings", &timings);
+    assert_documented(
+        "Submitted",
+        &Submitted {
+            request_id: text(),
+            status: "QUEUED",
+            status_url: text(),
+            response_url: text(),
+            poll_url: text(),
+            queue_position: 0,
+        },
+    );
+    assert_documented(
+        "Status",
+        &Status {
+            status: "PROCESSING",
+            request_id: text(),
+            status_url: Some(text()),
+            response_url: Some(text()),
+            error: Some(text()),
+            queue_position: Some(0),
+            progress: Some(0.5),
+            metrics: metrics.clone(),
+        },
+    );
+    assert_documented(
+        "Completed",
+        &Completed {
+            request_id: text(),
+            status: "COMPLETED",
+            output: text(),
+            images: vec![image],
+            seed: text(),
+            prompt: text(),
+            timings,
+            ignored: vec![text()],
+            notes: vec![text()],
+            metrics,
+        },
+    );
+    let details = vec![FieldError { field: "steps", message: text() }];
+    assert_documented("Error", &ErrorBody { error: text(), request_id: Some(text()), details });
+    assert_documented("Base64Image", &Base64Image { image: text() });
+    assert_documented("Credits", &Credits { credits: 1 });
+    assert_documented("Uploaded", &Uploaded { file_urls: vec![], urls: vec![], message: text() });
+}
+
+/// Every `$ref` leads somewhere.
+#[test]
+fn references_resolve() {
+    fn walk(value: &Value, document: &Value, seen: &mut usize) {
+        if let Some(target) = value.get("$ref").and_then(Value::as_str) {
+            assert!(document.pointer(target.trim_start_matches('#')).is_some(), "{target}");
+            *seen += 1;
+        }
+        match value {
+            Value::Object(object) => object.values().for_each(|each| walk(each, document, seen)),
+            Value::Array(array) => array.iter().for_each(|each| walk(each, document, seen)),
+            _ => {}
+        }
+    }
+    let document = document();
+    let mut seen = 0;
+    walk(&document, &document, &mut seen);
+    assert!(seen > 40, "{seen}");
+    assert_eq!(document["components"]["securitySchemes"]["ApiKey"]["name"], "x-api-key");
+    assert_eq!(document["info"]["version"], "1.2.3");
+}

@@ -1,0 +1,363 @@
+//! The kinds of parameters: how each reads an untidy JSON value, and how each describes itself in the OpenAPI document.
+//!
+//! Real clients send `"6"`, `6.0` and `null` for the number six and its default, and a form makes everything a string;
+//! all of that is settled here and nowhere else. A value out of range is refused, never clamped. Reading and describing
+//! stand side by side on one type, so that the document cannot say anything else than the server does.
+
+use serde_json::{Map, Value, json};
+
+use crate::image_source::{ImageSource, SourceError};
+
+/// A named parameter that is read from JSON.
+pub(crate) trait Parameter {
+    /// What it is read into.
+    type Value;
+
+    /// Its name in the body.
+    fn name(&self) -> &'static str;
+
+    /// Must it be there?
+    fn required(&self) -> bool {
+        false
+    }
+
+    /// Reads what was given; `None` and JSON's `null` mean the default. `Err` is the message without the name.
+    ///
+    /// # Errors
+    /// One sentence for the client.
+    fn read(&self, given: Option<Value>) -> Result<Self::Value, String>;
+
+    /// Its JSON Schema in the OpenAPI document.
+    fn schema(&self) -> Value;
+}
+
+/// What was given, with an explicit `null` counted as nothing.
+fn present(given: Option<Value>) -> Option<Value> {
+    given.filter(|value| !value.is_null())
+}
+
+/// An input picture; always required.
+#[derive(Debug, Clone)]
+pub(crate) struct Image {
+    pub(crate) name: &'static str,
+    pub(crate) description: &'static str,
+}
+
+/// What an image field may hold, for the error text.
+const NO_IMAGE: &str = "must be a URL, data URI or base64 string";
+
+impl Parameter for Image {
+    type Value = ImageSource;
+
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn required(&self) -> bool {
+        true
+    }
+
+    fn read(&self, given: Option<Value>) -> Result<ImageSource, String> {
+        match present(given) {
+            None => Err(SourceError::Missing.to_string()),
+            Some(Value::String(text)) => ImageSource::from_text(&text).map_err(|e| e.to_string()),
+            Some(_) => Err(NO_IMAGE.to_owned()),
+        }
+    }
+
+    fn schema(&self) -> Value {
+        json!({ "type": "string", "description": self.description })
+    }
+}
+
+/// Free text.
+#[derive(Debug, Clone)]
+pub(crate) struct Text {
+    pub(crate) name: &'static str,
+    pub(crate) description: &'static str,
+    pub(crate) default: &'static str,
+    /// In characters, not bytes.
+    pub(crate) max_length: usize,
+}
+
+impl Parameter for Text {
+    type Value = String;
+
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn read(&self, given: Option<Value>) -> Result<String, String> {
+        match present(given) {
+            None => Ok(self.default.to_owned()),
+            Some(Value::String(text)) if text.chars().count() > self.max_length => {
+                Err(format!("too long (at most {} characters)", self.max_length))
+            }
+            Some(Value::String(text)) => Ok(text),
+            Some(_) => Err("must be a string".to_owned()),
+        }
+    }
+
+    fn schema(&self) -> Value {
+        json!({
+            "type": "string", "description": self.description, "default": self.default, "maxLength": self.max_length,
+        })
+    }
+}
+
+/// A number with both ends included.
+#[derive(Debug, Clone)]
+pub(crate) struct Number {
+    pub(crate) name: &'static str,
+    pub(crate) description: &'static str,
+    pub(crate) default: f64,
+    pub(crate) min: f64,
+    pub(crate) max: f64,
+}
+
+impl Parameter for Number {
+    type Value = f64;
+
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn read(&self, given: Option<Value>) -> Result<f64, String> {
+        let Some(value) = present(given) else { return Ok(self.default) };
+        let number = number(&value).ok_or_else(|| "must be a number".to_owned())?;
+        if (self.min..=self.max).contains(&number) {
+            Ok(number)
+        } else {
+            Err(format!("must be between {} and {}", self.min, self.max))
+        }
+    }
+
+    fn schema(&self) -> Value {
+        json!({
+            "type": "number", "description": self.description, "default": self.default,
+            "minimum": self.min, "maximum": self.max,
+        })
+    }
+}
+
+/// How an integer out of range is refused.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Wording {
+    /// `must be an integer`, `must be at least 1`, `must be at most 150`.
+    Sides,
+    /// `must be between 0 and 100`, whatever is wrong.
+    Between,
+    /// `must be at least 64`, `must be an integer below 2147483648`: the upper end is none that anybody aims at.
+    Below,
+}
+
+/// An integer with both ends included.
+#[derive(Debug, Clone)]
+pub(crate) struct Integer {
+    pub(crate) name: &'static str,
+    pub(crate) description: &'static str,
+    pub(crate) default: u32,
+    pub(crate) min: u32,
+    pub(crate) max: u32,
+    pub(crate) wording: Wording,
+}
+
+impl Parameter for Integer {
+    type Value = u32;
+
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn read(&self, given: Option<Value>) -> Result<u32, String> {
+        let Some(value) = present(given) else { return Ok(self.default) };
+        let (min, max) = (self.min, self.max);
+        let between =
+            matches!(self.wording, Wording::Between).then(|| format!("must be between {min} and {max}"));
+        let Some(integer) = integer(&value) else {
+            return Err(between.unwrap_or_else(|| "must be an integer".to_owned()));
+        };
+        if integer < i128::from(min) {
+            return Err(between.unwrap_or_else(|| format!("must be at least {min}")));
+        }
+        u32::try_from(integer).ok().filter(|&value| value <= max).ok_or_else(|| match self.wording {
+            Wording::Below => format!("must be an integer below {}", u64::from(max) + 1),
+            Wording::Sides | Wording::Between => between.unwrap_or_else(|| format!("must be at most {max}")),
+        })
+    }
+
+    fn schema(&self) -> Value {
+        json!({
+            "type": "integer", "description": self.description, "default": self.default,
+            "minimum": self.min, "maximum": self.max,
+        })
+    }
+}
+
+/// The noise seed: any integer from 0 to 2⁶⁴ − 1; `null`, absent or −1 asks for a random one.
+#[derive(Debug, Clone)]
+pub(crate) struct Seed {
+    pub(crate) name: &'static str,
+    pub(crate) description: &'static str,
+}
+
+impl Parameter for Seed {
+    type Value = Option<u64>;
+
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn read(&self, given: Option<Value>) -> Result<Option<u64>, String> {
+        let Some(value) = present(given) else { return Ok(None) };
+        match integer(&value) {
+            Some(-1) => Ok(None),
+            Some(seed) if seed > i128::from(u64::MAX) => {
+                Err(format!("must be an integer below {}", 1u128 << 64))
+            }
+            Some(seed) => u64::try_from(seed).map(Some).map_err(|_| NO_SEED.to_owned()),
+            None => Err(NO_SEED.to_owned()),
+        }
+    }
+
+    fn schema(&self) -> Value {
+        json!({
+            "type": ["integer", "null"], "description": self.description, "default": null,
+            "minimum": -1, "maximum": u64::MAX,
+        })
+    }
+}
+
+const NO_SEED: &str = "must be a non-negative integer or -1";
+
+/// One word of a few, exactly as written.
+#[derive(Debug, Clone)]
+pub(crate) struct Choice<T: 'static> {
+    pub(crate) name: &'static str,
+    pub(crate) description: &'static str,
+    /// The words with their meanings; the first is no better than the others.
+    pub(crate) of: &'static [(&'static str, T)],
+    pub(crate) default: &'static str,
+}
+
+impl<T> Choice<T> {
+    fn words(&self) -> Vec<&'static str> {
+        self.of.iter().map(|(word, _)| *word).collect()
+    }
+}
+
+impl<T: Copy> Parameter for Choice<T> {
+    type Value = T;
+
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn read(&self, given: Option<Value>) -> Result<T, String> {
+        let given = present(given);
+        let word = match &given {
+            None => Some(self.default),
+            Some(value) => value.as_str(),
+        };
+        self.of
+            .iter()
+            .find(|(each, _)| Some(*each) == word)
+            .map(|(_, meaning)| *meaning)
+            .ok_or_else(|| format!("must be one of {}", self.words().join(", ")))
+    }
+
+    fn schema(&self) -> Value {
+        json!({ "type": "string", "description": self.description, "default": self.default, "enum": self.words() })
+    }
+}
+
+/// Yes or no; `true`, `1`, `"True"` and `"1"` are yes.
+#[derive(Debug, Clone)]
+pub(crate) struct Flag {
+    pub(crate) name: &'static str,
+    pub(crate) description: &'static str,
+}
+
+impl Parameter for Flag {
+    type Value = bool;
+
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn read(&self, given: Option<Value>) -> Result<bool, String> {
+        let answer = match present(given) {
+            None => Some(false),
+            Some(Value::Bool(answer)) => Some(answer),
+            Some(Value::Number(number)) => match number.as_u64() {
+                Some(0) => Some(false),
+                Some(1) => Some(true),
+                _ => None,
+            },
+            Some(Value::String(text)) => match text.trim().to_ascii_lowercase().as_str() {
+                "true" | "1" => Some(true),
+                "false" | "0" => Some(false),
+                _ => None,
+            },
+            Some(_) => None,
+        };
+        answer.ok_or_else(|| "must be a boolean".to_owned())
+    }
+
+    fn schema(&self) -> Value {
+        json!({ "type": "boolean", "description": self.description, "default": false })
+    }
+}
+
+/// A finite number, from a JSON number or from a string that spells one.
+fn number(value: &Value) -> Option<f64> {
+    let number = match value {
+        Value::Number(number) => number.as_f64()?,
+        Value::String(text) => spelled(text)?.parse().ok()?,
+        _ => return None,
+    };
+    number.is_finite().then_some(number)
+}
+
+/// A whole number, exact as far as it was written without point or exponent; huge ones saturate.
+fn integer(value: &Value) -> Option<i128> {
+    let exact = match value {
+        Value::Number(number) => number.as_i128(),
+        Value::String(text) => spelled(text)?.parse().ok(),
+        _ => return None,
+    };
+    // Every f64 without a fraction is exact as an integer, and a cast out of i128's range saturates.
+    exact.or_else(|| number(value).filter(|number| number.fract() == 0.0).map(|number| number as i128))
+}
+
+/// The string without blanks, if only digits, signs, a point and an exponent are in it (Rust would also parse `inf`).
+fn spelled(text: &str) -> Option<&str> {
+    let text = text.trim();
+    text.chars().all(|c| c.is_ascii_digit() || matches!(c, '+' | '-' | '.' | 'e' | 'E')).then_some(text)
+}
+
+/// An object of parameters as JSON Schema, while it grows.
+#[derive(Default)]
+pub(crate) struct ObjectSchema {
+    properties: Map<String, Value>,
+    required: Vec<&'static str>,
+}
+
+impl ObjectSchema {
+    /// Adds a parameter.
+    pub(crate) fn with(mut self, parameter: &impl Parameter) -> Self {
+        self.properties.insert(parameter.name().to_owned(), parameter.schema());
+        if parameter.required() {
+            self.required.push(parameter.name());
+        }
+        self
+    }
+
+    /// The whole.
+    pub(crate) fn finish(self) -> Value {
+        json!({ "type": "object", "required": self.required, "properties": self.properties })
+    }
+}
+
+#[cfg(test)]
+mod tests;

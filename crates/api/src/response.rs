@@ -1,0 +1,242 @@
+//! The bodies of answers: submitted, status, result, and the small ones. Field order is the order on the wire, so equal
+//! answers are equal bytes.
+
+use serde::{Deserialize, Serialize};
+
+/// Answer of `POST /v2/{slug}`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Submitted {
+    /// The job.
+    pub request_id: String,
+    /// Always `QUEUED`, even if a worker is free.
+    pub status: &'static str,
+    /// Absolute.
+    pub status_url: String,
+    /// Absolute.
+    pub response_url: String,
+    /// Absolute; the v1 form of `response_url`.
+    pub poll_url: String,
+    /// Jobs before this one.
+    pub queue_position: usize,
+}
+
+/// How long things took, in seconds, and what they cost.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Metrics {
+    /// Seconds of computation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inference_time: Option<f64>,
+    /// From submission to the start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue_time: Option<f64>,
+    /// From submission to the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total_time: Option<f64>,
+    /// In credits; on success only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost: Option<u64>,
+    /// What the key has left; on success only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remaining_credits: Option<u64>,
+    /// Only after a retry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_count: Option<u32>,
+}
+
+/// Answer of the status routes, and of the result routes while there is no result.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Status {
+    /// `QUEUED`, `PROCESSING`, `COMPLETED` or `FAILED`.
+    pub status: &'static str,
+    /// The job.
+    pub request_id: String,
+    /// Absolute; absent when FAILED.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status_url: Option<String>,
+    /// Absolute; absent when FAILED.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub response_url: Option<String>,
+    /// Why it failed; only and always when FAILED.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Jobs before this one, while QUEUED.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue_position: Option<usize>,
+    /// 0 to 1, while PROCESSING.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<f32>,
+    /// Empty until the job is over.
+    pub metrics: Metrics,
+}
+
+/// One picture of a result.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Image {
+    /// Absolute, open to whoever knows it.
+    pub url: String,
+    /// Media type.
+    pub content_type: &'static str,
+    /// The last part of the URL.
+    pub file_name: String,
+    /// In bytes, as a string.
+    pub file_size: String,
+    /// `output`, `mask`, `subject_grey`, `depth`, `lineart` or `material`.
+    pub name: String,
+    /// In pixels.
+    pub width: u32,
+    /// In pixels.
+    pub height: u32,
+}
+
+/// Seconds of the parts of a transfer.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Timings {
+    /// The same as `metrics.inference_time`.
+    pub inference: f64,
+    /// Seconds of each stage.
+    pub stages: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Answer of the result routes when COMPLETED.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Completed {
+    /// The job.
+    pub request_id: String,
+    /// `COMPLETED`.
+    pub status: &'static str,
+    /// The URL of the picture; always a string.
+    pub output: String,
+    /// The picture, then the intermediate ones if asked for.
+    pub images: Vec<Image>,
+    /// The seed used, in decimal.
+    pub seed: String,
+    /// The prompt used.
+    pub prompt: String,
+    /// Seconds.
+    pub timings: Timings,
+    /// Given parameters that this engine has no use for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ignored: Vec<String>,
+    /// Remarks, a sentence each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    /// Seconds and credits.
+    pub metrics: Metrics,
+}
+
+/// The header `x-output-metadata`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct OutputMetadata {
+    /// In pixels.
+    pub width: u32,
+    /// In pixels.
+    pub height: u32,
+    /// The word of `output_format`.
+    pub format: &'static str,
+    /// The seed used.
+    pub seed: u64,
+    /// URLs of all pictures, the final one first, if intermediate ones were asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<String>,
+    /// Given parameters that this engine has no use for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ignored: Vec<String>,
+    /// Remarks, a sentence each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+impl OutputMetadata {
+    /// Compact JSON of printable ASCII only, fit for a header.
+    #[must_use]
+    pub fn header(&self) -> String {
+        let json = serde_json::to_string(self).unwrap_or_default();
+        let mut ascii = String::with_capacity(json.len());
+        for c in json.chars() {
+            if matches!(c, ' '..='~') {
+                ascii.push(c);
+            } else {
+                let mut pair = [0; 2];
+                for unit in c.encode_utf16(&mut pair) {
+                    ascii.push_str(&format!("\\u{unit:04x}"));
+                }
+            }
+        }
+        ascii
+    }
+}
+
+/// Answer of `POST /v1/{slug}` with `base64: true`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Base64Image {
+    /// Standard alphabet, no prefix.
+    pub image: String,
+}
+
+/// Answer of `GET /v1/get-user-credits`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Credits {
+    /// What the key has left.
+    pub credits: u64,
+}
+
+/// Body of `POST /upload-asset`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Upload {
+    /// Data URIs of pictures (naked base64 will do).
+    pub data_urls: Vec<String>,
+}
+
+/// Answer of `POST /upload-asset`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Uploaded {
+    /// In the order of the request, absolute.
+    pub file_urls: Vec<String>,
+    /// The same under the name that older clients read.
+    pub urls: Vec<String>,
+    /// One sentence.
+    pub message: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_fits_a_header() {
+        let metadata = OutputMetadata {
+            width: 3,
+            height: 4,
+            format: "webp",
+            seed: u64::MAX,
+            images: vec![],
+            ignored: vec!["prompt".into()],
+            notes: vec!["größer – 𝄞\n".into()],
+        };
+        let header = metadata.header();
+        assert!(header.bytes().all(|b| (b' '..=b'~').contains(&b)), "{header}");
+        let back: serde_json::Value = serde_json::from_str(&header).unwrap();
+        assert_eq!(back["notes"][0], "größer – 𝄞\n");
+        assert_eq!(back["seed"], u64::MAX);
+        assert!(back.get("images").is_none());
+    }
+
+    #[test]
+    fn a_failed_status_has_no_urls_and_no_cost() {
+        let failed = Status {
+            status: "FAILED",
+            request_id: "x".into(),
+            status_url: None,
+            response_url: None,
+            error: Some("why".into()),
+            queue_position: None,
+            progress: None,
+            metrics: Metrics { inference_time: Some(0.5), ..Metrics::default() },
+        };
+        let json = serde_json::to_string(&failed).unwrap();
+        assert_eq!(
+            json,
+            r#"{"status":"FAILED","request_id":"x","error":"why","metrics":{"inference_time":0.5}}"#
+        );
+    }
+}

@@ -1,0 +1,267 @@
+//! The home on one machine: documents in `DIR/jobs.redb`, files in `DIR/blobs/`, one process at a time (`DIR/lock`).
+//!
+//! Readers look into memory ([`book`]); every change goes through one thread ([`writer`]) that applies it ([`life`]),
+//! commits it ([`ledger`]) and only then lets it be seen. Files lie on the [`shelf`], leases in memory ([`pulse`]).
+
+mod book;
+mod ledger;
+mod life;
+mod lock;
+mod pulse;
+mod shelf;
+mod writer;
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde_json::Value;
+use uuid::Uuid;
+
+use self::{
+    book::{Book, Record},
+    ledger::Ledger,
+    life::Surroundings,
+    lock::DirectoryLock,
+    shelf::Shelf,
+    writer::{Published, Writer},
+};
+use crate::{
+    Beat, BlobKey, BlobStore, CancelOutcome, Claim, Clock, Counts, Error, Job, JobStore, LeaseToken, NewJob,
+    Result, State, SystemClock, clock::StoreTime,
+};
+
+/// How the embedded home is to behave.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How many jobs may wait; the next one is [`Error::QueueFull`]. 100 unless said otherwise.
+    pub queue_limit: usize,
+    /// How long a job lives after its end, with its files. One hour unless said otherwise (Segmind's retention).
+    pub result_ttl: Duration,
+    /// How long the output files live after the job's end, for files that are to outlive their job. `None`, or
+    /// anything less: as long as the job.
+    pub file_ttl: Option<Duration>,
+    /// How long a file lives that no job names, from its storing on. `None`: as long as a result.
+    pub unclaimed_ttl: Option<Duration>,
+    /// Where the time comes from: the operating system, except in tests.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let hour = Duration::from_secs(3600);
+        Self {
+            queue_limit: 100,
+            result_ttl: hour,
+            file_ttl: None,
+            unclaimed_ttl: None,
+            clock: Arc::new(SystemClock::default()),
+        }
+    }
+}
+
+/// Jobs and files in one directory; see the crate's head for what is promised.
+///
+/// Dropping the last reference finishes the changes under way, closes the files and frees the directory.
+#[derive(Debug)]
+pub struct Embedded {
+    writer: Writer,
+    published: Arc<Published>,
+    around: Surroundings,
+}
+
+impl Embedded {
+    /// Opens the directory, or makes it, and puts in order what an earlier process left: jobs that were in progress go
+    /// back to the queue once (`retry_count` 1) or fail, deletions that were cut short are finished. Blocks for as
+    /// long as the disk needs, so call it at the start only.
+    ///
+    /// # Errors
+    /// [`Error::InUse`], [`Error::Storage`] (not writable, full, not a folder) or [`Error::Damaged`].
+    pub fn open(dir: impl AsRef<Path>, options: Options) -> Result<Arc<Self>> {
+        let dir = dir.as_ref();
+        shelf::make_folder(dir)?;
+        let lock = DirectoryLock::take(dir)?;
+        let (ledger, legacy) = Ledger::open(dir.join("jobs.redb"))?;
+        let around = Surroundings {
+            time: Arc::new(StoreTime::starting_at(options.clock, legacy.latest)),
+            shelf: Arc::new(Shelf::open(dir.join("blobs"), lock)?),
+            pulses: Arc::default(),
+            queue_limit: options.queue_limit,
+            result_ttl: millis(options.result_ttl),
+            file_ttl: millis(options.file_ttl.unwrap_or_default().max(options.result_ttl)),
+            unclaimed_ttl: millis(options.unclaimed_ttl.unwrap_or(options.result_ttl)),
+        };
+        let mut book = Book::default();
+        for record in legacy.records {
+            book.set(record.job.id, Some(Arc::new(record)));
+        }
+        for key in legacy.doomed.iter().filter(|key| !book.names(key)) {
+            around.shelf.remove(key)?;
+        }
+        let (writer, published) = Writer::start(around.clone(), ledger, book)?;
+        Ok(Arc::new(Self { writer, published, around }))
+    }
+
+    /// The record, unless it is `over`; then it is removed, so that no clock can bring it back.
+    async fn live(
+        &self,
+        find: impl Fn(&Book) -> Option<&Arc<Record>>,
+        over: impl Fn(&Record, u64) -> bool,
+    ) -> Option<Arc<Record>> {
+        let record = find(&self.published.book()).cloned()?;
+        if !over(&record, self.around.time.now()) {
+            return Some(record);
+        }
+        if !record.faded
+            && let Err(error) = self.writer.change(|draft| Ok(draft.expire())).await
+        {
+            tracing::warn!(%error, "an expired job could not be removed; it stays hidden");
+        }
+        None
+    }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Gives back what a claim took whose caller went away before it heard of it.
+struct Abandoned<'a> {
+    writer: &'a Writer,
+    claim: Option<Uuid>,
+}
+
+impl Drop for Abandoned<'_> {
+    fn drop(&mut self) {
+        if let Some(claim) = self.claim {
+            // The thread takes its orders in turn, so this one comes after the claim.
+            self.writer.change_later(move |draft| draft.abandon(claim));
+        }
+    }
+}
+
+#[async_trait]
+impl JobStore for Embedded {
+    async fn submit(&self, job: NewJob) -> Result<Job> {
+        self.writer.change(move |draft| draft.submit(job)).await
+    }
+
+    async fn deposit(&self, job: NewJob, result: Value, outputs: Vec<BlobKey>) -> Result<Job> {
+        self.writer.change(move |draft| draft.deposit(job, result, outputs)).await
+    }
+
+    async fn claim(&self, worker: &str, lease: Duration) -> Result<Option<Claim>> {
+        if self.published.book().counts().queued == 0 {
+            return Ok(None);
+        }
+        let claim = Uuid::new_v4();
+        let mut abandoned = Abandoned { writer: &self.writer, claim: Some(claim) };
+        let taken = self.writer.change(move |draft| Ok(draft.claim(claim, lease))).await;
+        abandoned.claim = None;
+        if let Ok(Some(claim)) = &taken {
+            tracing::debug!(job = %claim.job.id, worker, retry = claim.job.retry_count, "claimed");
+        }
+        taken
+    }
+
+    async fn heartbeat(&self, token: &LeaseToken, lease: Duration, progress: f32) -> Result<Beat> {
+        let record = self.published.book().get(token.id).filter(|record| record.held_by(token)).cloned();
+        let Some(record) = record else { return Ok(Beat::Lost) };
+        self.around.pulses.beat(token.id, self.around.time.steady().saturating_add(lease), progress);
+        Ok(if record.job.cancel_requested { Beat::Cancel } else { Beat::Continue })
+    }
+
+    async fn complete(&self, token: &LeaseToken, result: Value, outputs: Vec<BlobKey>) -> Result<()> {
+        let token = token.clone();
+        self.writer.change(move |draft| draft.complete(&token, result, outputs)).await
+    }
+
+    async fn fail(&self, token: &LeaseToken, error: &str) -> Result<()> {
+        let (token, error) = (token.clone(), error.to_owned());
+        self.writer.change(move |draft| draft.fail(&token, &error)).await
+    }
+
+    async fn release(&self, token: &LeaseToken) -> Result<()> {
+        let token = token.clone();
+        self.writer.change(move |draft| draft.release(&token)).await
+    }
+
+    async fn get(&self, id: Uuid) -> Result<Option<Job>> {
+        Ok(self.live(|book| book.get(id), Record::expired).await.map(|record| record.job.clone()))
+    }
+
+    async fn cancel(&self, id: Uuid) -> Result<CancelOutcome> {
+        self.writer.change(move |draft| Ok(draft.cancel(id))).await
+    }
+
+    async fn delete(&self, id: Uuid) -> Result<bool> {
+        self.writer.change(move |draft| Ok(draft.delete(id))).await
+    }
+
+    async fn position(&self, id: Uuid) -> Result<Option<usize>> {
+        Ok(self.published.book().position(id))
+    }
+
+    async fn progress(&self, id: Uuid) -> Result<Option<f32>> {
+        let running =
+            self.published.book().get(id).is_some_and(|record| record.job.state == State::Processing);
+        Ok(if running { self.around.pulses.progress(id) } else { None })
+    }
+
+    async fn counts(&self) -> Result<Counts> {
+        Ok(self.published.book().counts())
+    }
+
+    async fn by_output(&self, key: &BlobKey) -> Result<Option<Job>> {
+        Ok(self
+            .live(|book| book.by_output(key), Record::files_expired)
+            .await
+            .map(|record| record.job.clone()))
+    }
+
+    async fn work_ready(&self) {
+        // The sender lives as long as this store, so there is no error to wait through.
+        let _ = self.published.queued.subscribe().wait_for(|queued| *queued > 0).await;
+    }
+
+    async fn wait_terminal(&self, id: Uuid) -> Result<Option<Job>> {
+        let mut ends = self.published.ends.subscribe();
+        loop {
+            match JobStore::get(self, id).await? {
+                Some(job) if !job.state.is_terminal() => ends.changed().await.map_err(|_| Error::Closed)?,
+                over => return Ok(over),
+            }
+        }
+    }
+
+    async fn sweep(&self) -> Result<usize> {
+        self.writer.change(|draft| Ok(draft.collect_orphans() + draft.expire() + draft.reclaim())).await
+    }
+}
+
+#[async_trait]
+impl BlobStore for Embedded {
+    async fn put(&self, key: &BlobKey, bytes: Bytes) -> Result<()> {
+        let (around, key) = (self.around.clone(), key.clone());
+        blocking(move || around.shelf.put(&key, &bytes, around.time.now())).await
+    }
+
+    async fn get(&self, key: &BlobKey) -> Result<Option<Bytes>> {
+        let (shelf, key) = (Arc::clone(&self.around.shelf), key.clone());
+        blocking(move || shelf.get(&key)).await.map(|bytes| bytes.map(Bytes::from))
+    }
+
+    async fn delete(&self, key: &BlobKey) -> Result<()> {
+        let (shelf, key) = (Arc::clone(&self.around.shelf), key.clone());
+        blocking(move || shelf.remove(&key)).await
+    }
+
+    async fn keys(&self) -> Result<Vec<BlobKey>> {
+        Ok(self.around.shelf.keys())
+    }
+}
+
+/// Runs file work where it may block; a closed runtime means a closed store.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| Error::Closed)?
+}

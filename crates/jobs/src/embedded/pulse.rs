@@ -1,0 +1,45 @@
+//! The leases of running jobs: until when, on the steady clock, and how far the work is. In memory only, because no
+//! lease outlives the process, so a heartbeat costs no write.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use uuid::Uuid;
+
+#[derive(Clone, Copy, Debug)]
+struct Pulse {
+    deadline: Duration,
+    progress: f32,
+}
+
+/// One pulse a running job.
+#[derive(Debug, Default)]
+pub(super) struct Pulses(Mutex<HashMap<Uuid, Pulse>>);
+
+impl Pulses {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Pulse>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets the lease and the progress, which is brought into 0..=1 (NaN counts as 0).
+    pub(super) fn beat(&self, id: Uuid, deadline: Duration, progress: f32) {
+        let progress = if progress.is_nan() { 0.0 } else { progress.clamp(0.0, 1.0) };
+        self.lock().insert(id, Pulse { deadline, progress });
+    }
+
+    /// Whether the lease holds at `now`.
+    pub(super) fn alive(&self, id: Uuid, now: Duration) -> bool {
+        self.lock().get(&id).is_some_and(|pulse| pulse.deadline > now)
+    }
+
+    pub(super) fn progress(&self, id: Uuid) -> Option<f32> {
+        self.lock().get(&id).map(|pulse| pulse.progress)
+    }
+
+    pub(super) fn forget(&self, id: Uuid) {
+        self.lock().remove(&id);
+    }
+}

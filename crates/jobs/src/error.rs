@@ -1,0 +1,104 @@
+//! What can go wrong, each with what to do about it.
+
+use std::{io, path::PathBuf, sync::Arc};
+
+use uuid::Uuid;
+
+use crate::BlobKey;
+
+/// The result of every call of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What can go wrong in a job store. (`Clone`, because one failed commit is the answer to many callers.)
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// As many jobs wait as may wait.
+    #[error("{limit} requests are waiting already, which is the limit of this server; try again later")]
+    QueueFull {
+        /// How many may wait.
+        limit: usize,
+    },
+    /// There is a job under this id already.
+    #[error("there is a job {id} already; submit under a new id")]
+    Duplicate {
+        /// The id.
+        id: Uuid,
+    },
+    /// The job is not in the caller's hands (any more): its lease lapsed, or it is over.
+    #[error("job {id} is not leased to this worker any more; drop the work")]
+    LeaseLost {
+        /// The job.
+        id: Uuid,
+    },
+    /// A job names a file that is not stored.
+    #[error("the file {key} is not stored; store it before naming it")]
+    MissingBlob {
+        /// The file.
+        key: BlobKey,
+    },
+    /// A text that is no file key.
+    #[error("{text:?} is not the name of a stored file")]
+    BadKey {
+        /// The text, shortened.
+        text: String,
+    },
+    /// Another process works in the data directory.
+    #[error(
+        "the data directory {} is in use by another server{}; stop that one or choose another data directory",
+        dir.display(),
+        pid.map(|pid| format!(" (process {pid})")).unwrap_or_default()
+    )]
+    InUse {
+        /// The directory.
+        dir: PathBuf,
+        /// The other process, if it left its number.
+        pid: Option<u32>,
+    },
+    /// The operating system refused a read or a write.
+    #[error("cannot {action} {}: {source}; {}", path.display(), remedy(source))]
+    Storage {
+        /// What was tried: "write", "create" …
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: Arc<io::Error>,
+    },
+    /// The file of job documents is not one, or was written by a newer version.
+    #[error("{} cannot be used: {reason}; move it away (its jobs are lost) or restore it from a backup", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The store is shutting down.
+    #[error("the job store is closed; the server is shutting down")]
+    Closed,
+}
+
+impl Error {
+    /// For `map_err`: an I/O error, with what was tried and where.
+    pub(crate) fn storage(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Storage { action, path, source: Arc::new(source) }
+    }
+}
+
+/// What the person can do about an I/O error.
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            "free some room there (or raise the quota) and try again"
+        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "make it writable for the user the server runs as, or choose another data directory"
+        }
+        io::ErrorKind::NotFound
+        | io::ErrorKind::AlreadyExists
+        | io::ErrorKind::NotADirectory
+        | io::ErrorKind::IsADirectory => "choose a data directory that is a folder (or can be made one)",
+        _ => "check the disk and the data directory, then try again",
+    }
+}

@@ -1,0 +1,180 @@
+//! A job and the small types around it: what goes in ([`NewJob`]), what is kept ([`Job`]), what a worker holds
+//! ([`Claim`], [`LeaseToken`]) and what the calls answer. All moments are unix milliseconds, all spans [`Duration`]s.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::BlobKey;
+
+/// What a caller hands in to be done.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewJob {
+    /// The job's id, chosen by the caller; a second job under a known id is refused.
+    pub id: Uuid,
+    /// Whose job it is: the id of an API key, or `"open"`. Kept, never looked at.
+    pub owner: String,
+    /// What to compute; opaque here.
+    pub payload: Value,
+    /// The files the payload speaks of. Each must be stored already; each is deleted once the job is over, unless
+    /// another job still names it.
+    pub inputs: Vec<BlobKey>,
+}
+
+/// Where a job stands. It moves to the right only, except that an interrupted job goes back to the queue once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum State {
+    /// Accepted and waiting.
+    Queued,
+    /// A worker has it under a lease.
+    Processing,
+    /// Over: there is a result.
+    Completed,
+    /// Over: there is an error.
+    Failed,
+}
+
+impl State {
+    /// Whether the job is over. A terminal state never changes again.
+    pub fn is_terminal(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed)
+    }
+
+    /// The word on the wire: `QUEUED`, `PROCESSING`, `COMPLETED` or `FAILED`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "QUEUED",
+            Self::Processing => "PROCESSING",
+            Self::Completed => "COMPLETED",
+            Self::Failed => "FAILED",
+        }
+    }
+}
+
+/// A job as it is kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Job {
+    /// The id it was submitted under.
+    pub id: Uuid,
+    /// Whose job it is.
+    pub owner: String,
+    /// Where it stands.
+    pub state: State,
+    /// What to compute.
+    pub payload: Value,
+    /// The files it reads; empty once the job is over (they are deleted then).
+    pub inputs: Vec<BlobKey>,
+    /// When it was accepted, unix ms.
+    pub submitted_at: u64,
+    /// When its present (or last) run began, unix ms. `None` while it waits.
+    pub started_at: Option<u64>,
+    /// When it became terminal, unix ms.
+    pub finished_at: Option<u64>,
+    /// The first moment at which it is gone, unix ms. `None` until it is terminal: a job that waits or runs never
+    /// expires.
+    pub expires_at: Option<u64>,
+    /// The first moment at which its output files are gone, unix ms; not before `expires_at`. `None` until it is over.
+    pub files_expire_at: Option<u64>,
+    /// How often it had to be begun again after an interruption: 0 or 1.
+    pub retry_count: u32,
+    /// What the worker handed in, when COMPLETED.
+    pub result: Option<Value>,
+    /// The files of the result, when COMPLETED.
+    pub outputs: Vec<BlobKey>,
+    /// Why there is no result, when FAILED.
+    pub error: Option<String>,
+    /// Whether somebody asked for it to be stopped.
+    pub cancel_requested: bool,
+}
+
+impl Job {
+    /// From submission to the beginning of the present (or last) run; `None` if it was never begun.
+    pub fn queue_time(&self) -> Option<Duration> {
+        Some(between(self.submitted_at, self.started_at?))
+    }
+
+    /// From the beginning of the last run to its end; `None` until the job is over, or if it was never begun.
+    pub fn inference_time(&self) -> Option<Duration> {
+        Some(between(self.started_at?, self.finished_at?))
+    }
+
+    /// From submission to the end; `None` until the job is over.
+    pub fn total_time(&self) -> Option<Duration> {
+        Some(between(self.submitted_at, self.finished_at?))
+    }
+}
+
+fn between(from: u64, to: u64) -> Duration {
+    Duration::from_millis(to.saturating_sub(from))
+}
+
+/// A job in a worker's hands, with the proof that it is in these hands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Claim {
+    /// The job, PROCESSING.
+    pub job: Job,
+    /// To be shown with every heartbeat and with the end.
+    pub token: LeaseToken,
+}
+
+/// Proof of one claim. A job that was claimed again, finished or interrupted since answers to another token or none.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct LeaseToken {
+    /// The job.
+    pub id: Uuid,
+    /// The claim, made at random.
+    pub claim: Uuid,
+}
+
+/// What a heartbeat is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beat {
+    /// Go on; the lease is renewed.
+    Continue,
+    /// Somebody asked for this job to be stopped: stop and call [`fail`](crate::JobStore::fail). The lease is renewed.
+    Cancel,
+    /// The job is not this worker's any more: stop and drop the work.
+    Lost,
+}
+
+/// What became of a request to cancel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CancelOutcome {
+    /// It was still waiting and is FAILED now, with [`CANCELLED`](crate::CANCELLED) as its error.
+    Cancelled,
+    /// It runs; its worker learns of it with the next heartbeat.
+    Requested,
+    /// It was over already; nothing changed.
+    AlreadyOver,
+    /// There is no such job.
+    Unknown,
+}
+
+/// How many jobs are in which state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Waiting.
+    pub queued: usize,
+    /// In a worker's hands.
+    pub processing: usize,
+    /// Over, with a result, and not yet swept away.
+    pub completed: usize,
+    /// Over, with an error, and not yet swept away.
+    pub failed: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_have_the_words_of_the_wire() {
+        for state in [State::Queued, State::Processing, State::Completed, State::Failed] {
+            assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
+            assert_eq!(state.is_terminal(), matches!(state.as_str(), "COMPLETED" | "FAILED"));
+        }
+    }
+}

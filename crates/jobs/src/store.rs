@@ -1,0 +1,99 @@
+//! The trait [`JobStore`]: the queue, the leases and the results, wherever they live.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::{Beat, BlobKey, CancelOutcome, Claim, Counts, Job, LeaseToken, NewJob, Result};
+
+/// The error text of a job that was cancelled.
+pub const CANCELLED: &str = "Request was cancelled";
+
+/// The error text of a job whose second run was interrupted too.
+pub const INTERRUPTED: &str = "Request was interrupted twice by a restart of the server";
+
+/// The life of jobs. Every change is durable when its call returns `Ok`; after an `Err` nothing has changed.
+///
+/// Nobody sees a change before it is durable, so an answer once given (COMPLETED, say) survives a crash.
+#[async_trait]
+pub trait JobStore: Send + Sync {
+    /// Accepts a job at the end of the queue.
+    ///
+    /// # Errors
+    /// [`Error::QueueFull`](crate::Error::QueueFull), [`Error::Duplicate`](crate::Error::Duplicate),
+    /// [`Error::MissingBlob`](crate::Error::MissingBlob) for an input that was not stored before, or a storage error.
+    async fn submit(&self, job: NewJob) -> Result<Job>;
+
+    /// Keeps files without any work: a job that is COMPLETED at once, with `outputs`, which must be stored already. It
+    /// expires like any other. The inputs of `job` are not kept. The limit of the queue does not apply.
+    ///
+    /// # Errors
+    /// [`Error::Duplicate`](crate::Error::Duplicate), [`Error::MissingBlob`](crate::Error::MissingBlob) or a storage
+    /// error.
+    async fn deposit(&self, job: NewJob, result: Value, outputs: Vec<BlobKey>) -> Result<Job>;
+
+    /// Takes the oldest waiting job for `worker` (a name for the log), or `None` if nothing waits. The lease lapses
+    /// unless [`heartbeat`](Self::heartbeat) renews it in time. Dropping the unfinished call gives the job back.
+    async fn claim(&self, worker: &str, lease: Duration) -> Result<Option<Claim>>;
+
+    /// Renews the lease for another `lease` from now and notes the progress, 0 to 1. Writes nothing durable.
+    async fn heartbeat(&self, token: &LeaseToken, lease: Duration, progress: f32) -> Result<Beat>;
+
+    /// Ends the job with a result and its files, which must be stored already. The inputs are deleted.
+    ///
+    /// # Errors
+    /// [`Error::LeaseLost`](crate::Error::LeaseLost) if the job is not in this token's hands any more,
+    /// [`Error::MissingBlob`](crate::Error::MissingBlob), or a storage error; the worker may try again after the
+    /// latter two.
+    async fn complete(&self, token: &LeaseToken, result: Value, outputs: Vec<BlobKey>) -> Result<()>;
+
+    /// Ends the job with an error. The inputs are deleted.
+    ///
+    /// # Errors
+    /// [`Error::LeaseLost`](crate::Error::LeaseLost) or a storage error.
+    async fn fail(&self, token: &LeaseToken, error: &str) -> Result<()>;
+
+    /// Gives the job back, to its old place in the queue, with no retry counted: the graceful shutdown. A job that
+    /// was to be cancelled is FAILED instead.
+    ///
+    /// # Errors
+    /// [`Error::LeaseLost`](crate::Error::LeaseLost) or a storage error.
+    async fn release(&self, token: &LeaseToken) -> Result<()>;
+
+    /// The job, or `None` if there is none: never was, was deleted, or is past its `expires_at` at this very moment.
+    async fn get(&self, id: Uuid) -> Result<Option<Job>>;
+
+    /// Cancels a waiting job at once and asks the worker of a running one to stop.
+    async fn cancel(&self, id: Uuid) -> Result<CancelOutcome>;
+
+    /// Removes a terminal job and its files before its time; `false` if there is none, it is not over, or its time is
+    /// over.
+    async fn delete(&self, id: Uuid) -> Result<bool>;
+
+    /// How many waiting jobs are before this one; `None` if it does not wait.
+    async fn position(&self, id: Uuid) -> Result<Option<usize>>;
+
+    /// What the last heartbeat of a running job said, 0 to 1; `None` if it does not run. Forgotten by a restart.
+    async fn progress(&self, id: Uuid) -> Result<Option<f32>>;
+
+    /// How many jobs are in which state.
+    async fn counts(&self) -> Result<Counts>;
+
+    /// The COMPLETED job that a file belongs to; `None` if there is none, or the files' time (`files_expire_at`) is over
+    /// at this very moment. Where files live longer than jobs, the job may be expired for [`get`](Self::get) already;
+    /// then its payload and result are `null` here.
+    async fn by_output(&self, key: &BlobKey) -> Result<Option<Job>>;
+
+    /// Waits until there may be something to claim. Safe in `select!`; several waiters may wake for one job.
+    async fn work_ready(&self);
+
+    /// Waits until the job is terminal and returns it; `None` if it is gone or never was. Safe in `select!`.
+    async fn wait_terminal(&self, id: Uuid) -> Result<Option<Job>>;
+
+    /// Tidies up, to be called every few seconds: removes expired jobs with their files, sends jobs whose lease
+    /// lapsed back to the queue once (`retry_count` 1) or to FAILED, removes old files that no job names. Returns how
+    /// many jobs and files it touched.
+    async fn sweep(&self) -> Result<usize>;
+}

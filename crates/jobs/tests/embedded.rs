@@ -1,0 +1,261 @@
+//! The embedded home: the conformance suite, and what only this home can be asked (restarts, clocks, the lock).
+
+#![allow(clippy::unwrap_used, clippy::expect_used)] // In a test they are assertions.
+
+mod conformance;
+
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use async_trait::async_trait;
+use conformance::{Home, LEASE, LIMIT, TTL, claimed, completed, contents, job, stored, submitted};
+use jobs::{BlobStore, CANCELLED, Embedded, Error, INTERRUPTED, JobStore, ManualClock, Options, State};
+use serde_json::json;
+use tempfile::TempDir;
+
+/// An embedded home in a folder of its own, with a clock moved by hand.
+struct Fixture {
+    folder: TempDir,
+    clock: Arc<ManualClock>,
+    store: Option<Arc<Embedded>>,
+}
+
+impl Fixture {
+    fn store(&self) -> Arc<Embedded> {
+        self.store.clone().unwrap()
+    }
+
+    /// Closes the home and opens it again, as a new process would.
+    fn restart(&mut self) {
+        self.store = None;
+        self.store = Some(open_in(self.folder.path(), &self.clock).unwrap());
+    }
+
+    fn files(&self) -> Vec<String> {
+        let listing = std::fs::read_dir(self.folder.path().join("blobs")).unwrap();
+        listing.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+}
+
+#[async_trait]
+impl Home for Fixture {
+    fn jobs(&self) -> Arc<dyn JobStore> {
+        self.store()
+    }
+
+    fn blobs(&self) -> Arc<dyn BlobStore> {
+        self.store()
+    }
+
+    async fn pass(&self, span: Duration) {
+        self.clock.advance(span);
+    }
+}
+
+fn open_in(folder: &Path, clock: &Arc<ManualClock>) -> Result<Arc<Embedded>, Error> {
+    let options = Options { queue_limit: LIMIT, result_ttl: TTL, clock: clock.clone(), ..Options::default() };
+    Embedded::open(folder, options)
+}
+
+fn wall() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64
+}
+
+async fn fixture() -> Fixture {
+    let (folder, clock) = (tempfile::tempdir().unwrap(), Arc::new(ManualClock::at(wall())));
+    let store = Some(open_in(folder.path(), &clock).unwrap());
+    Fixture { folder, clock, store }
+}
+
+conformance!(fixture);
+
+#[tokio::test]
+async fn everything_survives_a_restart() {
+    let mut home = fixture().await;
+    let done = completed(&home, "done").await;
+    let claim = claimed(&home, "failed").await;
+    home.jobs().fail(&claim.token, "no").await.unwrap();
+    let failed = job(&home, claim.job.id).await;
+    let running = claimed(&home, "running").await;
+    let waiting = [submitted(&home, "first").await, submitted(&home, "second").await];
+    home.restart();
+    assert_eq!(job(&home, done.id).await, done);
+    assert_eq!(contents(&home, &done.outputs[0]).await.unwrap(), "done");
+    assert_eq!(home.jobs().by_output(&done.outputs[0]).await.unwrap(), Some(done));
+    assert_eq!(job(&home, failed.id).await, failed);
+    let back = job(&home, running.job.id).await;
+    assert_eq!((back.state, back.retry_count, back.started_at), (State::Queued, 1, None));
+    assert!(matches!(
+        home.jobs().complete(&running.token, json!(1), vec![]).await,
+        Err(Error::LeaseLost { .. })
+    ));
+    for (place, id) in [back.id, waiting[0].id, waiting[1].id].into_iter().enumerate() {
+        assert_eq!(home.jobs().position(id).await.unwrap(), Some(place), "the interrupted one is first");
+    }
+    for expected in [back.id, waiting[0].id, waiting[1].id] {
+        let claim = home.jobs().claim("worker", LEASE).await.unwrap().unwrap();
+        assert_eq!(claim.job.id, expected);
+        assert_eq!(
+            contents(&home, &claim.job.inputs[0]).await.unwrap(),
+            claim.job.payload["text"].as_str().unwrap()
+        );
+    }
+    assert_eq!(submitted(&home, "new").await.state, State::Queued);
+}
+
+#[tokio::test]
+async fn two_restarts_in_the_middle_fail_a_job() {
+    let mut home = fixture().await;
+    let id = claimed(&home, "a").await.job.id;
+    home.restart();
+    let again = home.jobs().claim("worker", LEASE).await.unwrap().unwrap();
+    assert_eq!((again.job.id, again.job.retry_count), (id, 1));
+    home.restart();
+    let failed = job(&home, id).await;
+    assert_eq!((failed.state, failed.error.as_deref()), (State::Failed, Some(INTERRUPTED)));
+    assert_eq!((failed.retry_count, home.files().len()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_job_to_be_cancelled_is_not_run_again() {
+    let mut home = fixture().await;
+    let id = claimed(&home, "a").await.job.id;
+    home.jobs().cancel(id).await.unwrap();
+    home.restart();
+    assert_eq!(job(&home, id).await.error.as_deref(), Some(CANCELLED));
+}
+
+#[tokio::test]
+async fn an_hour_counts_over_restarts_and_leaves_no_file() {
+    let mut home = fixture().await;
+    let done = completed(&home, "a").await;
+    let orphan = stored(&home, b"b").await;
+    home.pass(TTL / 2).await;
+    home.restart();
+    assert_eq!(job(&home, done.id).await, done);
+    assert!(contents(&home, &orphan).await.is_some());
+    home.pass(TTL).await;
+    home.restart();
+    assert_eq!(home.jobs().get(done.id).await.unwrap(), None);
+    home.jobs().sweep().await.unwrap();
+    assert_eq!(home.files(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_clock_set_back_revives_nothing() {
+    let mut home = fixture().await;
+    let begin = wall();
+    let done = completed(&home, "a").await;
+    home.pass(TTL).await;
+    assert_eq!(home.jobs().get(done.id).await.unwrap(), None);
+    home.clock.set_wall(begin - 3_600_000);
+    assert_eq!(home.jobs().get(done.id).await.unwrap(), None);
+    home.restart();
+    assert_eq!(home.jobs().get(done.id).await.unwrap(), None, "nor after a restart");
+    assert_eq!(home.jobs().by_output(&done.outputs[0]).await.unwrap(), None);
+
+    let late = completed(&home, "b").await;
+    assert_eq!(late.total_time(), Some(Duration::ZERO), "no span is negative or huge");
+    home.pass(TTL - Duration::from_millis(1)).await;
+    assert_eq!(job(&home, late.id).await, late, "what ends meanwhile has its full time");
+    home.pass(Duration::from_millis(1)).await;
+    assert_eq!(home.jobs().get(late.id).await.unwrap(), None, "and not more");
+}
+
+#[tokio::test]
+async fn a_clock_set_forward_takes_no_lease() {
+    let home = fixture().await;
+    let claim = claimed(&home, "a").await;
+    home.clock.set_wall(wall() + 86_400_000);
+    home.jobs().sweep().await.unwrap();
+    assert_eq!(state_of(&home, &claim).await, State::Processing);
+    home.jobs().complete(&claim.token, json!(1), vec![]).await.unwrap();
+}
+
+async fn state_of(home: &Fixture, claim: &jobs::Claim) -> State {
+    conformance::state(home, claim.job.id).await
+}
+
+#[tokio::test]
+async fn one_process_a_directory() {
+    let mut home = fixture().await;
+    let second = open_in(home.folder.path(), &home.clock).unwrap_err();
+    let text = second.to_string();
+    assert!(matches!(second, Error::InUse { pid, .. } if pid == Some(std::process::id())), "{text}");
+    assert!(text.contains(home.folder.path().to_str().unwrap()), "{text}");
+    assert!(text.contains("choose another data directory"), "{text}");
+    home.restart(); // the end of the first lets the next one in
+}
+
+#[tokio::test]
+async fn half_written_files_and_strangers() {
+    let mut home = fixture().await;
+    let key = stored(&home, b"whole").await;
+    let blobs = home.folder.path().join("blobs");
+    std::fs::write(blobs.join(format!("{}.0.part", jobs::BlobKey::random("png"))), b"hal").unwrap();
+    std::fs::write(blobs.join("notes.txt"), b"somebody's").unwrap();
+    home.restart();
+    let mut files = home.files();
+    files.sort();
+    let mut expected = vec![key.to_string(), "notes.txt".into()];
+    expected.sort();
+    assert_eq!(files, expected, "the half is gone, the stranger's file is left alone");
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_refused_and_kept() {
+    let mut home = fixture().await;
+    home.store = None;
+    let path = home.folder.path().join("jobs.redb");
+    std::fs::write(&path, vec![7u8; 100_000]).unwrap();
+    let refused = open_in(home.folder.path(), &home.clock).unwrap_err();
+    assert!(matches!(refused, Error::Damaged { .. }), "{refused}");
+    assert!(refused.to_string().contains("jobs.redb"), "{refused}");
+    assert_eq!(std::fs::read(&path).unwrap(), vec![7u8; 100_000]);
+}
+
+#[tokio::test]
+async fn a_database_that_was_never_finished_is_begun_anew() {
+    let (folder, clock) = (tempfile::tempdir().unwrap(), Arc::new(ManualClock::at(wall())));
+    std::fs::write(folder.path().join("jobs.new"), b"half a database").unwrap();
+    let store = open_in(folder.path(), &clock).unwrap();
+    assert_eq!(store.counts().await.unwrap(), jobs::Counts::default());
+    assert!(!folder.path().join("jobs.new").exists());
+}
+
+#[tokio::test]
+async fn files_may_outlive_their_job() {
+    let mut home = fixture().await;
+    let reopen = |home: &mut Fixture| {
+        home.store = None;
+        let (file_ttl, clock) = (Some(TTL * 3), home.clock.clone());
+        let options = Options { result_ttl: TTL, file_ttl, clock, ..Options::default() };
+        home.store = Some(Embedded::open(home.folder.path(), options).unwrap());
+    };
+    reopen(&mut home);
+    let done = completed(&home, "a").await;
+    let output = &done.outputs[0];
+    home.pass(TTL).await;
+    assert_eq!(home.jobs().get(done.id).await.unwrap(), None);
+    assert_eq!(home.jobs().counts().await.unwrap(), jobs::Counts::default());
+    home.jobs().sweep().await.unwrap();
+    reopen(&mut home);
+    assert_eq!(home.jobs().get(done.id).await.unwrap(), None);
+    let owner = home.jobs().by_output(output).await.unwrap().unwrap();
+    assert_eq!(
+        (owner.id, &owner.payload, &owner.result),
+        (done.id, &json!(null), &None),
+        "the request is forgotten"
+    );
+    home.pass(TTL * 2 - Duration::from_millis(1)).await;
+    home.jobs().sweep().await.unwrap();
+    assert_eq!(contents(&home, output).await.unwrap(), "a");
+    assert!(home.jobs().by_output(output).await.unwrap().is_some());
+    home.pass(Duration::from_millis(1)).await;
+    assert_eq!(home.jobs().by_output(output).await.unwrap(), None);
+    home.jobs().sweep().await.unwrap();
+    assert_eq!(home.files(), Vec::<String>::new());
+}

@@ -1,0 +1,25 @@
+//! The only door to performance: one function per tensor operation, a plain form that defines it, faster forms behind it.
+//!
+//! Networks call these functions and never candle's convolution, softmax or normalisation directly, so every speed-up is
+//! local to this crate. The plain form is a few candle calls; what stands here defines the operation. Layers with weights
+//! ([`Conv2d`], [`Linear`], [`Norm`]) own them, so that a faster form may keep them packed.
+
+mod activation;
+mod attention;
+mod convolution;
+mod linear;
+mod mapped_file;
+mod normalisation;
+pub mod patch;
+mod resampling;
+
+pub use activation::{Activation, geglu, gelu, quick_gelu, sigmoid, silu};
+pub use attention::{SCORES_BUDGET, attention, attention_in_tiles, causal_mask, merge_heads, split_heads};
+pub use convolution::{Conv2d, ConvTranspose2d, conv_transpose2d, conv2d};
+pub use linear::{Linear, linear};
+pub use mapped_file::MappedFile;
+pub use normalisation::{Norm, group_norm, group_norm_silu, instance_norm, layer_norm};
+pub use resampling::{
+    avg_pool2d_padded, max_pool2d, pad_reflect, pixel_unshuffle, sinusoid, upsample_bilinear,
+    upsample_nearest,
+};

@@ -1,0 +1,80 @@
+//! Changes of resolution over (batch, channels, height, width): nearest and bilinear resizing, pooling, padding,
+//! pixel-unshuffle.
+//!
+//! Conventions are torch's: `nearest` takes source floor(i·in/out); `bilinear` uses half-pixel centres, or corner-aligned
+//! ones with `align_corners`, never anti-aliasing.
+
+use candle_core::{DType, Result, Tensor};
+
+/// Nearest-neighbour resize to `height` × `width`: source index floor(i·in/out).
+pub fn upsample_nearest(x: &Tensor, height: usize, width: usize) -> Result<Tensor> {
+    let (_, _, h, w) = x.dims4()?;
+    if (h, w) == (height, width) {
+        return Ok(x.clone());
+    }
+    x.contiguous()?.upsample_nearest2d(height, width)
+}
+
+/// Bilinear resize to `height` × `width` (also downwards, without anti-aliasing).
+pub fn upsample_bilinear(x: &Tensor, height: usize, width: usize, align_corners: bool) -> Result<Tensor> {
+    let (_, _, h, w) = x.dims4()?;
+    if (h, w) == (height, width) {
+        return Ok(x.clone());
+    }
+    x.contiguous()?.upsample_bilinear2d(height, width, align_corners)
+}
+
+/// Maximum over `size` × `size` windows at stride `size`. In ceil mode a last, partial window counts too.
+pub fn max_pool2d(x: &Tensor, size: usize, ceil_mode: bool) -> Result<Tensor> {
+    let (_, _, h, w) = x.dims4()?;
+    let missing = |n: usize| if ceil_mode { n.next_multiple_of(size) - n } else { 0 };
+    // Repeating the last row or column leaves the maximum of a partial window as it is.
+    x.pad_with_same(2, 0, missing(h))?.pad_with_same(3, 0, missing(w))?.contiguous()?.max_pool2d(size)
+}
+
+/// Mean over 2 × 2 windows at stride 2. An odd axis gets one zero on BOTH sides, and these zeros count in the mean
+/// (the pooling of ComfyUI's T2I-Adapter; windows (0,x0), (x1,x2), …), giving ceil(n/2).
+pub fn avg_pool2d_padded(x: &Tensor) -> Result<Tensor> {
+    let (_, _, h, w) = x.dims4()?;
+    x.pad_with_zeros(2, h % 2, h % 2)?.pad_with_zeros(3, w % 2, w % 2)?.contiguous()?.avg_pool2d(2)
+}
+
+/// Mirrors `margin` rows and columns on every side without repeating the edge. `margin` must be below both sizes.
+pub fn pad_reflect(x: &Tensor, margin: usize) -> Result<Tensor> {
+    let (_, _, h, w) = x.dims4()?;
+    if margin >= h || margin >= w {
+        candle_core::bail!(
+            "reflection padding of {margin} needs more than {margin} rows and columns, got {h} x {w}"
+        );
+    }
+    let mirror = |n: usize| -> Result<Tensor> {
+        let period = 2 * (n - 1).max(1);
+        let index = (0..n + 2 * margin).map(|i| {
+            let i = (i + period - margin) % period;
+            u32::try_from(i.min(period - i)).map_err(candle_core::Error::wrap)
+        });
+        Tensor::from_vec(index.collect::<Result<Vec<_>>>()?, n + 2 * margin, x.device())
+    };
+    x.contiguous()?.index_select(&mirror(h)?, 2)?.index_select(&mirror(w)?, 3)
+}
+
+/// (b, c, h·f, w·f) → (b, c·f², h, w), channel index c·f² + dy·f + dx (torch's pixel_unshuffle).
+pub fn pixel_unshuffle(x: &Tensor, factor: usize) -> Result<Tensor> {
+    let (batch, channels, height, width) = x.dims4()?;
+    let (h, w) = (height / factor, width / factor);
+    x.reshape(&[batch, channels, h, factor, w, factor][..])?
+        .permute([0, 1, 3, 5, 2, 4])?
+        .contiguous()?
+        .reshape((batch, channels * factor * factor, h, w))
+}
+
+/// Sinusoidal embedding of scalars: `values` (n) → (n, dim), cosines first, then sines, frequencies
+/// exp(−ln(10000)·i/(dim/2)), f32 (Ho et al. 2020).
+pub fn sinusoid(values: &Tensor, dim: usize) -> Result<Tensor> {
+    let half = dim / 2;
+    let frequencies: Vec<f32> =
+        (0..half).map(|i| (-(10000f64.ln()) * i as f64 / half as f64).exp() as f32).collect();
+    let frequencies = Tensor::from_vec(frequencies, (1, half), values.device())?;
+    let angles = values.to_dtype(DType::F32)?.reshape(((), 1))?.broadcast_mul(&frequencies)?;
+    Tensor::cat(&[angles.cos()?, angles.sin()?], 1)
+}
