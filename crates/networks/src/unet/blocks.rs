@@ -1,0 +1,105 @@
+//! The UNet's residual blocks, and a stage: the residual blocks and transformers of one level.
+
+use candle_core::{DType, Tensor};
+use kernels::{Conv2d, Linear, Norm};
+
+use super::config::BlockPlan;
+use super::transformer::{ContextReader, SpatialTransformer};
+use super::{EPS, UNetConfig};
+use crate::{Result, Weights};
+
+/// Two normalised convolutions with the embedding added in between, around a skip.
+#[derive(Clone, Debug)]
+pub(super) struct ResBlock {
+    norm1: Norm,
+    conv1: Conv2d,
+    embedding: Linear,
+    norm2: Norm,
+    conv2: Conv2d,
+    /// 1×1, where the width changes.
+    shortcut: Option<Conv2d>,
+    groups: usize,
+}
+
+impl ResBlock {
+    pub(super) fn load(config: &UNetConfig, input: usize, output: usize, w: &Weights) -> Result<Self> {
+        let shortcut = match input == output {
+            true => None,
+            false => Some(w.conv2d("conv_shortcut", input, output, 1)?),
+        };
+        Ok(Self {
+            norm1: w.norm("norm1", input, EPS)?,
+            conv1: w.conv2d("conv1", input, output, 3)?.padding(1),
+            embedding: w.linear("time_emb_proj", config.embedding(), output)?,
+            norm2: w.norm("norm2", output, EPS)?,
+            conv2: w.conv2d("conv2", output, output, 3)?.padding(1),
+            shortcut,
+            groups: config.groups,
+        })
+    }
+
+    /// `x` (b, input, h, w), `emb` (b, embedding) after SiLU → (b, output, h, w).
+    pub(super) fn forward(&self, x: &Tensor, emb: &Tensor) -> Result<Tensor> {
+        let y = kernels::conv2d(&kernels::group_norm_silu(x, &self.norm1, self.groups)?, &self.conv1)?;
+        let (batch, channels, _, _) = y.dims4()?;
+        let emb = kernels::linear(emb, &self.embedding)?.reshape((batch, channels, 1, 1))?;
+        let y = kernels::group_norm_silu(&y.broadcast_add(&emb)?, &self.norm2, self.groups)?;
+        let y = kernels::conv2d(&y, &self.conv2)?;
+        match &self.shortcut {
+            Some(shortcut) => Ok((kernels::conv2d(x, shortcut)? + y)?),
+            None => Ok((x + y)?),
+        }
+    }
+}
+
+/// The blocks of one level on the way down or up.
+#[derive(Clone, Debug)]
+pub(super) struct Stage(Vec<(ResBlock, Option<SpatialTransformer>)>);
+
+impl Stage {
+    pub(super) fn load(config: &UNetConfig, plan: &[BlockPlan], w: &Weights) -> Result<Self> {
+        let block = |(i, plan): (usize, &BlockPlan)| {
+            let res = ResBlock::load(config, plan.input, plan.output, &w.at("resnets").at(i))?;
+            let transformer = match plan.layers.is_empty() {
+                true => None,
+                false => {
+                    let w = w.at("attentions").at(i);
+                    Some(SpatialTransformer::load(config, plan.output, &plan.layers, &w)?)
+                }
+            };
+            Ok((res, transformer))
+        };
+        Ok(Self(plan.iter().enumerate().map(block).collect::<Result<_>>()?))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn transformers(&self) -> impl Iterator<Item = &SpatialTransformer> {
+        self.0.iter().filter_map(|(_, transformer)| transformer.as_ref())
+    }
+
+    /// The `i`-th block.
+    pub(super) fn forward(
+        &self,
+        i: usize,
+        x: &Tensor,
+        emb: &Tensor,
+        context: &mut ContextReader<'_>,
+    ) -> Result<Tensor> {
+        let (res, transformer) = &self.0[i];
+        let x = res.forward(x, emb)?;
+        match transformer {
+            Some(transformer) => transformer.forward(&x, context),
+            None => Ok(x),
+        }
+    }
+}
+
+/// `x` plus a feature map. Features may be f32 beside f16 activations; the sum is taken in f32.
+pub(super) fn with_features(x: Tensor, feature: Option<&Tensor>) -> Result<Tensor> {
+    let Some(feature) = feature else { return Ok(x) };
+    let sum = x.to_dtype(DType::F32)?.broadcast_add(&feature.to_dtype(DType::F32)?)?;
+    Ok(sum.to_dtype(x.dtype())?)
+}

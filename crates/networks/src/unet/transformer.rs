@@ -1,0 +1,208 @@
+//! The UNet's transformers: self-attention over positions, cross-attention to tokens, a gated feed-forward layer.
+//!
+//! Cross-attention reads keys and values from a [`Context`] made once per run. An image prompt adds a second attention
+//! over image tokens, with a softmax of its own and a weight on its result (IP-Adapter, Ye et al. 2023, "V only").
+
+use std::collections::BTreeMap;
+
+use candle_core::Tensor;
+use kernels::{Linear, Norm};
+
+use super::{AdapterLayer, UNetConfig};
+use crate::{Result, Weights};
+
+/// Epsilon of the group normalisation before a transformer.
+const GROUP_EPS: f64 = 1e-6;
+/// Epsilon of the layer normalisations.
+const LAYER_EPS: f64 = 1e-5;
+
+/// Keys and values (b, tokens, channels) of image tokens by [`AdapterLayer::index`], and their weight.
+#[derive(Clone, Debug)]
+pub struct ImagePrompt {
+    /// Layers that attend to the image; all others are untouched.
+    pub layers: BTreeMap<usize, (Tensor, Tensor)>,
+    /// Factor on the attention's result.
+    pub weight: f64,
+}
+
+/// Keys and values of every cross-attention, in the order the network visits them.
+#[derive(Clone, Debug, Default)]
+pub struct Context {
+    blocks: Vec<BlockContext>,
+}
+
+#[derive(Clone, Debug)]
+struct BlockContext {
+    text: KeysValues,
+    image: Option<(KeysValues, f64)>,
+}
+
+/// (b, heads, tokens, head_dim) each.
+#[derive(Clone, Debug)]
+struct KeysValues {
+    k: Tensor,
+    v: Tensor,
+}
+
+impl KeysValues {
+    fn new(k: &Tensor, v: &Tensor, heads: usize) -> Result<Self> {
+        let split = |x| kernels::split_heads(x, heads)?.contiguous();
+        Ok(Self { k: split(k)?, v: split(v)? })
+    }
+}
+
+impl Context {
+    pub(super) fn reader(&self) -> ContextReader<'_> {
+        ContextReader(self.blocks.iter())
+    }
+}
+
+/// Hands out one block's keys and values after the other.
+pub(super) struct ContextReader<'a>(std::slice::Iter<'a, BlockContext>);
+
+impl<'a> ContextReader<'a> {
+    fn next(&mut self) -> Result<&'a BlockContext> {
+        let block = self.0.next();
+        Ok(block.ok_or_else(|| candle_core::Error::msg("the context was made by a smaller network"))?)
+    }
+}
+
+/// Transformer blocks over the positions of a feature map, with a residual around all of them.
+#[derive(Clone, Debug)]
+pub(super) struct SpatialTransformer {
+    norm: Norm,
+    groups: usize,
+    proj_in: Linear,
+    blocks: Vec<TransformerBlock>,
+    proj_out: Linear,
+}
+
+impl SpatialTransformer {
+    pub(super) fn load(
+        config: &UNetConfig,
+        channels: usize,
+        layers: &[AdapterLayer],
+        w: &Weights,
+    ) -> Result<Self> {
+        let block = |(i, layer): (usize, &AdapterLayer)| {
+            TransformerBlock::load(config, *layer, &w.at("transformer_blocks").at(i))
+        };
+        Ok(Self {
+            norm: w.norm("norm", channels, GROUP_EPS)?,
+            groups: config.groups,
+            proj_in: w.linear("proj_in", channels, channels)?,
+            blocks: layers.iter().enumerate().map(block).collect::<Result<_>>()?,
+            proj_out: w.linear("proj_out", channels, channels)?,
+        })
+    }
+
+    /// Appends this transformer's keys and values to `context`.
+    pub(super) fn extend(
+        &self,
+        context: &mut Context,
+        text: &Tensor,
+        image: Option<&ImagePrompt>,
+    ) -> Result<()> {
+        for block in &self.blocks {
+            context.blocks.push(block.context(text, image)?);
+        }
+        Ok(())
+    }
+
+    /// (b, c, h, w) → (b, c, h, w).
+    pub(super) fn forward(&self, x: &Tensor, context: &mut ContextReader<'_>) -> Result<Tensor> {
+        let (batch, channels, h, w) = x.dims4()?;
+        let tokens = kernels::group_norm(x, &self.norm, self.groups)?.flatten_from(2)?.transpose(1, 2)?;
+        let mut tokens = kernels::linear(&tokens, &self.proj_in)?;
+        for block in &self.blocks {
+            tokens = block.forward(&tokens, context.next()?)?;
+        }
+        let y = kernels::linear(&tokens, &self.proj_out)?;
+        let y = y.transpose(1, 2)?.contiguous()?.reshape((batch, channels, h, w))?;
+        Ok((x + y)?)
+    }
+}
+
+#[derive(Clone, Debug)]
+struct TransformerBlock {
+    layer: AdapterLayer,
+    norms: [Norm; 3],
+    own: Attention,
+    cross: Attention,
+    ff_in: Linear,
+    ff_out: Linear,
+}
+
+impl TransformerBlock {
+    fn load(config: &UNetConfig, layer: AdapterLayer, w: &Weights) -> Result<Self> {
+        let channels = layer.channels;
+        let norm = |name| w.norm(name, channels, LAYER_EPS);
+        Ok(Self {
+            layer,
+            norms: [norm("norm1")?, norm("norm2")?, norm("norm3")?],
+            own: Attention::load(config, channels, channels, &w.at("attn1"))?,
+            cross: Attention::load(config, channels, config.context_dim, &w.at("attn2"))?,
+            // Value and gate of GEGLU, each four times as wide as the input.
+            ff_in: w.linear("ff.net.0.proj", channels, 8 * channels)?,
+            ff_out: w.linear("ff.net.2", 4 * channels, channels)?,
+        })
+    }
+
+    fn context(&self, text: &Tensor, image: Option<&ImagePrompt>) -> Result<BlockContext> {
+        let heads = self.cross.heads;
+        let image = image.and_then(|image| Some((image.layers.get(&self.layer.index)?, image.weight)));
+        let image = match image {
+            Some(((k, v), weight)) => Some((KeysValues::new(k, v, heads)?, weight)),
+            None => None,
+        };
+        Ok(BlockContext { text: self.cross.keys_values(text)?, image })
+    }
+
+    fn forward(&self, x: &Tensor, context: &BlockContext) -> Result<Tensor> {
+        let normed = kernels::layer_norm(x, &self.norms[0])?;
+        let keys_values = self.own.keys_values(&normed)?;
+        let x = (x + self.own.attend(&normed, &keys_values, None)?)?;
+        let normed = kernels::layer_norm(&x, &self.norms[1])?;
+        let x = (&x + self.cross.attend(&normed, &context.text, context.image.as_ref())?)?;
+        let hidden = kernels::linear(&kernels::layer_norm(&x, &self.norms[2])?, &self.ff_in)?;
+        Ok((x + kernels::linear(&kernels::geglu(&hidden)?, &self.ff_out)?)?)
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Attention {
+    heads: usize,
+    scale: f64,
+    to_q: Linear,
+    to_k: Linear,
+    to_v: Linear,
+    to_out: Linear,
+}
+
+impl Attention {
+    fn load(config: &UNetConfig, channels: usize, context: usize, w: &Weights) -> Result<Self> {
+        Ok(Self {
+            heads: channels / config.head_dim,
+            scale: (config.head_dim as f64).sqrt().recip(),
+            to_q: w.linear_no_bias("to_q", channels, channels)?,
+            to_k: w.linear_no_bias("to_k", context, channels)?,
+            to_v: w.linear_no_bias("to_v", context, channels)?,
+            to_out: w.linear("to_out.0", channels, channels)?,
+        })
+    }
+
+    fn keys_values(&self, tokens: &Tensor) -> Result<KeysValues> {
+        let (k, v) = (kernels::linear(tokens, &self.to_k)?, kernels::linear(tokens, &self.to_v)?);
+        KeysValues::new(&k, &v, self.heads)
+    }
+
+    fn attend(&self, x: &Tensor, text: &KeysValues, image: Option<&(KeysValues, f64)>) -> Result<Tensor> {
+        let q = kernels::split_heads(&kernels::linear(x, &self.to_q)?, self.heads)?.contiguous()?;
+        let mut y = kernels::attention(&q, &text.k, &text.v, self.scale, None)?;
+        if let Some((image, weight)) = image {
+            let from_image = kernels::attention(&q, &image.k, &image.v, self.scale, None)?;
+            y = (y + (from_image * *weight)?)?;
+        }
+        Ok(kernels::linear(&kernels::merge_heads(&y)?, &self.to_out)?)
+    }
+}

@@ -1,0 +1,149 @@
+//! Weights: files of every published kind behind one view, [`Weights`], from which networks take tensors by name.
+//!
+//! A [`Source`] holds named tensors: a [`WeightFile`] (safetensors, `.pth`, ONNX; memory-mapped), several files as one, a
+//! renaming of another source, tensors in memory. [`Weights`] adds a prefix, the wanted dtype and device, checks every
+//! shape, and remembers what was asked for, so that [`Weights::finish`] can name the tensors nobody needed. A blank
+//! `Weights` answers every request with zeros that take no memory: it lists a network's tensors at full size.
+
+mod file;
+mod onnx;
+mod pickle;
+mod pth;
+mod safetensors_index;
+mod source;
+mod zip;
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use candle_core::{DType, Device, Tensor};
+
+pub use file::WeightFile;
+pub use source::{Change, Joined, Memory, Renamed, Source};
+
+use crate::{Error, Result};
+
+/// Names and shapes of tensors.
+pub type Shapes = BTreeMap<String, Vec<usize>>;
+
+/// A view of named tensors below a prefix, converted to one dtype on one device.
+#[derive(Clone)]
+pub struct Weights {
+    shared: Arc<Shared>,
+    prefix: String,
+}
+
+struct Shared {
+    origin: String,
+    /// None: blank weights.
+    source: Option<Arc<dyn Source>>,
+    dtype: DType,
+    device: Device,
+    asked: Mutex<Shapes>,
+}
+
+impl Weights {
+    /// The tensors of `source`. `origin` names it in errors: the file and the network.
+    pub fn new(origin: impl Into<String>, source: Arc<dyn Source>, dtype: DType, device: &Device) -> Self {
+        Self::over(origin.into(), Some(source), dtype, device)
+    }
+
+    /// The tensors of one file, under the names the file gives them.
+    pub fn open(path: &Path, dtype: DType, device: &Device) -> Result<Self> {
+        let source = Arc::new(WeightFile::open(path)?);
+        Ok(Self::new(path.display().to_string(), source, dtype, device))
+    }
+
+    /// Zeros of whatever name and shape is asked for, without memory.
+    pub fn blank(dtype: DType, device: &Device) -> Self {
+        Self::over("blank weights".to_owned(), None, dtype, device)
+    }
+
+    fn over(origin: String, source: Option<Arc<dyn Source>>, dtype: DType, device: &Device) -> Self {
+        let shared = Shared { origin, source, dtype, device: device.clone(), asked: Mutex::default() };
+        Self { shared: Arc::new(shared), prefix: String::new() }
+    }
+
+    /// The view below `name`: `weights.at("encoder").at(3)` reads `encoder.3.…`.
+    pub fn at(&self, name: impl Display) -> Self {
+        let prefix = format!("{}{name}.", self.prefix);
+        Self { shared: Arc::clone(&self.shared), prefix }
+    }
+
+    /// The dtype tensors are converted to.
+    pub fn dtype(&self) -> DType {
+        self.shared.dtype
+    }
+
+    /// The device tensors are put on.
+    pub fn device(&self) -> &Device {
+        &self.shared.device
+    }
+
+    /// Whether `name` exists below this prefix (always, for blank weights).
+    pub fn has(&self, name: &str) -> bool {
+        let full = format!("{}{name}", self.prefix);
+        self.shared.source.as_ref().is_none_or(|source| source.shape(&full).is_some())
+    }
+
+    /// The tensor `name` of exactly this shape.
+    pub fn get(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        let name = format!("{}{name}", self.prefix);
+        self.asked_for(&name, shape);
+        let Some(source) = &self.shared.source else {
+            return Ok(Tensor::zeros((), self.dtype(), self.device())?.broadcast_as(shape)?);
+        };
+        let origin = || self.shared.origin.clone();
+        let got =
+            source.shape(&name).ok_or_else(|| Error::Missing { origin: origin(), name: name.clone() })?;
+        if got != shape {
+            return Err(Error::Shape { origin: origin(), name, got, want: shape.to_vec() });
+        }
+        let tensor = source.read(&name)?.to_dtype(self.dtype())?;
+        Ok(tensor.to_device(self.device())?)
+    }
+
+    /// The shape `name` has in the source, for networks whose dimensions follow from their file.
+    pub fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        let full = format!("{}{name}", self.prefix);
+        self.shared.source.as_ref()?.shape(&full)
+    }
+
+    /// Marks tensors below this prefix as known though unused: those whose last name component is in `names`.
+    pub fn ignore(&self, names: &[&str]) {
+        for name in self.shared.source.iter().flat_map(|source| source.names()) {
+            let below = name.strip_prefix(&self.prefix).unwrap_or_default();
+            if names.iter().any(|n| below == *n || below.ends_with(&format!(".{n}"))) {
+                self.asked_for(&name, &[]);
+            }
+        }
+    }
+
+    /// Errs with the names of the tensors below this prefix that no network asked for.
+    pub fn finish(&self) -> Result<()> {
+        let asked = self.shared.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let names = self.shared.source.iter().flat_map(|source| source.names());
+        let extra: Vec<String> =
+            names.filter(|name| name.starts_with(&self.prefix) && !asked.contains_key(name)).collect();
+        match extra.as_slice() {
+            [] => Ok(()),
+            extra => Err(Error::Extra {
+                origin: self.shared.origin.clone(),
+                count: extra.len(),
+                names: extra.iter().take(5).cloned().collect::<Vec<_>>().join(", "),
+            }),
+        }
+    }
+
+    /// Names and shapes asked for so far, over all views of these weights.
+    pub fn asked(&self) -> Shapes {
+        self.shared.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn asked_for(&self, name: &str, shape: &[usize]) {
+        let mut asked = self.shared.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.insert(name.to_owned(), shape.to_vec());
+    }
+}

@@ -1,0 +1,201 @@
+//! The table of a torch file: a state dictionary in a zip archive (torch ≥ 1.6), or in the legacy form, five pickles
+//! (magic number, protocol, system, object, storage keys) followed by the storages.
+//!
+//! Tensors are `torch._utils._rebuild_tensor_v2(storage, offset, size, stride, …)`; a storage is the persistent reference
+//! ("storage", class, key, location, elements[, view]).
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use candle_core::DType;
+
+use super::file::{Index, Stored};
+use super::pickle::{self, Id, Value, Values};
+use super::zip;
+
+/// `torch.serialization.MAGIC_NUMBER`, 0x1950a86a20f9469cfc6c.
+const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
+
+/// Whether the file begins with a pickle whose value is torch's magic number.
+pub(super) fn is_legacy(bytes: &[u8]) -> bool {
+    // PROTO 2, LONG1 of 10 bytes.
+    matches!(bytes, [0x80, _, 0x8a, 10, rest @ ..] if rest.starts_with(&MAGIC))
+}
+
+pub(super) fn index_zip(bytes: &[u8]) -> Result<Index, String> {
+    let members = zip::members(bytes)?;
+    let (name, range) = members
+        .iter()
+        .find(|(name, _)| name.ends_with("/data.pkl"))
+        .ok_or("is a zip archive but holds no data.pkl: not a torch file")?;
+    let folder = name.trim_end_matches("data.pkl");
+    if let Some(order) = members.get(&format!("{folder}byteorder"))
+        && &bytes[order.clone()] != b"little"
+    {
+        return Err("was saved on a big-endian machine; save it again on a little-endian one".to_owned());
+    }
+    let (values, _) = pickle::read(&bytes[range.clone()])?;
+    let tensors = Tensors { values: &values };
+    let storage = |key: &str| members.get(&format!("{folder}data/{key}")).cloned();
+    tensors.index(storage)
+}
+
+pub(super) fn index_legacy(bytes: &[u8]) -> Result<Index, String> {
+    let mut at = 0;
+    let mut next = || -> Result<Values, String> {
+        let (values, len) = pickle::read(&bytes[at..])?;
+        at += len;
+        Ok(values)
+    };
+    let (_magic, _protocol, _system) = (next()?, next()?, next()?);
+    let (object, keys) = (next()?, next()?);
+    let tensors = Tensors { values: &object };
+    let sizes = tensors.element_sizes();
+    let mut storages: BTreeMap<String, Range<usize>> = BTreeMap::new();
+    for id in keys.items(keys.root()).unwrap_or_default() {
+        let key = keys.text(*id).ok_or("damaged list of storages")?;
+        let length = bytes.get(at..at + 8).ok_or("is cut off before its storages")?;
+        let elements = length.iter().rev().fold(0usize, |n, b| n << 8 | usize::from(*b));
+        let size = sizes.get(key).ok_or_else(|| format!("storage {key} has no type"))?;
+        let end = elements.checked_mul(*size).and_then(|n| n.checked_add(at + 8));
+        let end = end.filter(|end| *end <= bytes.len()).ok_or("is cut off within its storages")?;
+        storages.insert(key.to_owned(), at + 8..end);
+        at = end;
+    }
+    tensors.index(|key| storages.get(key).cloned())
+}
+
+/// The tensors of a state dictionary.
+struct Tensors<'a> {
+    values: &'a Values,
+}
+
+/// A storage reference: key, element type, first element of the view.
+struct Storage<'a> {
+    key: &'a str,
+    dtype: DType,
+    view: usize,
+}
+
+impl Tensors<'_> {
+    fn index(&self, bytes_of: impl Fn(&str) -> Option<Range<usize>>) -> Result<Index, String> {
+        let mut index = Index::new();
+        self.collect(self.state_dictionary()?, "", &bytes_of, &mut index)?;
+        match index.is_empty() {
+            true => Err("holds no tensors by name; a state dictionary is needed".to_owned()),
+            false => Ok(index),
+        }
+    }
+
+    /// Adds the tensors of a dictionary, and of the dictionaries in it as `outer.inner` (IP-Adapter's `.bin`). No deeper:
+    /// a dictionary may hold itself.
+    fn collect(
+        &self,
+        entries: &[(Id, Id)],
+        prefix: &str,
+        bytes_of: &impl Fn(&str) -> Option<Range<usize>>,
+        index: &mut Index,
+    ) -> Result<(), String> {
+        for (key, value) in entries {
+            let Some(name) = self.values.text(*key).map(|key| format!("{prefix}{key}")) else { continue };
+            if let (Some(inner), true) = (self.values.entries(*value), prefix.is_empty()) {
+                self.collect(inner, &format!("{name}."), bytes_of, index)?;
+            }
+            let Some(arguments) = self.tensor(*value) else { continue };
+            let stored = self
+                .stored(arguments, bytes_of)
+                .ok_or_else(|| format!("tensor `{name}` is of a kind that cannot be read"))?;
+            index.insert(name, stored);
+        }
+        Ok(())
+    }
+
+    /// The entries of the outermost dictionary, or of the one it keeps under a customary name.
+    fn state_dictionary(&self) -> Result<&[(Id, Id)], String> {
+        let entries = self.values.entries(self.values.root());
+        let entries =
+            entries.ok_or("does not hold a state dictionary but a whole object; save its state_dict()")?;
+        let inner = entries.iter().find_map(|(key, value)| match self.values.text(*key) {
+            Some("state_dict" | "model" | "params" | "params_ema") => self.values.entries(*value),
+            _ => None,
+        });
+        Ok(inner.unwrap_or(entries))
+    }
+
+    /// The arguments of the call that rebuilds a tensor, through the wrapper a parameter has.
+    fn tensor(&self, id: Id) -> Option<&[Id]> {
+        let Value::Call { callable, arguments } = self.values.get(id) else { return None };
+        let Value::Global(name) = self.values.get(*callable) else { return None };
+        let arguments = self.values.items(*arguments)?;
+        match name.as_str() {
+            "torch._utils._rebuild_tensor_v2" | "torch._utils._rebuild_tensor" => Some(arguments),
+            "torch._utils._rebuild_parameter" => self.tensor(*arguments.first()?),
+            _ => None,
+        }
+    }
+
+    fn stored(&self, arguments: &[Id], bytes_of: impl Fn(&str) -> Option<Range<usize>>) -> Option<Stored> {
+        let &[storage, offset, shape, strides, ..] = arguments else { return None };
+        let storage = self.storage(storage)?;
+        let sizes = |id| -> Option<Vec<usize>> {
+            self.values.items(id)?.iter().map(|id| self.values.size(*id)).collect()
+        };
+        let (shape, strides) = (sizes(shape)?, sizes(strides)?);
+        if shape.len() != strides.len() {
+            return None;
+        }
+        let strides = (strides != row_major(&shape)).then_some(strides);
+        let range = bytes_of(storage.key)?;
+        let first = storage.view.checked_add(self.values.size(offset)?)?;
+        let start = range.start.checked_add(first.checked_mul(storage.dtype.size_in_bytes())?)?;
+        let end = start.checked_add(Stored::span(storage.dtype, &shape, strides.as_deref())?)?;
+        (end <= range.end).then_some(Stored {
+            dtype: storage.dtype,
+            shape,
+            strides,
+            file: 0,
+            bytes: start..end,
+        })
+    }
+
+    fn storage(&self, id: Id) -> Option<Storage<'_>> {
+        let Value::Persistent(reference) = self.values.get(id) else { return None };
+        let parts = self.values.items(*reference)?;
+        let &[_, class, key, _, _, ..] = parts else { return None };
+        let Value::Global(class) = self.values.get(class) else { return None };
+        let dtype = match class.as_str() {
+            "torch.FloatStorage" => DType::F32,
+            "torch.HalfStorage" => DType::F16,
+            "torch.BFloat16Storage" => DType::BF16,
+            "torch.DoubleStorage" => DType::F64,
+            "torch.LongStorage" => DType::I64,
+            "torch.IntStorage" => DType::I32,
+            "torch.ByteStorage" | "torch.BoolStorage" => DType::U8,
+            _ => return None,
+        };
+        // Legacy files may share a storage through a view: (key, first element, elements).
+        let view = parts.get(5).and_then(|view| self.values.items(*view)).and_then(|view| view.get(1));
+        let view = view.map_or(Some(0), |first| self.values.size(*first))?;
+        Some(Storage { key: self.values.text(key)?, dtype, view })
+    }
+
+    /// Bytes per element of every storage the object refers to.
+    fn element_sizes(&self) -> BTreeMap<String, usize> {
+        let storages = (0..self.values.len()).filter_map(|id| self.storage(id));
+        storages.map(|s| (s.key.to_owned(), s.dtype.size_in_bytes())).collect()
+    }
+}
+
+fn row_major(shape: &[usize]) -> Vec<usize> {
+    let mut strides: Vec<usize> = shape
+        .iter()
+        .rev()
+        .scan(1usize, |step, dim| {
+            let stride = *step;
+            *step = step.saturating_mul((*dim).max(1));
+            Some(stride)
+        })
+        .collect();
+    strides.reverse();
+    strides
+}

@@ -1,0 +1,155 @@
+//! The tiny UNet against the reference: plain, with T2I features, with image tokens, with both, at even and odd sizes.
+
+mod golden;
+
+use candle_core::{DType, Device, Tensor};
+use golden::{Golden, weights};
+use networks::clip::vision::{ClipVision, ImageStates};
+use networks::ip_adapter::{IpAdapter, IpAdapterConfig};
+use networks::t2i_adapter::T2iAdapter;
+use networks::unet::{ImagePrompt, UNet, UNetConfig};
+use networks::{Result, Weights};
+
+/// Sigma and timestep of each case; the line-art adapter is active only at sigma ≥ 1.1629 (pipeline.md 11.4).
+const CASES: [(f64, f64); 3] = [(9.428068, 923.0), (1.2433521, 420.0), (0.0291671775, 0.0)];
+
+/// The network's input of a case: x/√(sigma² + 1).
+fn input(golden: &Golden, case: usize) -> Result<Tensor> {
+    let sigma = CASES[case].0;
+    Ok((golden.get(&format!("{case}.x")) / (sigma * sigma + 1.0).sqrt())?)
+}
+
+fn unet() -> Result<UNet> {
+    UNet::load(
+        &golden::tiny_unet(),
+        &golden::tiny_checkpoint()?.unet(&golden::tiny_unet(), DType::F32, &Device::Cpu)?,
+    )
+}
+
+/// The hint scaled to 16·ceil(size/16) of the latent's picture: centre crop to the aspect ratio, nearest-exact
+/// (pipeline.md 11.2).
+fn scaled_hint(hint: &Tensor, latent: (usize, usize)) -> Result<Tensor> {
+    let (_, _, h, w) = hint.dims4()?;
+    let (to_h, to_w) = ((8 * latent.0).next_multiple_of(16), (8 * latent.1).next_multiple_of(16));
+    let (old, new) = (w as f64 / h as f64, to_w as f64 / to_h as f64);
+    let margin = |size: usize, ratio: f64| ((size as f64 * (1.0 - ratio)) / 2.0).round_ties_even() as usize;
+    let (y, x) = match old > new {
+        true => (0, margin(w, new / old)),
+        false => (margin(h, old / new), 0),
+    };
+    let index = |from: usize, input: usize, out: usize| {
+        let scale = input as f32 / out as f32;
+        let at = |i| (((i as f32 + 0.5) * scale) as usize).min(input - 1) + from;
+        Tensor::from_vec((0..out).map(|i| at(i) as u32).collect::<Vec<_>>(), out, &Device::Cpu)
+    };
+    let rows = hint.index_select(&index(y, h - 2 * y, to_h)?, 2)?;
+    Ok(rows.index_select(&index(x, w - 2 * x, to_w)?, 3)?)
+}
+
+fn features(golden: &Golden, case: usize, line_art: bool) -> Result<Vec<Tensor>> {
+    let (_, _, h, w) = golden.get(&format!("{case}.x")).dims4()?;
+    let run = |model: &str, hint: &str, strength: f64| -> Result<Vec<Tensor>> {
+        let adapter = T2iAdapter::load(&golden::tiny_t2i(), &weights(model)?)?;
+        let hint = scaled_hint(&golden.picture(&format!("{case}.{hint}"))?, (h, w))?;
+        adapter.forward(&hint)?.iter().map(|f| Ok((f * strength)?)).collect()
+    };
+    let depth = run("t2i_depth_tiny", "depth_hint_u8", 0.9)?;
+    if !line_art {
+        return Ok(depth);
+    }
+    let lines = run("t2i_lineart_tiny", "lineart_hint_u8", 0.35)?;
+    depth.iter().zip(&lines).map(|(a, b)| Ok((a + b)?)).collect()
+}
+
+/// Conditional and unconditional image prompts of the golden's material, the same in all cases.
+fn prompts(config: &IpAdapterConfig, model: &str, picture: &Tensor) -> Result<[ImagePrompt; 2]> {
+    let vision = ClipVision::load(&golden::tiny_vision(), &weights("clip_vision_tiny")?)?;
+    let adapter = IpAdapter::load(config, &golden::tiny_unet().style_layers(), &weights(model)?)?;
+    let material: ImageStates = vision.forward(&golden::clip_pixels(picture)?)?;
+    let black = vision.forward(&golden::black_pixels()?)?;
+    Ok([
+        adapter.prompt(&adapter.tokens(&material)?, 1.0)?,
+        adapter.prompt(&adapter.empty_tokens(&black)?, 1.0)?,
+    ])
+}
+
+#[test]
+fn every_block_of_the_plain_network() -> Result<()> {
+    let (golden, unet) = (Golden::open("unet")?, unet()?);
+    let context = unet.context(&golden.get("context"), None)?;
+    let mut seen = 0;
+    let mut observe = |name: &str, x: &Tensor| -> Result<()> {
+        let name = match name {
+            "time" => "time_embed",
+            "vector" => "label_emb",
+            block => block,
+        };
+        seen += 1;
+        golden.compare(&format!("0.plain.act.{name}"), x, 2e-4)
+    };
+    unet.forward_observed(&input(&golden, 0)?, CASES[0].1, &context, &golden.get("0.y"), None, &mut observe)?;
+    assert_eq!(seen, 21);
+    Ok(())
+}
+
+#[test]
+fn predictions_of_every_combination() -> Result<()> {
+    let (golden, unet) = (Golden::open("unet")?, unet()?);
+    let text = golden.get("context");
+    let material = golden.picture("0.material_u8")?;
+    let standard = prompts(&golden::tiny_standard(), "ipadapter_standard_tiny", &material)?;
+    let plus = prompts(&golden::tiny_plus(), "ipadapter_plus_tiny", &material)?;
+    for (case, (sigma, timestep)) in CASES.into_iter().enumerate() {
+        let (x, y) = (input(&golden, case)?, golden.get(&format!("{case}.y")));
+        let features = features(&golden, case, sigma >= 1.1629)?;
+        let check = |name: &str, image: Option<&ImagePrompt>, features: Option<&[Tensor]>| {
+            let context = unet.context(&text, image)?;
+            let eps = unet.forward(&x, timestep, &context, &y, features)?;
+            golden.compare(&format!("{case}.{name}.eps"), &eps, 3e-5)
+        };
+        check("plain", None, None)?;
+        check("t2i", None, Some(&features))?;
+        for (name, [cond, uncond]) in [("ip_standard", &standard), ("ip_plus", &plus)] {
+            check(&format!("{name}.cond"), Some(cond), None)?;
+            check(&format!("{name}.uncond"), Some(uncond), None)?;
+            check(&format!("{name}_t2i.cond"), Some(cond), Some(&features))?;
+        }
+    }
+    Ok(())
+}
+
+/// A batch of two gives what two calls give.
+#[test]
+fn batches_are_independent() -> Result<()> {
+    let (golden, unet) = (Golden::open("unet")?, unet()?);
+    let (x, y, text) = (golden.get("2.x"), golden.get("2.y"), golden.get("context"));
+    let other = (&x * 0.5)?;
+    let call =
+        |x: &Tensor, text: &Tensor, y: &Tensor| unet.forward(x, 100.0, &unet.context(text, None)?, y, None);
+    let twice = |t: &Tensor| Tensor::cat(&[t, t], 0);
+    let both = call(&Tensor::cat(&[&x, &other], 0)?, &twice(&text)?, &twice(&y)?)?;
+    let apart = Tensor::cat(&[call(&x, &text, &y)?, call(&other, &text, &y)?], 0)?;
+    assert!(golden::largest_difference(&both, &apart)? < 1e-5);
+    Ok(())
+}
+
+#[test]
+fn adapter_layers_are_numbered_down_up_middle() {
+    let config = UNetConfig::sdxl();
+    let layers = config.adapter_layers();
+    assert_eq!(layers.len(), 70);
+    assert!(layers.iter().enumerate().all(|(i, layer)| layer.index == 2 * i + 1));
+    let narrow = |k: usize| matches!(k, 1..=7 | 109..=119);
+    assert!(layers.iter().all(|l| l.channels == if narrow(l.index) { 640 } else { 1280 }));
+    let style: Vec<usize> = config.style_layers().iter().map(|layer| layer.index).collect();
+    assert_eq!(style, (69..=87).step_by(2).collect::<Vec<_>>());
+}
+
+#[test]
+fn full_size_has_sdxl_s_parameters() -> Result<()> {
+    let blank = Weights::blank(DType::F16, &Device::Cpu);
+    UNet::load(&UNetConfig::sdxl(), &blank)?;
+    assert_eq!(blank.asked().len(), 1680);
+    assert_eq!(golden::parameters(&blank.asked()), 2_567_463_684);
+    Ok(())
+}

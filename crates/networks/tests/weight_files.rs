@@ -1,0 +1,140 @@
+//! Weight files of every format: those torch wrote (`tests/golden/weight_files.py`), an ONNX model, and damaged ones.
+
+mod golden;
+
+use std::path::Path;
+
+use candle_core::{DType, Device, Tensor};
+use networks::weights::{Source, WeightFile};
+use networks::{Error, Result, Weights};
+
+fn open(name: &str) -> Result<WeightFile> {
+    WeightFile::open(&golden::path("weight_files").join(name))
+}
+
+fn values(file: &WeightFile, name: &str) -> Result<Vec<f64>> {
+    Ok(file.read(name)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?)
+}
+
+/// start, start + 1/8, …, the values of `weight_files.py`.
+fn ramp(count: usize, start: f64) -> Vec<f64> {
+    (0..count).map(|i| i as f64 / 8.0 + start).collect()
+}
+
+#[test]
+fn torch_files_in_both_formats() -> Result<()> {
+    for name in ["zip.pth", "legacy.pth"] {
+        let file = open(name)?;
+        assert_eq!(file.names().len(), 9, "{name}");
+        assert_eq!(values(&file, "plain")?, ramp(24, 0.0), "{name}");
+        let transposed: Vec<f64> = (0..24).map(|i| ramp(24, 0.0)[i % 4 * 6 + i / 4]).collect();
+        assert_eq!((file.shape("transposed"), values(&file, "transposed")?), (Some(vec![6, 4]), transposed));
+        let slice: Vec<f64> = [8, 9, 10, 14, 15, 16].map(|i| f64::from(i) / 8.0).to_vec();
+        assert_eq!((file.shape("slice"), values(&file, "slice")?), (Some(vec![2, 3]), slice));
+        assert_eq!((file.read("half")?.dtype(), values(&file, "half")?), (DType::F16, ramp(6, 1.0)));
+        assert_eq!((file.read("bfloat")?.dtype(), values(&file, "bfloat")?), (DType::BF16, ramp(5, -2.0)));
+        assert_eq!((file.read("double")?.dtype(), values(&file, "double")?), (DType::F64, ramp(4, 0.0)));
+        assert_eq!(values(&file, "parameter")?, ramp(3, 0.0));
+        assert_eq!((file.shape("scalar"), values(&file, "scalar")?), (Some(vec![]), vec![1.5]));
+        assert_eq!(values(&file, "counter")?, [7.0]);
+    }
+    Ok(())
+}
+
+#[test]
+fn state_dictionaries_inside_others() -> Result<()> {
+    assert_eq!(values(&open("nested.pth")?, "w")?, ramp(24, 0.0));
+    let adapter = open("adapter.bin")?;
+    assert_eq!(adapter.names(), ["image_proj.norm.weight", "ip_adapter.1.to_k_ip.weight"]);
+    assert_eq!(values(&adapter, "ip_adapter.1.to_k_ip.weight")?, ramp(2, 0.0));
+    Ok(())
+}
+
+#[test]
+fn onnx_initialisers() -> Result<()> {
+    let file = open("model.onnx")?;
+    // Invented names are counted in the order of the convolutions; `axes` is no weight.
+    let names =
+        ["conv.0.bias", "conv.0.weight", "conv.1.bias", "conv.1.weight", "side1.bias", "side1.weight"];
+    assert_eq!(file.names(), names);
+    assert_eq!(
+        (file.shape("conv.0.weight"), values(&file, "conv.0.weight")?),
+        (Some(vec![2, 1, 1, 1]), vec![1.0, 2.0])
+    );
+    assert_eq!(values(&file, "conv.0.bias")?, [3.0, 4.0], "a typed field");
+    assert_eq!(values(&file, "conv.1.weight")?, [0.5, -1.5], "half precision");
+    assert_eq!(values(&file, "conv.1.bias")?, [7.0], "a file beside the model");
+    Ok(())
+}
+
+/// Whatever a file is cut down to, reading it ends in an error that names the file, never in a panic.
+#[test]
+fn cut_off_files_are_refused() -> Result<()> {
+    let folder = tempfile::tempdir().unwrap();
+    let safetensors = folder.path().join("whole.safetensors");
+    let tensors = std::collections::HashMap::from([("w", Tensor::zeros(64, DType::F32, &Device::Cpu)?)]);
+    candle_core::safetensors::save(&tensors, &safetensors)?;
+    let originals = ["zip.pth", "legacy.pth", "nested.pth", "model.onnx"];
+    let originals = originals.map(|name| golden::path("weight_files").join(name));
+    for original in originals.iter().chain([&safetensors]) {
+        let bytes = std::fs::read(original).unwrap();
+        for len in (0..bytes.len()).step_by(bytes.len() / 97 + 1).chain([bytes.len() - 1]) {
+            let cut = folder.path().join("cut");
+            std::fs::write(&cut, &bytes[..len]).unwrap();
+            match WeightFile::open(&cut) {
+                Err(error) => assert!(error.to_string().contains("cut"), "{error}"),
+                // ONNX has no length: a graph that ends early may still be one, and what is there must be readable.
+                Ok(file) => {
+                    assert!(original.ends_with("model.onnx"), "{original:?} cut to {len} bytes");
+                    for name in file.names() {
+                        file.read(&name)?;
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Nor does a flipped byte make it panic.
+#[test]
+fn damaged_files_do_not_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["zip.pth", "legacy.pth", "model.onnx"] {
+        let bytes = std::fs::read(golden::path("weight_files").join(name)).unwrap();
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 0xFF;
+            let path = folder.path().join("damaged");
+            std::fs::write(&path, damaged).unwrap();
+            if let Ok(file) = WeightFile::open(&path) {
+                let tensors = file.names();
+                tensors.iter().for_each(|name| drop(file.read(name)));
+            }
+        }
+    }
+}
+
+#[test]
+fn missing_misshapen_and_extra_tensors_are_named() -> Result<()> {
+    let path = golden::path("weight_files").join("zip.pth");
+    let weights = Weights::open(&path, DType::F32, &Device::Cpu)?;
+    let error = weights.at("layer").get("weight", &[2]).unwrap_err();
+    assert!(matches!(&error, Error::Missing { name, .. } if name == "layer.weight"), "{error}");
+    let error = weights.get("half", &[2, 3]).unwrap_err();
+    assert!(error.to_string().contains("`half` has shape [3, 2] but the network needs [2, 3]"), "{error}");
+    for name in ["plain", "transposed", "slice", "bfloat", "double", "parameter", "counter", "scalar"] {
+        let shape = weights.shape(name).unwrap();
+        assert_eq!(weights.get(name, &shape)?.dtype(), DType::F32);
+    }
+    let error = Weights::open(&path, DType::F32, &Device::Cpu)?.finish().unwrap_err();
+    assert!(matches!(&error, Error::Extra { count: 9, .. }), "{error}");
+    weights.get("half", &[3, 2])?;
+    weights.finish()
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let error = WeightFile::open(Path::new("/nowhere/model.safetensors")).err().unwrap();
+    assert!(error.to_string().starts_with("/nowhere/model.safetensors: cannot be opened"), "{error}");
+}
