@@ -1,0 +1,134 @@
+//! Where the coarsest level sets out: whole pieces of the material laid side by side.
+//!
+//! After image quilting with its texture transfer (Efros and Freeman 2001): block by block, the piece of the material whose
+//! overlap fits what is already laid and whose shading fits the guide; among nearly equal ones the seed decides, and
+//! pieces already used cost more. Large features survive this whole; the sampler then heals the seams.
+
+use super::field::{Exemplar, Field, KEY, Match, hash};
+use super::raster::Raster;
+
+/// Lays blocks of `block` pixels, half overlapping by a third, over a canvas the size of `guide` (one channel, scaled like
+/// the exemplar's fourth).
+pub(crate) fn quilt(exemplar: &Exemplar, guide: &Raster, block: usize, repetition: f32, seed: u64) -> Field {
+    let (width, height) = (guide.width, guide.height);
+    let block = block.min(width).min(height).min(exemplar.keys.width).min(exemplar.keys.height).max(exemplar.patch);
+    let overlap = (block / 3).max(1);
+    let mut cloth = Cloth {
+        exemplar,
+        guide,
+        block,
+        overlap,
+        laid: Raster::filled(width, height, 3, -1.0),
+        source: vec![(0, 0); width * height],
+        uses: vec![0.0; exemplar.keys.pixels()],
+        repetition,
+    };
+    let mut random = hash(seed);
+    for y in starts(height, block, overlap) {
+        for x in starts(width, block, overlap) {
+            random = hash(random);
+            let piece = cloth.choose(x, y, random);
+            cloth.lay(x, y, piece);
+        }
+    }
+    cloth.field(seed)
+}
+
+/// Block positions along one axis: the last block ends with the canvas.
+fn starts(length: usize, block: usize, overlap: usize) -> Vec<usize> {
+    let step = (block - overlap).max(1);
+    let mut starts: Vec<usize> = (0..).map(|i| i * step).take_while(|s| s + block < length).collect();
+    starts.push(length - block);
+    starts
+}
+
+struct Cloth<'a> {
+    exemplar: &'a Exemplar,
+    guide: &'a Raster,
+    block: usize,
+    overlap: usize,
+    /// RGB, negative where nothing lies yet.
+    laid: Raster,
+    /// Which material pixel lies at each canvas pixel.
+    source: Vec<(usize, usize)>,
+    /// How often each material pixel has been laid.
+    uses: Vec<f32>,
+    repetition: f32,
+}
+
+impl Cloth<'_> {
+    fn choose(&self, x: usize, y: usize, random: u64) -> (usize, usize) {
+        let keys = &self.exemplar.keys;
+        let mut costs = Vec::new();
+        for v in 0..=keys.height - self.block {
+            for u in 0..=keys.width - self.block {
+                if self.exemplar.holds(u, v, self.block) {
+                    costs.push(((u, v), self.cost((x, y), (u, v))));
+                }
+            }
+        }
+        let least = costs.iter().map(|(_, cost)| *cost).fold(f32::INFINITY, f32::min);
+        let good: Vec<(usize, usize)> = costs.iter().filter(|(_, c)| *c <= 1.1 * least).map(|(at, _)| *at).collect();
+        match good.len() {
+            0 => (
+                (random % (keys.width - self.block + 1) as u64) as usize,
+                ((random >> 32) % (keys.height - self.block + 1) as u64) as usize,
+            ),
+            count => good[(random % count as u64) as usize],
+        }
+    }
+
+    /// Mean squared misfit of a piece: colour where something lies, guidance everywhere, dearer with use.
+    fn cost(&self, (x, y): (usize, usize), (u, v): (usize, usize)) -> f32 {
+        let keys = &self.exemplar.keys;
+        let (mut colour, mut shading, mut overlaps, mut uses) = (0.0f32, 0.0f32, 0.0f32, 0.0f32);
+        for j in 0..self.block {
+            for i in 0..self.block {
+                let key = keys.pixel(u + i, v + j);
+                shading += (key[KEY - 1] - self.guide.pixel(x + i, y + j)[0]).powi(2);
+                uses += self.uses[(v + j) * keys.width + u + i];
+                let lies = self.laid.pixel(x + i, y + j);
+                if lies[0] >= 0.0 {
+                    overlaps += 1.0;
+                    colour += lies.iter().zip(key).map(|(a, b)| (a - b) * (a - b)).sum::<f32>();
+                }
+            }
+        }
+        let area = (self.block * self.block) as f32;
+        (colour / overlaps.max(1.0) + shading / area + 1e-4) * (1.0 + self.repetition * uses / area)
+    }
+
+    /// Lays a piece; where it overlaps, the older half stays.
+    fn lay(&mut self, x: usize, y: usize, (u, v): (usize, usize)) {
+        let half = self.overlap / 2;
+        let keys = &self.exemplar.keys;
+        for j in 0..self.block {
+            for i in 0..self.block {
+                let at = (y + j) * self.laid.width + x + i;
+                self.uses[(v + j) * keys.width + u + i] += 1.0;
+                let free = self.laid.data[at * 3] < 0.0;
+                if free || ((x == 0 || i >= half) && (y == 0 || j >= half)) {
+                    self.laid.data[at * 3..][..3].copy_from_slice(&keys.pixel(u + i, v + j)[..3]);
+                    self.source[at] = (u + i, v + j);
+                }
+            }
+        }
+    }
+
+    /// Every patch matches the piece that its centre lies on.
+    fn field(&self, seed: u64) -> Field {
+        let patch = self.exemplar.patch;
+        let (columns, rows) = (self.laid.width + 1 - patch, self.laid.height + 1 - patch);
+        let mut field = Field::random(self.exemplar, columns, rows, seed);
+        let half = patch / 2;
+        for (i, m) in field.matches.iter_mut().enumerate() {
+            let (x, y) = (i % columns + half, i / columns + half);
+            let (u, v) = self.source[y * self.laid.width + x];
+            let (u, v) = (u as isize - half as isize, v as isize - half as isize);
+            if self.exemplar.allows(u, v) {
+                *m = Match { x: u as u16, y: v as u16, distance: f32::INFINITY };
+            }
+        }
+        field
+    }
+}

@@ -1,0 +1,372 @@
+//! Small floating-point pictures: resizing, blurring and distributions of their values.
+//!
+//! A [`Raster`] holds interleaved f32 samples, height × width × channels, nominally in [0, 1] (sRGB values unless a comment
+//! says otherwise). Every operation splits the work by rows and sums within a row in a fixed order, so results do not
+//! depend on the number of threads. Resampling kernels are the textbook ones (box, triangle, Lanczos 3), stretched by the
+//! shrink factor so that nothing aliases.
+
+use image::{GrayImage, RgbImage};
+use rayon::prelude::*;
+
+/// Interleaved samples: `data[(y * width + x) * channels + c]`.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Raster {
+    pub(crate) width: usize,
+    pub(crate) height: usize,
+    pub(crate) channels: usize,
+    pub(crate) data: Vec<f32>,
+}
+
+/// A rectangle of pixels: left, top, width, height.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Area {
+    pub(crate) x: usize,
+    pub(crate) y: usize,
+    pub(crate) width: usize,
+    pub(crate) height: usize,
+}
+
+/// A resampling kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kernel {
+    /// Area average; the pyramid's.
+    Box,
+    /// Linear interpolation; for enlarging smooth fields.
+    Triangle,
+    /// Windowed sinc; for pictures that will be looked at.
+    Lanczos,
+}
+
+impl Kernel {
+    fn support(self) -> f64 {
+        match self {
+            Self::Box => 0.5,
+            Self::Triangle => 1.0,
+            Self::Lanczos => 3.0,
+        }
+    }
+
+    fn at(self, x: f64) -> f64 {
+        let x = x.abs();
+        match self {
+            Self::Box => f64::from(u8::from(x <= 0.5)),
+            Self::Triangle => (1.0 - x).max(0.0),
+            Self::Lanczos if x < 1e-9 => 1.0,
+            Self::Lanczos if x >= 3.0 => 0.0,
+            Self::Lanczos => {
+                let t = std::f64::consts::PI * x;
+                3.0 * t.sin() * (t / 3.0).sin() / (t * t)
+            }
+        }
+    }
+}
+
+/// Rec. 601 luma of an RGB triple.
+pub(crate) fn luma(rgb: &[f32]) -> f32 {
+    0.299 * rgb[0] + 0.587 * rgb[1] + 0.114 * rgb[2]
+}
+
+impl Raster {
+    pub(crate) fn filled(width: usize, height: usize, channels: usize, value: f32) -> Self {
+        Self { width, height, channels, data: vec![value; width * height * channels] }
+    }
+
+    pub(crate) fn from_rgb(picture: &RgbImage) -> Self {
+        let data = picture.as_raw().iter().map(|v| f32::from(*v) / 255.0).collect();
+        Self { width: picture.width() as usize, height: picture.height() as usize, channels: 3, data }
+    }
+
+    pub(crate) fn from_grey(picture: &GrayImage) -> Self {
+        let data = picture.as_raw().iter().map(|v| f32::from(*v) / 255.0).collect();
+        Self { width: picture.width() as usize, height: picture.height() as usize, channels: 1, data }
+    }
+
+    /// Rounded to 8 bits; a one-channel raster gives equal channels.
+    pub(crate) fn to_rgb(&self) -> RgbImage {
+        RgbImage::from_fn(self.width as u32, self.height as u32, |x, y| {
+            let p = self.pixel(x as usize, y as usize);
+            let v = |c: usize| to_byte(p[c.min(self.channels - 1)]);
+            image::Rgb([v(0), v(1), v(2)])
+        })
+    }
+
+    /// The first channel, rounded to 8 bits.
+    pub(crate) fn to_grey(&self) -> GrayImage {
+        GrayImage::from_fn(self.width as u32, self.height as u32, |x, y| {
+            image::Luma([to_byte(self.pixel(x as usize, y as usize)[0])])
+        })
+    }
+
+    pub(crate) fn pixel(&self, x: usize, y: usize) -> &[f32] {
+        &self.data[(y * self.width + x) * self.channels..][..self.channels]
+    }
+
+    pub(crate) fn pixels(&self) -> usize {
+        self.width * self.height
+    }
+
+    /// Applies `f` to every pixel, giving a raster of `channels` channels.
+    pub(crate) fn map(&self, channels: usize, f: impl Fn(&[f32], &mut [f32]) + Sync) -> Self {
+        let mut out = Self::filled(self.width, self.height, channels, 0.0);
+        let (from, to) = (self.width * self.channels, self.width * channels);
+        out.data.par_chunks_exact_mut(to).zip(self.data.par_chunks_exact(from)).for_each(|(to, from)| {
+            for (o, i) in to.chunks_exact_mut(channels).zip(from.chunks_exact(self.channels)) {
+                f(i, o);
+            }
+        });
+        out
+    }
+
+    /// Applies `f` to every pixel of two rasters of one size.
+    pub(crate) fn zip(&self, other: &Self, channels: usize, f: impl Fn(&[f32], &[f32], &mut [f32]) + Sync) -> Self {
+        assert!(self.width == other.width && self.height == other.height, "rasters of one size");
+        let mut out = Self::filled(self.width, self.height, channels, 0.0);
+        out.data
+            .par_chunks_exact_mut(self.width * channels)
+            .zip(self.data.par_chunks_exact(self.width * self.channels))
+            .zip(other.data.par_chunks_exact(self.width * other.channels))
+            .for_each(|((to, a), b)| {
+                let pairs = a.chunks_exact(self.channels).zip(b.chunks_exact(other.channels));
+                for (o, (p, q)) in to.chunks_exact_mut(channels).zip(pairs) {
+                    f(p, q, o);
+                }
+            });
+        out
+    }
+
+    pub(crate) fn luma(&self) -> Self {
+        self.map(1, |p, o| o[0] = luma(p))
+    }
+
+    /// A `width` × `height` part, whose edges may lie outside: the border pixels repeat there.
+    pub(crate) fn window(&self, x: isize, y: isize, width: usize, height: usize) -> Self {
+        let mut out = Self::filled(width, height, self.channels, 0.0);
+        let c = self.channels;
+        out.data.par_chunks_exact_mut(width * c).enumerate().for_each(|(row, to)| {
+            let from_y = (y + row as isize).clamp(0, self.height as isize - 1) as usize;
+            for (column, o) in to.chunks_exact_mut(c).enumerate() {
+                let from_x = (x + column as isize).clamp(0, self.width as isize - 1) as usize;
+                o.copy_from_slice(self.pixel(from_x, from_y));
+            }
+        });
+        out
+    }
+
+    pub(crate) fn crop(&self, area: Area) -> Self {
+        self.window(area.x as isize, area.y as isize, area.width, area.height)
+    }
+
+    /// Resampled to `width` × `height`, both at least 1.
+    pub(crate) fn resize(&self, width: usize, height: usize, kernel: Kernel) -> Self {
+        let wide = if width == self.width { self.clone() } else { self.resize_rows(width, kernel) };
+        if height == wide.height { wide } else { wide.resize_columns(height, kernel) }
+    }
+
+    fn resize_rows(&self, width: usize, kernel: Kernel) -> Self {
+        let taps = taps(self.width, width, kernel);
+        let mut out = Self::filled(width, self.height, self.channels, 0.0);
+        let c = self.channels;
+        out.data.par_chunks_exact_mut(width * c).zip(self.data.par_chunks_exact(self.width * c)).for_each(
+            |(to, from)| {
+                for (o, (start, weights)) in to.chunks_exact_mut(c).zip(&taps) {
+                    for (w, p) in weights.iter().zip(from[start * c..].chunks_exact(c)) {
+                        for (o, p) in o.iter_mut().zip(p) {
+                            *o += w * p;
+                        }
+                    }
+                }
+            },
+        );
+        out
+    }
+
+    fn resize_columns(&self, height: usize, kernel: Kernel) -> Self {
+        let taps = taps(self.height, height, kernel);
+        let row = self.width * self.channels;
+        let mut out = Self::filled(self.width, height, self.channels, 0.0);
+        out.data.par_chunks_exact_mut(row).zip(&taps).for_each(|(to, (start, weights))| {
+            for (w, from) in weights.iter().zip(self.data[start * row..].chunks_exact(row)) {
+                for (o, p) in to.iter_mut().zip(from) {
+                    *o += w * p;
+                }
+            }
+        });
+        out
+    }
+
+    /// Gaussian blur, borders repeated. A wide one runs on a shrunken copy: its result has no detail to lose.
+    pub(crate) fn blur(&self, sigma: f32) -> Self {
+        if sigma < 0.1 {
+            return self.clone();
+        }
+        let factor = ((sigma / 3.0).log2().floor().max(0.0)).exp2() as usize;
+        let factor = factor.min(self.width).min(self.height).max(1);
+        if factor > 1 {
+            let small = self.resize(self.width.div_ceil(factor), self.height.div_ceil(factor), Kernel::Box);
+            return small.blur_exactly(sigma / factor as f32).resize(self.width, self.height, Kernel::Triangle);
+        }
+        self.blur_exactly(sigma)
+    }
+
+    fn blur_exactly(&self, sigma: f32) -> Self {
+        let radius = (3.0 * sigma).ceil().max(1.0) as usize;
+        let mut weights: Vec<f32> =
+            (0..=2 * radius).map(|i| (-((i as f32 - radius as f32) / sigma).powi(2) / 2.0).exp()).collect();
+        let sum: f32 = weights.iter().sum();
+        weights.iter_mut().for_each(|w| *w /= sum);
+        self.blur_rows(&weights).blur_columns(&weights)
+    }
+
+    fn blur_rows(&self, weights: &[f32]) -> Self {
+        let radius = weights.len() / 2;
+        let c = self.channels;
+        let mut out = Self::filled(self.width, self.height, c, 0.0);
+        let row = self.width * c;
+        out.data.par_chunks_exact_mut(row).zip(self.data.par_chunks_exact(row)).for_each(|(to, from)| {
+            let mut wide = Vec::with_capacity(row + 2 * radius * c);
+            (0..radius).for_each(|_| wide.extend_from_slice(&from[..c]));
+            wide.extend_from_slice(from);
+            (0..radius).for_each(|_| wide.extend_from_slice(&from[row - c..]));
+            for (i, w) in weights.iter().enumerate() {
+                for (o, p) in to.iter_mut().zip(&wide[i * c..]) {
+                    *o += w * p;
+                }
+            }
+        });
+        out
+    }
+
+    fn blur_columns(&self, weights: &[f32]) -> Self {
+        let radius = weights.len() as isize / 2;
+        let row = self.width * self.channels;
+        let mut out = Self::filled(self.width, self.height, self.channels, 0.0);
+        out.data.par_chunks_exact_mut(row).enumerate().for_each(|(y, to)| {
+            for (i, w) in weights.iter().enumerate() {
+                let from = (y as isize + i as isize - radius).clamp(0, self.height as isize - 1) as usize;
+                for (o, p) in to.iter_mut().zip(&self.data[from * row..][..row]) {
+                    *o += w * p;
+                }
+            }
+        });
+        out
+    }
+
+    /// Blur that looks only where `weight` (one channel) is: `blur(self·weight) / blur(weight)`, extended smoothly
+    /// outside. Far from any weight a wider blur fills in, last of all the weighted mean.
+    pub(crate) fn blur_within(&self, weight: &Self, sigma: f32) -> Self {
+        let weighted = |w: &Self| self.zip(w, self.channels, |p, w, o| o.iter_mut().zip(p).for_each(|(o, p)| *o = p * w[0]));
+        let product = weighted(weight);
+        let mean: Vec<f32> = self.mean_within(weight);
+        let (near, near_weight) = (product.blur(sigma), weight.blur(sigma));
+        let (far, far_weight) = (product.blur(4.0 * sigma), weight.blur(4.0 * sigma));
+        let c = self.channels;
+        let mut out = near;
+        out.data.par_chunks_exact_mut(c).enumerate().for_each(|(i, o)| {
+            let (a, b) = (near_weight.data[i].max(0.0), far_weight.data[i].max(0.0));
+            for (k, o) in o.iter_mut().enumerate() {
+                *o = (*o + 1e-2 * far.data[i * c + k] + 1e-5 * mean[k]) / (a + 1e-2 * b + 1e-5);
+            }
+        });
+        out
+    }
+
+    /// The weighted mean of every channel; the plain mean where the weights are all zero.
+    pub(crate) fn mean_within(&self, weight: &Self) -> Vec<f32> {
+        let mut sums = vec![0.0f64; self.channels];
+        let mut total = 0.0f64;
+        for (p, w) in self.data.chunks_exact(self.channels).zip(&weight.data) {
+            total += f64::from(*w);
+            sums.iter_mut().zip(p).for_each(|(s, p)| *s += f64::from(*p) * f64::from(*w));
+        }
+        if total <= 0.0 {
+            return self.mean_within(&Self::filled(self.width, self.height, 1, 1.0));
+        }
+        sums.iter().map(|s| (s / total) as f32).collect()
+    }
+
+    /// Standard deviation of a one-channel raster under weights.
+    pub(crate) fn deviation_within(&self, weight: &Self) -> f32 {
+        let mean = self.mean_within(weight)[0];
+        self.map(1, |p, o| o[0] = (p[0] - mean).powi(2)).mean_within(weight)[0].sqrt()
+    }
+}
+
+/// One output sample's first input sample and its weights, for every output sample.
+fn taps(from: usize, to: usize, kernel: Kernel) -> Vec<(usize, Vec<f32>)> {
+    let scale = from as f64 / to as f64;
+    let stretch = scale.max(1.0);
+    let support = kernel.support() * stretch;
+    (0..to)
+        .map(|i| {
+            let centre = (i as f64 + 0.5) * scale;
+            let first = (centre - support).floor().max(0.0) as usize;
+            let last = ((centre + support).ceil() as usize).min(from);
+            let mut weights: Vec<f64> =
+                (first..last).map(|j| coverage(kernel, j as f64 + 0.5 - centre, stretch)).collect();
+            let sum: f64 = weights.iter().sum();
+            weights.iter_mut().for_each(|w| *w /= sum);
+            (first, weights.iter().map(|w| *w as f32).collect())
+        })
+        .collect()
+}
+
+/// The kernel's weight `offset` samples from its centre. The box counts the part of the sample that it covers.
+fn coverage(kernel: Kernel, offset: f64, stretch: f64) -> f64 {
+    if kernel == Kernel::Box {
+        let half = stretch / 2.0;
+        return ((offset + 0.5).min(half) - (offset - 0.5).max(-half)).max(0.0);
+    }
+    kernel.at(offset / stretch)
+}
+
+/// Rounds a sample in [0, 1] to 8 bits.
+pub(crate) fn to_byte(v: f32) -> u8 {
+    (v * 255.0).round().clamp(0.0, 255.0) as u8
+}
+
+/// The distribution of a one-channel raster's values, for matching quantiles.
+#[derive(Debug, Clone)]
+pub(crate) struct Distribution {
+    /// `cumulative[i]` is the share of the weight at or below `i / BINS`.
+    cumulative: Vec<f64>,
+}
+
+const BINS: usize = 2048;
+
+impl Distribution {
+    /// Of values clamped to [0, 1] under weights; uniform when there is no weight.
+    pub(crate) fn of(values: &Raster, weight: &Raster) -> Self {
+        let mut bins = vec![0.0f64; BINS];
+        for (v, w) in values.data.iter().zip(&weight.data) {
+            bins[((v.clamp(0.0, 1.0) * BINS as f32) as usize).min(BINS - 1)] += f64::from(*w);
+        }
+        let total: f64 = bins.iter().sum();
+        let mut sum = 0.0;
+        let cumulative = bins
+            .iter()
+            .enumerate()
+            .map(|(i, b)| {
+                sum += b;
+                if total > 0.0 { sum / total } else { (i + 1) as f64 / BINS as f64 }
+            })
+            .collect();
+        Self { cumulative }
+    }
+
+    /// The share of the weight below `value`, the value's own bin counted half.
+    pub(crate) fn rank(&self, value: f32) -> f64 {
+        let at = value.clamp(0.0, 1.0) * BINS as f32;
+        let bin = (at as usize).min(BINS - 1);
+        let below = if bin == 0 { 0.0 } else { self.cumulative[bin - 1] };
+        below + (self.cumulative[bin] - below) * f64::from(at - bin as f32).clamp(0.0, 1.0)
+    }
+
+    /// The value below which `rank` of the weight lies.
+    pub(crate) fn value(&self, rank: f64) -> f32 {
+        let bin = self.cumulative.partition_point(|c| *c < rank).min(BINS - 1);
+        let below = if bin == 0 { 0.0 } else { self.cumulative[bin - 1] };
+        let share = self.cumulative[bin] - below;
+        let part = if share > 0.0 { ((rank - below) / share).clamp(0.0, 1.0) } else { 0.5 };
+        (bin as f32 + part as f32) / BINS as f32
+    }
+}

@@ -1,0 +1,108 @@
+//! Gives the painted material the subject's light: its broad shading, as far as the form needs it, and its fine form, as
+//! far as the material's own contrast allows.
+//!
+//! Both are multiplications. The broad one is solved for: the least strength at which the luminance of the result, seen at
+//! the width of the subject's form, correlates with the subject's as strongly as asked.
+
+use super::material::Material;
+use super::raster::{Raster, luma};
+use super::subject::Subject;
+use crate::profile::ExemplarTunables;
+
+/// How much of the subject's light the result takes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Light {
+    /// Correlation with the subject's form that the broad shading must reach, 0 to 1.
+    pub(crate) form: f32,
+    /// The least strength of the broad shading, 0 to 1.
+    pub(crate) least: f32,
+    /// Strength of the fine form, 0 to 1.
+    pub(crate) fine: f32,
+}
+
+/// Relights `painted` (canvas, RGB).
+pub(crate) fn relight(
+    painted: &Raster,
+    subject: &Subject,
+    material: &Material,
+    light: &Light,
+    tunables: &ExemplarTunables,
+) -> Raster {
+    let firm = subject.firm();
+    let wanted = wanted_shading(subject, &firm, material, tunables);
+    let own = painted.luma().blur_within(&firm, subject.form_sigma);
+    let ratio = wanted.zip(&own, 1, |w, o, r| r[0] = (w[0].max(0.01) / o[0].max(0.01)).ln().clamp(-1.6, 1.2));
+    let lit = |beta: f32| {
+        painted.zip(&ratio, 3, |p, r, o| {
+            let gain = (beta * r[0]).exp();
+            o.iter_mut().zip(p).for_each(|(o, p)| *o = (gain * p).clamp(0.0, 1.0));
+        })
+    };
+    let beta = strength(light, |beta| {
+        let low = lit(beta).luma().blur_within(&firm, subject.form_sigma);
+        correlation(&low, &subject.shading, &firm)
+    });
+    let broad = lit(beta);
+    let kappa = light.fine * fine_strength(&broad, subject, material, &firm, tunables);
+    broad.zip(&subject.fine, 3, |p, f, o| {
+        let gain = (kappa * f[0]).exp();
+        o.iter_mut().zip(p).for_each(|(o, p)| *o = (gain * p).clamp(0.0, 1.0));
+    })
+}
+
+/// The least strength of at least `light.least` whose correlation reaches `light.form`, by bisection.
+fn strength(light: &Light, correlation: impl Fn(f32) -> f32) -> f32 {
+    if correlation(light.least) >= light.form {
+        return light.least;
+    }
+    let (mut low, mut high) = (light.least, 1.0);
+    for _ in 0..5 {
+        let middle = 0.5 * (low + high);
+        if correlation(middle) >= light.form { high = middle } else { low = middle }
+    }
+    high
+}
+
+/// The luminance that the result should have at the width of the form: the material's mean, modulated as the subject is,
+/// within the contrast that still looks lit and not painted.
+fn wanted_shading(subject: &Subject, firm: &Raster, material: &Material, tunables: &ExemplarTunables) -> Raster {
+    let logs = subject.shading.map(1, |s, o| o[0] = (s[0].max(0.0) + 0.03).ln());
+    let mean = logs.mean_within(firm)[0];
+    let contrast = logs.deviation_within(firm).max(1e-3);
+    let target = contrast.clamp(tunables.least_contrast, tunables.most_contrast);
+    let level = material.shading.mean_within(&material.inside)[0].max(0.02);
+    logs.map(1, |l, o| o[0] = level * (target / contrast * (l[0] - mean)).clamp(-1.6, 1.2).exp())
+}
+
+/// Pearson correlation of two one-channel rasters where `inside` exceeds one half.
+fn correlation(a: &Raster, b: &Raster, inside: &Raster) -> f32 {
+    let (mut n, mut sa, mut sb, mut saa, mut sbb, mut sab) = (0.0f64, 0.0f64, 0.0f64, 0.0f64, 0.0f64, 0.0f64);
+    for ((a, b), _) in a.data.iter().zip(&b.data).zip(&inside.data).filter(|(_, i)| **i > 0.5) {
+        let (a, b) = (f64::from(*a), f64::from(*b));
+        n += 1.0;
+        sa += a;
+        sb += b;
+        saa += a * a;
+        sbb += b * b;
+        sab += a * b;
+    }
+    let spread = ((n * saa - sa * sa) * (n * sbb - sb * sb)).sqrt();
+    if spread > 1e-9 { ((n * sab - sa * sb) / spread) as f32 } else { 1.0 }
+}
+
+/// How far the subject's fine form may go: its deviation is a share of the material's own, plus what the eye does not
+/// mistake for texture on a smooth one.
+fn fine_strength(
+    broad: &Raster,
+    subject: &Subject,
+    material: &Material,
+    firm: &Raster,
+    tunables: &ExemplarTunables,
+) -> f32 {
+    let luminance = material.picture.luma();
+    let local = luminance.blur_within(&material.inside, 3.0);
+    let texture = luminance.zip(&local, 1, |l, s, o| o[0] = l[0] - s[0]).deviation_within(&material.inside);
+    let modulation = broad.zip(&subject.fine, 1, |p, f, o| o[0] = luma(p) * f[0]);
+    let fine = modulation.deviation_within(firm).max(1e-4);
+    ((tunables.fine_floor + tunables.fine_share * texture) / fine).min(1.0)
+}

@@ -1,0 +1,143 @@
+//! A decoded picture: 8-bit sRGB, upright, with its alpha channel kept beside it.
+//!
+//! Files of any origin come in through [`Picture::decode`], which believes only the bytes: the format is sniffed, the
+//! header is held against [`DecodeLimits`] before a pixel is decoded, and whatever the file's colours are (ICC, CMYK,
+//! grey, palette, 16 bits) they leave as sRGB. Files go out through [`Picture::encode`].
+
+mod colour;
+mod container;
+mod decode;
+mod encode;
+
+use image::{GrayImage, RgbImage};
+
+/// 8-bit sRGB pixels, orientation applied, and the alpha channel when the file had a meaningful one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Picture {
+    /// Height × width × 3.
+    pub rgb: RgbImage,
+    /// Height × width; 255 is opaque. `None` when the file had no alpha or all of it was opaque.
+    pub alpha: Option<GrayImage>,
+}
+
+/// What a file may weigh before it is refused. Checked before pixels are decoded.
+#[derive(Debug, Clone, Copy)]
+pub struct DecodeLimits {
+    /// Width × height at most.
+    pub max_pixels: u64,
+    /// Neither side may be shorter, in pixels.
+    pub min_side: u32,
+}
+
+impl Default for DecodeLimits {
+    fn default() -> Self {
+        Self { max_pixels: 100_000_000, min_side: 64 }
+    }
+}
+
+/// The file formats a picture can be written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OutputFormat {
+    /// Lossy WebP.
+    #[default]
+    WebP,
+    /// Baseline JPEG, 4:2:0.
+    Jpeg,
+    /// PNG; quality has no meaning.
+    Png,
+}
+
+impl OutputFormat {
+    /// The longest side a file of this format can declare, in pixels: 14 bits in VP8, 16 bits in JPEG, 31 bits in PNG.
+    #[must_use]
+    pub fn max_side(self) -> u32 {
+        match self {
+            Self::WebP => 16_383,
+            Self::Jpeg => 65_535,
+            Self::Png => 0x7FFF_FFFF,
+        }
+    }
+}
+
+impl std::fmt::Display for OutputFormat {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::WebP => "WebP",
+            Self::Jpeg => "JPEG",
+            Self::Png => "PNG",
+        })
+    }
+}
+
+/// Why bytes are not a usable picture, or a picture cannot be written. The texts are the API's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PictureError {
+    /// Not an image, truncated, or of a kind that is not read.
+    #[error("not a readable image")]
+    Unreadable,
+    /// More pixels than allowed.
+    #[error("image too large ({width}×{height} pixels; at most {max_pixels} in total)")]
+    TooLarge {
+        /// Declared width.
+        width: u32,
+        /// Declared height.
+        height: u32,
+        /// The limit.
+        max_pixels: u64,
+    },
+    /// A side shorter than allowed.
+    #[error("image too small ({width}×{height} pixels; each side needs at least {min_side})")]
+    TooSmall {
+        /// Declared width.
+        width: u32,
+        /// Declared height.
+        height: u32,
+        /// The limit.
+        min_side: u32,
+    },
+    /// The output format has no room for the size.
+    #[error("{width}×{height} pixels do not fit into a {format} file (each side at most {}); ask for another format", format.max_side())]
+    NoRoom {
+        /// The picture's width.
+        width: u32,
+        /// The picture's height.
+        height: u32,
+        /// The format asked for.
+        format: OutputFormat,
+    },
+    /// The encoder gave up (out of memory, a picture without pixels).
+    #[error("the picture could not be written as {format}: {reason}")]
+    Unwritable {
+        /// The format asked for.
+        format: OutputFormat,
+        /// The encoder's own words.
+        reason: String,
+    },
+}
+
+impl Picture {
+    /// An opaque picture.
+    #[must_use]
+    pub fn opaque(rgb: RgbImage) -> Self {
+        Self { rgb, alpha: None }
+    }
+
+    /// Reads PNG, JPEG, WebP, GIF, BMP or TIFF bytes: content sniffed, first frame, EXIF orientation applied, ICC profile
+    /// converted to sRGB, CMYK, grey, palette and 16 bits brought to 8-bit RGB, alpha kept.
+    ///
+    /// # Errors
+    /// [`PictureError::Unreadable`], [`PictureError::TooLarge`] or [`PictureError::TooSmall`]; sizes are checked on the
+    /// header, before any pixel is decoded.
+    pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Self, PictureError> {
+        decode::decode(bytes, limits)
+    }
+
+    /// Writes the colour channels as a file; `quality` is 0 to 100 and has no effect on PNG.
+    ///
+    /// # Errors
+    /// [`PictureError::NoRoom`] when the format cannot hold the size (WebP: 16383 a side), [`PictureError::Unwritable`]
+    /// when the encoder gives up.
+    pub fn encode(&self, format: OutputFormat, quality: u8) -> Result<Vec<u8>, PictureError> {
+        encode::encode(&self.rgb, format, quality)
+    }
+}

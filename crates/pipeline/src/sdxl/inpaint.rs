@@ -1,0 +1,29 @@
+//! What the sampler is given of the subject: the greyed picture for the VAE and the mask, on the latent grid (pipeline.md
+//! section 5).
+//!
+//! The reference also encodes a copy with the subject painted mid-grey, for UNets that take the picture as extra channels. SDXL's
+//! takes four channels and never reads it, so it is not made.
+
+use candle_core::{Device, Result, Tensor};
+use image::RgbImage;
+
+use super::Plane;
+use super::crop::Window;
+
+/// The picture as the VAE's encoder sees it: cropped to multiples of 8 about the centre, `2p - 1`, (1, 3, Hc, Wc).
+///
+/// # Errors
+/// Tensor errors.
+pub fn encoder_input(image: &RgbImage) -> Result<Tensor> {
+    let cropped = Window::latent_grid(image.dimensions()).of(image);
+    let (width, height) = cropped.dimensions();
+    let channel = |c: usize| cropped.iter().skip(c).step_by(3).map(|v| f32::from(*v) / 255.0 * 2.0 - 1.0);
+    let values: Vec<f32> = (0..3).flat_map(channel).collect();
+    Tensor::from_vec(values, (1, 3, height as usize, width as usize), &Device::Cpu)
+}
+
+/// The mask on the same window, soft values kept; [`diffusion::latent_mask`] brings it to latent size.
+#[must_use]
+pub fn noise_mask(mask: &Plane) -> Plane {
+    Window::latent_grid(mask.dimensions()).of(mask)
+}

@@ -1,0 +1,38 @@
+//! The pixel stages of the reference pipeline: everything that is neither a network nor the sampler.
+//!
+//! Each module is one node of the workflow behind the hosted service, as `docs/` and the goldens in `tests/golden/` describe it, quirks
+//! included: the resize cap, background removal before and after its network, mask blur, grey-out, the crops, the
+//! two hints, and the way back to 8 bits. Pure functions on plain buffers, without network or files; 8-bit pictures are
+//! `image` buffers, masks are [`Plane`]s in [0, 1] with 1 = subject, network inputs are f32 tensors (1, c, h, w) on the CPU.
+
+use image::{ImageBuffer, Luma};
+
+pub mod background;
+pub mod blur;
+pub mod crop;
+pub mod depth;
+pub mod greyout;
+pub mod hint;
+pub mod inpaint;
+pub mod lineart;
+pub mod material;
+pub mod resize;
+pub mod save;
+
+/// One f32 channel, row-major.
+pub type Plane = ImageBuffer<Luma<f32>, Vec<f32>>;
+
+/// Mean and deviation of ImageNet's training pixels, RGB; U²-Net and Depth Anything expect their input normalised by them.
+pub(crate) const IMAGENET_MEAN: [f64; 3] = [0.485, 0.456, 0.406];
+pub(crate) const IMAGENET_STD: [f64; 3] = [0.229, 0.224, 0.225];
+
+/// A plane from values that are known to be `width`·`height` many.
+pub(crate) fn plane(width: u32, height: u32, values: impl Iterator<Item = f32>) -> Plane {
+    let mut values = values;
+    Plane::from_fn(width, height, |_, _| Luma([values.next().unwrap_or(0.0)]))
+}
+
+/// `v` brought to 8 bits by dropping the fraction, as the reference does wherever it leaves floating point.
+pub(crate) fn truncate_u8(v: f32) -> u8 {
+    v.clamp(0.0, 255.0) as u8
+}

@@ -1,0 +1,86 @@
+//! The loop behind every floating-point resampling: weights per output position, rows first, then columns.
+//!
+//! Nothing is rounded between the two passes. Samples are interleaved (height × width × channels).
+
+use std::ops::{AddAssign, Mul};
+
+use rayon::prelude::*;
+
+/// Which input samples make one output sample, with their weights.
+pub(crate) type Taps<T> = Vec<(usize, T)>;
+
+/// An interleaved picture of floating-point samples.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Samples<T> {
+    pub(crate) width: usize,
+    pub(crate) height: usize,
+    pub(crate) channels: usize,
+    /// height × width × channels.
+    pub(crate) values: Vec<T>,
+}
+
+impl<T: From<u8>> Samples<T> {
+    /// The bytes of an 8-bit picture, 0 to 255.
+    pub(crate) fn from_bytes(bytes: &[u8], (width, height): (u32, u32), channels: usize) -> Self {
+        let values = bytes.iter().map(|v| T::from(*v)).collect();
+        Self { width: width as usize, height: height as usize, channels, values }
+    }
+}
+
+impl<T: Copy + Default + Send + Sync + Mul<Output = T> + AddAssign> Samples<T> {
+    /// Each output column is the weighted sum of input columns, each output row of (already resampled) rows.
+    pub(crate) fn resample(&self, columns: &[Taps<T>], rows: &[Taps<T>]) -> Self {
+        let channels = self.channels;
+        let (width, height) = (columns.len(), rows.len());
+        let mut narrow = vec![T::default(); self.height * width * channels];
+        narrow
+            .par_chunks_exact_mut((width * channels).max(1))
+            .zip(self.values.par_chunks_exact((self.width * channels).max(1)))
+            .for_each(|(out, row)| {
+                for (pixel, taps) in out.chunks_exact_mut(channels).zip(columns) {
+                    for &(x, weight) in taps {
+                        add_scaled(pixel, &row[x * channels..][..channels], weight);
+                    }
+                }
+            });
+        let stride = width * channels;
+        let mut values = vec![T::default(); height * stride];
+        values.par_chunks_exact_mut(stride.max(1)).zip(rows).for_each(|(out, taps)| {
+            for &(y, weight) in taps {
+                add_scaled(out, &narrow[y * stride..][..stride], weight);
+            }
+        });
+        Self { width, height, channels, values }
+    }
+}
+
+fn add_scaled<T: Copy + Mul<Output = T> + AddAssign>(out: &mut [T], from: &[T], weight: T) {
+    for (o, v) in out.iter_mut().zip(from) {
+        *o += *v * weight;
+    }
+}
+
+/// The taps of a kernel that widens with the reduction (Pillow's and torch's antialiasing): `support` in output pixels, weights
+/// normalised to sum 1, in f64.
+pub(crate) fn antialiased(
+    input: u32,
+    output: u32,
+    support: f64,
+    kernel: impl Fn(f64) -> f64,
+) -> Vec<Taps<f64>> {
+    let scale = f64::from(input) / f64::from(output);
+    let stretch = scale.max(1.0);
+    let reach = support * stretch;
+    (0..output)
+        .map(|i| {
+            let centre = (f64::from(i) + 0.5) * scale;
+            // `as` truncates and stops at 0.
+            let low = (centre - reach + 0.5) as usize;
+            let high = ((centre + reach + 0.5) as usize).min(input as usize);
+            let weights: Vec<f64> =
+                (low..high).map(|j| kernel((j as f64 - centre + 0.5) / stretch)).collect();
+            let sum: f64 = weights.iter().sum();
+            (low..high).zip(weights).map(|(j, weight)| (j, weight / sum)).collect()
+        })
+        .collect()
+}

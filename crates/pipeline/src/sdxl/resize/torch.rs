@@ -1,0 +1,54 @@
+//! torch's interpolations of f32 images: bicubic with antialiasing and bilinear with half-pixel centres.
+
+use super::separable::{Samples, Taps, antialiased};
+
+const A: f64 = -0.5;
+const REACH: f64 = 2.0;
+
+/// `interpolate(mode="bicubic", antialias=True)`: A = -0.5, the kernel widened for reductions.
+pub(crate) fn bicubic_antialiased(samples: &Samples<f64>, to: (u32, u32)) -> Samples<f64> {
+    let axis = |input: usize, output: u32| antialiased(input as u32, output, REACH, cubic);
+    samples.resample(&axis(samples.width, to.0), &axis(samples.height, to.1))
+}
+
+fn cubic(x: f64) -> f64 {
+    let x = x.abs();
+    if x < 1.0 {
+        ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0
+    } else if x < REACH {
+        ((A * x - 5.0 * A) * x + 8.0 * A) * x - 4.0 * A
+    } else {
+        0.0
+    }
+}
+
+/// `interpolate(mode="bilinear", align_corners=False)` without antialiasing.
+pub(crate) fn bilinear(samples: &Samples<f32>, to: (u32, u32)) -> Samples<f32> {
+    samples.resample(&linear_taps(samples.width, to.0), &linear_taps(samples.height, to.1))
+}
+
+fn linear_taps(input: usize, output: u32) -> Vec<Taps<f32>> {
+    let scale = input as f32 / output as f32;
+    let last = input.saturating_sub(1);
+    (0..output)
+        .map(|i| {
+            let position = (scale * (i as f32 + 0.5) - 0.5).max(0.0);
+            let low = (position as usize).min(last);
+            let weight = position - low as f32;
+            vec![(low, 1.0 - weight), ((low + 1).min(last), weight)]
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bilinear_between_two_samples() {
+        let two = Samples { width: 2, height: 1, channels: 1, values: vec![0f32, 1.0] };
+        // torch.nn.functional.interpolate of [0, 1] to 4: 0, 0.25, 0.75, 1
+        assert_eq!(bilinear(&two, (4, 1)).values, [0.0, 0.25, 0.75, 1.0]);
+        assert_eq!(bilinear(&two, (2, 1)).values, [0.0, 1.0]);
+    }
+}
