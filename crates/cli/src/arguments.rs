@@ -1,0 +1,233 @@
+//! The command line. Each option is an environment variable too: `MATERIAL_TRANSFER_` and its name in capitals.
+//!
+//! Values of API parameters are kept as the text that was given: ranges, defaults and coercions are the API's own
+//! (crate `api`), so that the command line and the server cannot differ.
+
+use std::path::PathBuf;
+
+use clap::builder::BoolishValueParser;
+use clap::{ArgAction, Args, Parser, Subcommand};
+use toml::{Table, Value};
+
+/// Transfers the material of one picture onto the subject of another.
+#[derive(Debug, Parser)]
+#[command(name = "material-transfer", version, arg_required_else_help = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Transfer one material and write the picture.
+    Transfer(Box<TransferArguments>),
+    /// Serve the HTTP API.
+    Serve(ServeArguments),
+}
+
+/// Options of `transfer`.
+#[derive(Debug, Args)]
+pub(crate) struct TransferArguments {
+    /// The picture whose subject gets the material: a file or an http(s) URL.
+    #[arg(long, value_name = "PATH|URL", env = "MATERIAL_TRANSFER_SUBJECT", help_heading = "Pictures")]
+    pub(crate) subject: String,
+    /// The picture whose material is taken: a file or an http(s) URL.
+    #[arg(long, value_name = "PATH|URL", env = "MATERIAL_TRANSFER_MATERIAL", help_heading = "Pictures")]
+    pub(crate) material: String,
+    /// Where the result goes; .webp, .jpg or .png. An existing file is replaced, once the result is complete.
+    #[arg(long, short, value_name = "FILE", env = "MATERIAL_TRANSFER_OUTPUT", help_heading = "Pictures")]
+    pub(crate) output: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) parameters: ParameterArguments,
+
+    /// Profile of the engine: a name, or a path to a profile file.
+    #[arg(
+        long,
+        value_name = "NAME|FILE",
+        default_value = "exemplar",
+        env = "MATERIAL_TRANSFER_PROFILE",
+        help_heading = "Engine"
+    )]
+    pub(crate) profile: String,
+    /// What computes: auto, cpu, cuda or metal. `auto` takes a GPU that this build knows, else the CPU.
+    #[arg(
+        long,
+        value_name = "DEVICE",
+        default_value = "auto",
+        env = "MATERIAL_TRANSFER_DEVICE",
+        help_heading = "Engine"
+    )]
+    pub(crate) device: String,
+
+    /// Write what every stage made into this folder, numbered in order: pictures, and tensors as safetensors.
+    #[arg(long, value_name = "DIR", env = "MATERIAL_TRANSFER_TRACE", help_heading = "Reporting")]
+    pub(crate) trace: Option<PathBuf>,
+    /// Print one JSON object about the result on standard output, and no progress.
+    #[arg(
+        long, action = ArgAction::SetTrue, value_parser = BoolishValueParser::new(), env = "MATERIAL_TRANSFER_JSON",
+        help_heading = "Reporting"
+    )]
+    pub(crate) json: bool,
+}
+
+/// The API's parameters, each as text; `None` was not given.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Parameters")]
+pub(crate) struct ParameterArguments {
+    /// What the picture shows once the material is on it, for engines that read text [default: marble sculpture].
+    #[arg(long, value_name = "TEXT", env = "MATERIAL_TRANSFER_PROMPT")]
+    prompt: Option<String>,
+    /// What the picture must not show, for engines that read text.
+    #[arg(long, value_name = "TEXT", env = "MATERIAL_TRANSFER_NEGATIVE_PROMPT")]
+    negative_prompt: Option<String>,
+    /// 1 to 10: how closely the result keeps to the prompt; with `exemplar`, from the subject's shading to the material's own [default: 2].
+    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true, env = "MATERIAL_TRANSFER_GUIDANCE_SCALE")]
+    guidance_scale: Option<String>,
+    /// Sampler steps: more takes longer and brings more detail, up to about 20 [default: 6].
+    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true, env = "MATERIAL_TRANSFER_STEPS")]
+    steps: Option<String>,
+    /// The result is at most this wide, in pixels; nothing is enlarged [default: 1920].
+    #[arg(long, value_name = "PIXELS", allow_hyphen_values = true, env = "MATERIAL_TRANSFER_MAX_WIDTH")]
+    max_width: Option<String>,
+    /// The result is at most this high, in pixels [default: 1920].
+    #[arg(long, value_name = "PIXELS", allow_hyphen_values = true, env = "MATERIAL_TRANSFER_MAX_HEIGHT")]
+    max_height: Option<String>,
+    /// How strongly the material replaces the subject's surface: medium or strong [default: medium].
+    #[arg(long, value_name = "WORD", env = "MATERIAL_TRANSFER_MATERIAL_STRENGTH")]
+    material_strength: Option<String>,
+    /// Repeats a result; random when not given, and printed at the end.
+    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true, env = "MATERIAL_TRANSFER_SEED")]
+    seed: Option<String>,
+    /// webp, jpg or png [default: by the output's extension].
+    #[arg(long, value_name = "FORMAT", env = "MATERIAL_TRANSFER_OUTPUT_FORMAT")]
+    pub(crate) output_format: Option<String>,
+    /// 0 to 100, for webp and jpg [default: 80].
+    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true, env = "MATERIAL_TRANSFER_OUTPUT_QUALITY")]
+    output_quality: Option<String>,
+    /// Also write mask and other pictures from inside the transfer, as NAME.mask.png … beside the output.
+    #[arg(
+        long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        env = "MATERIAL_TRANSFER_RETURN_INTERMEDIATE_IMAGES"
+    )]
+    return_intermediate_images: Option<String>,
+}
+
+impl ParameterArguments {
+    /// Those that were given, by the API's names.
+    pub(crate) fn given(&self) -> Vec<(&'static str, &str)> {
+        [
+            ("prompt", &self.prompt),
+            ("negative_prompt", &self.negative_prompt),
+            ("guidance_scale", &self.guidance_scale),
+            ("steps", &self.steps),
+            ("max_width", &self.max_width),
+            ("max_height", &self.max_height),
+            ("material_strength", &self.material_strength),
+            ("seed", &self.seed),
+            ("output_format", &self.output_format),
+            ("output_quality", &self.output_quality),
+            ("return_intermediate_images", &self.return_intermediate_images),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value.as_deref()?)))
+        .collect()
+    }
+}
+
+/// Options of `serve`. They are the settings that people change most; all others can be given in the file or as
+/// environment variables (`docs/configuration.md`). The server reads the environment itself, so that an option stands
+/// above a variable and a variable above the file.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArguments {
+    /// Configuration file (TOML).
+    #[arg(long, value_name = "FILE", env = "MATERIAL_TRANSFER_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Address and port to listen on, such as 0.0.0.0:8000 [default: 127.0.0.1:8000].
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+    /// Folder for jobs and pictures; one server a folder [default: data].
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<String>,
+    /// Profile of the engine: a name, or a path to a profile file [default: exemplar].
+    #[arg(long, value_name = "NAME|FILE")]
+    profile: Option<String>,
+    /// What computes: auto, cpu, cuda or metal [default: auto].
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<String>,
+    /// A key that clients must send; repeat it for several. Without any, the server is open to everybody who reaches it.
+    #[arg(long, value_name = "KEY")]
+    api_key: Vec<String>,
+    /// How long results are kept, such as 90s or 1h [default: 1h].
+    #[arg(long, value_name = "SPAN")]
+    result_ttl: Option<String>,
+    /// The address that clients reach, for the links in answers; such as https://pictures.example/api.
+    #[arg(long, value_name = "URL")]
+    public_url: Option<String>,
+    /// What is logged to standard error: error, warn, info, debug, trace, also by module.
+    #[arg(long, value_name = "FILTER", default_value = "info", env = "MATERIAL_TRANSFER_LOG")]
+    pub(crate) log: String,
+    /// Log lines as JSON objects.
+    #[arg(
+        long, action = ArgAction::SetTrue, value_parser = BoolishValueParser::new(), env = "MATERIAL_TRANSFER_LOG_JSON"
+    )]
+    pub(crate) log_json: bool,
+}
+
+impl ServeArguments {
+    /// The settings that were given, by the configuration's names.
+    pub(crate) fn settings(&self) -> Table {
+        let texts = [
+            ("listen", &self.listen),
+            ("data_dir", &self.data_dir),
+            ("profile", &self.profile),
+            ("device", &self.device),
+            ("result_ttl", &self.result_ttl),
+            ("public_url", &self.public_url),
+        ];
+        let mut settings: Table = texts
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), Value::from(value.clone()?))))
+            .collect();
+        if !self.api_key.is_empty() {
+            settings.insert("api_key".to_owned(), Value::from(self.api_key.clone()));
+        }
+        settings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn clap_finds_nothing_wrong() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn options_of_serve_are_settings() {
+        let line = "material-transfer serve --listen 0.0.0.0:1 --data-dir d --profile p --device cpu --api-key a \
+                    --api-key b --result-ttl 5s --public-url https://x.example/y";
+        let arguments = Arguments::try_parse_from(line.split_whitespace()).expect("parsed");
+        let Command::Serve(serve) = arguments.command else { panic!("serve was asked for") };
+        let config = server::Config::load(None, [], serve.settings()).expect("accepted");
+        assert_eq!((config.listen.as_str(), config.device.as_str()), ("0.0.0.0:1", "cpu"));
+        assert_eq!(config.api_key.len(), 2);
+        assert_eq!(config.result_ttl.0.as_secs(), 5);
+        assert_eq!(config.public_url.map(String::from), Some("https://x.example/y".to_owned()));
+    }
+
+    #[test]
+    fn every_option_has_its_variable() {
+        let command = Arguments::command();
+        let transfer = command.find_subcommand("transfer").expect("there");
+        for option in transfer.get_arguments().filter(|option| option.get_id() != "help") {
+            let name = option.get_long().expect("a long name").to_uppercase().replace('-', "_");
+            let variable = option.get_env().and_then(|name| name.to_str()).map(str::to_owned);
+            assert_eq!(variable, Some(format!("MATERIAL_TRANSFER_{name}")));
+        }
+    }
+}

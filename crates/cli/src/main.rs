@@ -1,0 +1,29 @@
+//! The binary `material-transfer`: a transfer from the command line, or the server.
+//!
+//! Thin: arguments are read here and handed on. Exit codes are 0 for done, 2 for something the person can put right (an
+//! option, a picture, a profile), 1 for a fault of the machine or of ours, 130 after Ctrl-C.
+
+mod arguments;
+mod failure;
+mod serve;
+mod transfer;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use arguments::{Arguments, Command};
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Transfer(arguments) => transfer::run(&arguments),
+        Command::Serve(arguments) => serve::run(&arguments),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{failure}");
+            failure.code()
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! `material-transfer serve`: settings, log and engine, handed to the server.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use pipeline::{DeviceChoice, Engine, profile};
+use server::{Config, EngineFactory, Error};
+use tracing_subscriber::EnvFilter;
+
+use crate::arguments::ServeArguments;
+use crate::failure::Failure;
+
+pub(crate) fn run(arguments: &ServeArguments) -> Result<(), Failure> {
+    start_log(arguments)?;
+    // Variables that are no text cannot be settings.
+    let environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let config = Config::load(arguments.config.as_deref(), environment, arguments.settings());
+    let config = config.map_err(|error| Failure::Input(error.to_string()))?;
+    let factory = engine_factory(&config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime
+        .context("the server does not start")?
+        .block_on(server::run(config, factory))
+        .map_err(Failure::from)
+}
+
+/// Makes engines as the settings say. Profile and device are looked at now, so that a mistake in them ends the start.
+fn engine_factory(config: &Config) -> Result<EngineFactory, Failure> {
+    let profile = profile::load(&config.profile)?;
+    let choice: DeviceChoice = config.device.parse()?;
+    let device = pipeline::device(choice)?;
+    Ok(Arc::new(move || Ok(Arc::<dyn Engine>::from(profile::engine(&profile, &device)?))))
+}
+
+fn start_log(arguments: &ServeArguments) -> Result<(), Failure> {
+    let filter = EnvFilter::try_new(&arguments.log);
+    let filter = filter.map_err(|error| Failure::Input(format!("--log {:?}: {error}", arguments.log)))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = if arguments.log_json { log.json().try_init() } else { log.try_init() };
+    started.map_err(|error| Failure::Fault(anyhow::anyhow!("the log does not start: {error}")))
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Worker(_) => Self::Fault(error.into()),
+            // Address, folder, proxy, ledger: all told with the remedy.
+            other => Self::Input(other.to_string()),
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! `material-transfer transfer`: two pictures in, one picture out, at the terminal.
+//!
+//! The options become an API request, read by the API's own schema, so ranges and defaults are the server's. Everything
+//! is checked that can be before the engine starts; the result is written under a temporary name and then renamed, so
+//! that a stopped or failed run leaves no half of a file.
+
+mod output;
+mod report;
+mod source;
+mod watch;
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use api::{FormValue, RequestError, Schema};
+use pipeline::{Cancel, Engine, Outcome, Picture, Transfer, profile};
+
+use crate::arguments::TransferArguments;
+use crate::failure::Failure;
+
+use self::output::Destination;
+use self::report::Report;
+use self::watch::Watch;
+
+/// What the API calls the two pictures, and what the command line does.
+const PICTURES: [(&str, &str); 2] = [("subject_image", "--subject"), ("material_image", "--material")];
+
+pub(crate) fn run(arguments: &TransferArguments) -> Result<(), Failure> {
+    let began = Instant::now();
+    let destination = Destination::new(&arguments.output, arguments.parameters.output_format.as_deref())?;
+    let request = request(arguments, &destination)?;
+    let watch = Watch::new(arguments.trace.as_deref(), arguments.json)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.context("the signal handler does not start")?;
+    let cancel = watch::cancel_on_signal(&runtime);
+
+    let profile = profile::load(&arguments.profile)?;
+    let engine = profile::engine(&profile, &pipeline::device(arguments.device.parse()?)?)?;
+    let fetched = Instant::now();
+    let subject = source::picture(request.subject_image, "--subject", &runtime, &cancel)?;
+    let material = source::picture(request.material_image, "--material", &runtime, &cancel)?;
+    let decoding = fetched.elapsed();
+
+    // Drawn from 32 bits, as the service this stands in for does: short enough to be typed again.
+    let seed = request.parameters.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
+    let transfer = Transfer { subject, material, settings: server::settings(&request.parameters, seed) };
+    let mut outcome = execute(engine.as_ref(), &transfer, &watch, &cancel)?;
+    // An engine names every parameter it has no use for; defaults that nobody gave are no news.
+    let given = arguments.parameters.given();
+    outcome.ignored.retain(|name| given.iter().any(|(each, _)| each == name));
+    outcome.timings.insert(0, ("read", decoding));
+
+    let encoding = Instant::now();
+    let written = destination.write(&outcome, request.parameters.output_quality, &cancel)?;
+    outcome.timings.push(("write", encoding.elapsed()));
+    outcome.timings.push(("total", began.elapsed()));
+    let report = Report { engine: engine.name(), seed, outcome: &outcome, written: &written };
+    report.print(arguments.json, arguments.trace.as_deref())?;
+    Ok(())
+}
+
+/// The options as an API request. Files are read here, URLs only understood.
+fn request(
+    arguments: &TransferArguments,
+    destination: &Destination,
+) -> Result<api::TransferRequest, Failure> {
+    let mut form = vec![
+        (PICTURES[0].0.to_owned(), source::given(&arguments.subject, PICTURES[0].1)?),
+        (PICTURES[1].0.to_owned(), source::given(&arguments.material, PICTURES[1].1)?),
+    ];
+    for (name, value) in arguments.parameters.given() {
+        form.push((name.to_owned(), FormValue::Text(value.to_owned())));
+    }
+    form.push(("output_format".to_owned(), FormValue::Text(destination.format().extension().to_owned())));
+    Schema::default().from_form(form).map_err(|error| Failure::Input(in_options(&error)))
+}
+
+/// The API's complaint, one line a field, with the names that were used at the terminal.
+fn in_options(error: &RequestError) -> String {
+    let lines = error.details().iter().map(|bad| {
+        let picture = PICTURES.iter().find(|(field, _)| *field == bad.field);
+        let option = picture.map_or_else(|| option(bad.field), |(_, option)| (*option).to_owned());
+        format!("{option}: {}", bad.message)
+    });
+    lines.collect::<Vec<_>>().join("\n       ")
+}
+
+/// The option of a parameter.
+fn option(parameter: &str) -> String {
+    format!("--{}", parameter.replace('_', "-"))
+}
+
+fn execute(
+    engine: &dyn Engine,
+    transfer: &Transfer,
+    watch: &Watch,
+    cancel: &Cancel,
+) -> Result<Outcome, Failure> {
+    watch.keep("subject", &transfer.subject);
+    watch.keep("material", &transfer.material);
+    let outcome = engine.transfer(transfer, watch, cancel);
+    watch.finish();
+    let outcome = outcome?;
+    watch.keep("output", &outcome.picture);
+    watch.trouble()?;
+    Ok(outcome)
+}
+
+/// Seconds, for people and for JSON alike: to the millisecond.
+fn seconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
+/// Width and height of a picture in pixels.
+fn size(picture: &Picture) -> (u32, u32) {
+    picture.rgb.dimensions()
+}

@@ -1,0 +1,154 @@
+//! Where results go: the format that name and option agree on, and files that appear whole or not at all.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use api::OutputFormat;
+use pipeline::{Cancel, Outcome, Picture};
+
+use crate::failure::Failure;
+
+/// A path that can be written to, and the format it will have.
+#[derive(Debug)]
+pub(crate) struct Destination {
+    path: PathBuf,
+    format: OutputFormat,
+}
+
+/// The files that were written.
+#[derive(Debug)]
+pub(crate) struct Written {
+    pub(crate) output: PathBuf,
+    pub(crate) format: OutputFormat,
+    /// Name and path of each intermediate picture.
+    pub(crate) intermediates: Vec<(&'static str, PathBuf)>,
+}
+
+impl Destination {
+    /// Settles the format by the option, else by the extension, and looks whether the folder is there.
+    pub(crate) fn new(path: &Path, option: Option<&str>) -> Result<Self, Failure> {
+        let refuse = |reason: String| Err(Failure::Input(reason));
+        let shown = path.display();
+        if path.is_dir() || path.file_name().is_none() {
+            return refuse(format!("--output {shown}: is a folder; add a file name such as result.webp"));
+        }
+        if !folder(path).is_dir() {
+            return refuse(format!("--output {shown}: the folder {} does not exist", folder(path).display()));
+        }
+        let by_name = path.extension().and_then(|extension| extension.to_str()).and_then(named_by);
+        let by_option = option.and_then(|word| OutputFormat::WORDS.iter().find(|(each, _)| *each == word));
+        let format = match (by_option.map(|(_, format)| *format), by_name) {
+            (Some(option), Some(name)) if option != name => {
+                return refuse(format!(
+                    "--output-format {} contradicts --output {shown}: drop the option, or end the name in .{}",
+                    option.extension(),
+                    option.extension()
+                ));
+            }
+            (Some(format), _) | (None, Some(format)) => format,
+            (None, None) => match option {
+                Some(word) => {
+                    return refuse(format!("--output-format {word:?}: must be one of webp, jpg, png"));
+                }
+                None => {
+                    return refuse(format!(
+                        "--output {shown}: end the name in .webp, .jpg or .png, or give --output-format"
+                    ));
+                }
+            },
+        };
+        Ok(Self { path: path.to_owned(), format })
+    }
+
+    pub(crate) fn format(&self) -> OutputFormat {
+        self.format
+    }
+
+    /// Writes the intermediates as `NAME.<what>.png` beside the output, then the output; nothing once cancelled.
+    pub(crate) fn write(&self, outcome: &Outcome, quality: u8, cancel: &Cancel) -> Result<Written, Failure> {
+        let file = encode(&outcome.picture, self.format, quality)?;
+        let mut intermediates = Vec::new();
+        for intermediate in &outcome.intermediates {
+            let path = self.path.with_extension(format!("{}.png", intermediate.name));
+            let file = encode(&intermediate.picture, OutputFormat::Png, quality)?;
+            intermediates.push((intermediate.name, path, file));
+        }
+        cancel.check()?;
+        for (_, path, file) in &intermediates {
+            write_whole(path, file)?;
+        }
+        write_whole(&self.path, &file)?;
+        let intermediates = intermediates.into_iter().map(|(name, path, _)| (name, path)).collect();
+        Ok(Written { output: self.path.clone(), format: self.format, intermediates })
+    }
+}
+
+/// The format that an extension stands for.
+fn named_by(extension: &str) -> Option<OutputFormat> {
+    let extension = extension.to_ascii_lowercase();
+    let word = if extension == "jpeg" { "jpg" } else { &extension };
+    OutputFormat::WORDS.iter().find(|(each, _)| *each == word).map(|(_, format)| *format)
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn encode(picture: &Picture, format: OutputFormat, quality: u8) -> Result<Vec<u8>, Failure> {
+    picture.encode(server::output_format(format), quality).map_err(|error| Failure::Input(error.to_string()))
+}
+
+/// Writes under a temporary name in the same folder, then renames: readers see the old file or the new one.
+fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let write = || {
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".material-transfer-");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            // As any new file: the umask takes its share. Temporary files are private otherwise.
+            builder.permissions(std::fs::Permissions::from_mode(0o666));
+        }
+        let mut file = builder.tempfile_in(folder(path))?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        anyhow::Ok(())
+    };
+    write().with_context(|| format!("cannot write {}", path.display())).map_err(Failure::Fault)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settled(name: &str, option: Option<&str>) -> Result<OutputFormat, String> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join(name);
+        Destination::new(&path, option)
+            .map(|destination| destination.format())
+            .map_err(|failure| failure.to_string())
+    }
+
+    #[test]
+    fn the_extension_decides_unless_an_option_does() {
+        assert_eq!(settled("a.png", None), Ok(OutputFormat::Png));
+        assert_eq!(settled("a.JPEG", None), Ok(OutputFormat::Jpg));
+        assert_eq!(settled("a.b.webp", None), Ok(OutputFormat::WebP));
+        assert_eq!(settled("a", Some("jpg")), Ok(OutputFormat::Jpg));
+        assert_eq!(settled("a.result", Some("png")), Ok(OutputFormat::Png));
+        assert_eq!(settled("a.jpeg", Some("jpg")), Ok(OutputFormat::Jpg));
+    }
+
+    #[test]
+    fn what_cannot_be_settled_is_told_with_the_remedy() {
+        let message = |name, option| settled(name, option).expect_err("refused");
+        assert!(message("a.png", Some("webp")).contains("end the name in .webp"));
+        assert!(message("a", None).contains("--output-format"));
+        assert!(message("a.gif", None).contains(".webp, .jpg or .png"));
+        assert!(message("a", Some("tiff")).contains("must be one of webp, jpg, png"));
+        assert!(message("missing/a.png", None).contains("does not exist"));
+        assert!(message("", None).contains("is a folder"));
+    }
+}

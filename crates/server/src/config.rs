@@ -1,0 +1,319 @@
+//! The one configuration struct. Each setting is declared once, with its meaning and its default; the file, the
+//! environment, the table in `docs/configuration.md` and the commented `configs/server.toml` all follow from that.
+//!
+//! Precedence: defaults < file < environment (`MATERIAL_TRANSFER_` and the name in capitals) < command line.
+
+use std::path::{Path, PathBuf};
+
+use pipeline::DecodeLimits;
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+use url::Url;
+
+use crate::cidr::Cidr;
+use crate::fetch;
+
+mod document;
+mod key;
+mod value;
+
+pub use document::{markdown_table, toml_file};
+pub use key::{KeyEntry, Permission};
+pub use value::{Secret, Size, Span};
+
+/// What the names of environment variables begin with.
+pub const ENVIRONMENT_PREFIX: &str = "MATERIAL_TRANSFER_";
+
+/// One setting, for documents.
+pub(crate) struct Setting {
+    pub(crate) name: &'static str,
+    /// Its doc comment, line by line.
+    pub(crate) lines: &'static [&'static str],
+}
+
+macro_rules! settings {
+    ($($(#[doc = $line:literal])+ $name:ident: $kind:ty = $default:expr;)+) => {
+        /// All settings of the server. See `docs/configuration.md`.
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct Config {
+            $($(#[doc = $line])+ pub $name: $kind,)+
+        }
+
+        impl Default for Config {
+            fn default() -> Self {
+                Self { $($name: $default,)+ }
+            }
+        }
+
+        /// Every setting, in the order of the struct.
+        pub(crate) const SETTINGS: &[Setting] = &[$(Setting { name: stringify!($name), lines: &[$($line),+] },)+];
+    };
+}
+
+settings! {
+    /// Address and port to listen on. `0.0.0.0:8000` to be reached from other machines.
+    listen: String = "127.0.0.1:8000".into();
+    /// Folder for jobs and pictures. One server a folder.
+    data_dir: PathBuf = "data".into();
+    /// Profile of the engine: a name, or a path to a profile file.
+    profile: String = "exemplar".into();
+    /// Device of the engine: `auto`, `cpu`, `cuda` or `metal`.
+    device: String = "auto".into();
+    /// Workers, each with an engine of its own.
+    workers: usize = 1;
+    /// The base of all URLs in answers, path prefix included, such as `https://pictures.example/api`. Unset: what the client reached.
+    public_url: Option<Url> = None;
+    /// Path under which all routes live, such as `/api`, for a proxy that does not strip it.
+    path_prefix: String = String::new();
+    /// Address ranges of proxies whose `X-Forwarded-Host`, `-Proto` and `-Prefix` are believed.
+    trusted_proxies: Vec<Cidr> = Vec::new();
+    /// Keys with all rights, in the clear. No key here and none under `keys`: the server is open.
+    api_key: Vec<Secret> = Vec::new();
+    /// Keys by their SHA-256, with rights, credits and rates; `[[keys]]` sections at the end of the file.
+    keys: Vec<KeyEntry> = Vec::new();
+    /// Take keys as `Authorization: Bearer` too.
+    bearer: bool = false;
+    /// Transfers a minute for each key that does not say otherwise. 0: no limit.
+    requests_per_minute: u32 = 0;
+    /// Origins that browsers may call from; `*` is all.
+    cors_origins: Vec<String> = vec!["*".into()];
+    /// How long results are kept after the end of a job.
+    result_ttl: Span = Span::seconds(3600);
+    /// How long the pictures of results are kept, if longer than the results.
+    file_ttl: Span = Span::seconds(0);
+    /// Jobs that may wait; more are answered 429.
+    queue_limit: usize = 100;
+    /// Accept invalid v2 bodies and let the job fail, as the hosted service does.
+    validate_late: bool = false;
+    /// How long a v1 call waits for its picture before it is answered 504. The job goes on.
+    v1_deadline: Span = Span::seconds(600);
+    /// How often a waiting v1 call of the Python SDK is kept alive with `102 Processing`. Its read timeout is 30 s.
+    keep_alive: Span = Span::seconds(15);
+    /// How long running jobs may go on after a signal to stop; then they go back to the queue.
+    shutdown_grace: Span = Span::seconds(30);
+    /// A worker that is silent for so long has lost its job to the queue.
+    lease: Span = Span::seconds(30);
+    /// The largest request body.
+    max_body: Size = Size(64 << 20);
+    /// The most steps a request may ask for.
+    max_steps: u32 = 150;
+    /// The most pixels of an input picture.
+    max_pixels: u64 = DecodeLimits::default().max_pixels;
+    /// The shortest side of an input picture, in pixels.
+    min_side: u32 = DecodeLimits::default().min_side;
+    /// The largest input picture to be fetched, in bytes.
+    fetch_max_bytes: Size = Size(64 << 20);
+    /// How long connecting to an image host may take.
+    fetch_connect_timeout: Span = Span::seconds(10);
+    /// How long fetching one picture may take, redirects included.
+    fetch_timeout: Span = Span::seconds(60);
+    /// Address ranges to fetch from although they are not public, such as `192.168.1.0/24`.
+    fetch_allow: Vec<Cidr> = Vec::new();
+    /// Address ranges never to fetch from, even if allowed above.
+    fetch_deny: Vec<Cidr> = Vec::new();
+    /// Proxy for fetching pictures. It resolves names itself, so it has to guard the private ranges itself. The proxy variables of the environment are not looked at.
+    fetch_proxy: Option<Url> = None;
+    /// Models that are switched off: answered 410.
+    retired_models: Vec<String> = Vec::new();
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration file {path}: {source}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The file is not TOML.
+    #[error("{path} is not valid TOML: {source}")]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Line and column.
+        source: Box<toml::de::Error>,
+    },
+    /// A name that is no setting.
+    #[error("{origin}: there is no setting `{name}`{}", .similar.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default())]
+    Unknown {
+        /// File, environment or command line.
+        origin: String,
+        /// The name.
+        name: String,
+        /// A setting that looks like it.
+        similar: Option<&'static str>,
+    },
+    /// A value of the wrong kind or out of range.
+    #[error("{origin}: `{name}`: {reason}")]
+    Value {
+        /// File, environment variable or command line.
+        origin: String,
+        /// The setting.
+        name: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl Config {
+    /// Merges the layers: `file` if there is one, the variables of `environment` that are settings, and what was given
+    /// on the command line (`flags`, by the names of settings).
+    ///
+    /// # Errors
+    /// [`ConfigError`], naming the layer and the setting.
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+        flags: Table,
+    ) -> Result<Self, ConfigError> {
+        let mut merged = Table::new();
+        if let Some(path) = file {
+            let text = std::fs::read_to_string(path)
+                .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+            let table: Table = text
+                .parse()
+                .map_err(|source| ConfigError::Syntax { path: path.to_owned(), source: Box::new(source) })?;
+            overlay(&mut merged, table, &path.display().to_string())?;
+        }
+        for (name, table) in from_environment(environment) {
+            overlay(&mut merged, table, &name)?;
+        }
+        overlay(&mut merged, flags, "command line")?;
+        let config: Self = read(merged).map_err(|reason| value_error("configuration", "", reason))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// What single values cannot show.
+    fn check(&self) -> Result<(), ConfigError> {
+        let refuse = |name: &str, reason: &str| Err(value_error("configuration", name, reason.to_owned()));
+        if !self.path_prefix.is_empty()
+            && (!self.path_prefix.starts_with('/') || self.path_prefix.ends_with('/'))
+        {
+            return refuse("path_prefix", "begins with a slash and does not end with one, such as /api");
+        }
+        if let Some(url) = &self.public_url
+            && !(matches!(url.scheme(), "http" | "https") && url.has_host() && url.query().is_none())
+        {
+            return refuse("public_url", "must be an absolute http or https URL without a query");
+        }
+        if self.workers == 0 || self.max_steps == 0 {
+            return refuse(if self.workers == 0 { "workers" } else { "max_steps" }, "must be at least 1");
+        }
+        if self.lease.0.as_millis() < 1000 {
+            return refuse("lease", "must be at least 1s");
+        }
+        if self.api_key.iter().any(|key| key.0.trim().is_empty()) {
+            return refuse("api_key", "an API key must not be empty");
+        }
+        for (at, key) in self.keys.iter().enumerate() {
+            if self.keys[..at].iter().any(|other| other.id == key.id) {
+                return refuse("keys", &format!("there are two keys with the id {:?}", key.id));
+            }
+        }
+        Ok(())
+    }
+
+    /// What may be fetched from where.
+    #[must_use]
+    pub fn fetch_policy(&self) -> fetch::Policy {
+        fetch::Policy {
+            max_bytes: self.fetch_max_bytes.0,
+            connect_timeout: self.fetch_connect_timeout.0,
+            timeout: self.fetch_timeout.0,
+            allow: self.fetch_allow.clone(),
+            deny: self.fetch_deny.clone(),
+            proxy: self.fetch_proxy.clone(),
+        }
+    }
+
+    /// What a picture may weigh.
+    #[must_use]
+    pub fn decode_limits(&self) -> DecodeLimits {
+        DecodeLimits { max_pixels: self.max_pixels, min_side: self.min_side }
+    }
+
+    /// What a request may ask for.
+    #[must_use]
+    pub fn request_limits(&self) -> api::Limits {
+        api::Limits { max_steps: self.max_steps, ..api::Limits::default() }
+    }
+}
+
+/// The settings among the environment's variables, each as a table of one.
+fn from_environment(environment: impl IntoIterator<Item = (String, String)>) -> Vec<(String, Table)> {
+    let defaults = defaults();
+    let mut found = Vec::new();
+    for (variable, text) in environment {
+        let Some(name) = variable.strip_prefix(ENVIRONMENT_PREFIX).map(str::to_ascii_lowercase) else {
+            continue;
+        };
+        // Other variables of the same prefix belong to other commands; sections of the file have no variable.
+        if name == "keys" || !SETTINGS.iter().any(|setting| setting.name == name) {
+            continue;
+        }
+        let list = || {
+            text.split(',')
+                .map(str::trim)
+                .filter(|s| !s.is_empty())
+                .map(|s| Value::from(s.to_owned()))
+                .collect()
+        };
+        let value = match defaults.get(&name) {
+            Some(Value::Array(_)) => Value::Array(list()),
+            Some(Value::Boolean(_)) => {
+                text.trim().parse().map_or_else(|_| Value::from(text.clone()), Value::Boolean)
+            }
+            Some(Value::Integer(_)) => {
+                text.trim().parse().map_or_else(|_| Value::from(text.clone()), Value::Integer)
+            }
+            _ => Value::from(text.clone()),
+        };
+        found.push((variable, Table::from_iter([(name, value)])));
+    }
+    found
+}
+
+/// Lays `layer` over `merged`; each name and each value is checked here, while its origin is known.
+fn overlay(merged: &mut Table, layer: Table, origin: &str) -> Result<(), ConfigError> {
+    for (name, value) in layer {
+        if !SETTINGS.iter().any(|setting| setting.name == name) {
+            let similar = similar(&name);
+            return Err(ConfigError::Unknown { origin: origin.to_owned(), name, similar });
+        }
+        let alone = Table::from_iter([(name.clone(), value.clone())]);
+        read(alone).map_err(|reason| value_error(origin, &name, reason))?;
+        merged.insert(name, value);
+    }
+    Ok(())
+}
+
+fn read(table: Table) -> Result<Config, String> {
+    Value::Table(table).try_into().map_err(|error: toml::de::Error| error.message().to_owned())
+}
+
+fn value_error(origin: &str, name: &str, reason: String) -> ConfigError {
+    ConfigError::Value { origin: origin.to_owned(), name: name.to_owned(), reason }
+}
+
+/// The defaults as a table; unset options are not in it.
+pub(crate) fn defaults() -> Table {
+    Table::try_from(Config::default()).unwrap_or_default()
+}
+
+/// A setting that shares its beginning or its end with a mistyped name.
+fn similar(name: &str) -> Option<&'static str> {
+    let name = name.replace('-', "_");
+    let shared = |a: &str, b: &str| a.bytes().zip(b.bytes()).take_while(|(x, y)| x == y).count();
+    let reversed = |text: &str| text.chars().rev().collect::<String>();
+    let score = |other: &str| shared(&name, other).max(shared(&reversed(&name), &reversed(other)));
+    let best = SETTINGS.iter().map(|setting| setting.name).max_by_key(|other| score(other))?;
+    (score(best) >= 4).then_some(best)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,133 @@
+//! Layers, refusals, and the documents that must not go stale.
+
+use std::io::Write as _;
+
+use super::*;
+
+fn flags(text: &str) -> Table {
+    text.parse().unwrap()
+}
+
+fn load(file: &str, environment: &[(&str, &str)], on_command_line: &str) -> Result<Config, String> {
+    let mut path = tempfile::NamedTempFile::new().unwrap();
+    path.write_all(file.as_bytes()).unwrap();
+    let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Config::load(Some(path.path()), environment, flags(on_command_line))
+        .map_err(|error| error.to_string().replace(&path.path().display().to_string(), "FILE"))
+}
+
+#[test]
+fn later_layers_win() {
+    let file = "queue_limit = 5\nresult_ttl = \"2h\"\nlisten = \"0.0.0.0:1\"";
+    let environment =
+        [("MATERIAL_TRANSFER_RESULT_TTL", "5"), ("MATERIAL_TRANSFER_LISTEN", "0.0.0.0:2"), ("PATH", "/")];
+    let config = load(file, &environment, "listen = \"0.0.0.0:3\"").unwrap();
+    assert_eq!(
+        (config.queue_limit, config.result_ttl, config.listen.as_str()),
+        (5, Span::seconds(5), "0.0.0.0:3")
+    );
+    assert_eq!(Config::load(None, [], Table::new()).unwrap(), Config::default());
+}
+
+#[test]
+fn the_environment_speaks_every_kind() {
+    let environment = [
+        ("MATERIAL_TRANSFER_FETCH_ALLOW", "127.0.0.0/8, ::1"),
+        ("MATERIAL_TRANSFER_API_KEY", "one,two"),
+        ("MATERIAL_TRANSFER_BEARER", "true"),
+        ("MATERIAL_TRANSFER_MAX_BODY", "1MiB"),
+        ("MATERIAL_TRANSFER_PUBLIC_URL", "https://x.example/api"),
+        ("MATERIAL_TRANSFER_WORKERS", "2"),
+        ("MATERIAL_TRANSFER_STEPS", "not ours"),
+    ];
+    let config = load("", &environment, "").unwrap();
+    assert_eq!(config.fetch_allow.len(), 2);
+    assert_eq!(config.api_key, [Secret("one".into()), Secret("two".into())]);
+    assert!(config.bearer && config.max_body == Size(1 << 20) && config.workers == 2);
+    assert_eq!(config.public_url.unwrap().as_str(), "https://x.example/api");
+}
+
+#[test]
+fn errors_name_layer_and_setting() {
+    let error = |file, environment: &[(&str, &str)], flags| load(file, environment, flags).unwrap_err();
+    assert_eq!(
+        error("result_tll = 5", &[], ""),
+        "FILE: there is no setting `result_tll`; did you mean `result_ttl`?"
+    );
+    assert!(error("workers = \"many\"", &[], "").starts_with("FILE: `workers`: "));
+    assert!(error("workers = 0", &[], "").contains("`workers`: must be at least 1"));
+    assert!(
+        error("", &[("MATERIAL_TRANSFER_BEARER", "perhaps")], "")
+            .starts_with("MATERIAL_TRANSFER_BEARER: `bearer`: ")
+    );
+    assert!(
+        error("", &[], "result_ttl = \"soon\"")
+            .starts_with("command line: `result_ttl`: \"soon\" is no span of time")
+    );
+    assert!(error("path_prefix = \"api/\"", &[], "").contains("path_prefix"));
+    assert!(error("public_url = \"ftp://x\"", &[], "").contains("public_url"));
+    assert!(error("=", &[], "").starts_with("FILE is not valid TOML"));
+    assert!(error("[[keys]]\nid = \"a\"\nsha256 = \"xyz\"", &[], "").contains("sha256sum"));
+    assert!(error("[[keys]]\nid = \"a\"", &[], "").contains("sha256"));
+    let missing = Config::load(Some(Path::new("/nonexistent/server.toml")), [], Table::new());
+    assert!(
+        missing
+            .unwrap_err()
+            .to_string()
+            .starts_with("cannot read the configuration file /nonexistent/server.toml")
+    );
+}
+
+#[test]
+fn keys_are_read_and_never_shown() {
+    let example: String = document::KEY_EXAMPLE
+        .lines()
+        .filter(|line| !line.starts_with("##"))
+        .map(|line| format!("{}\n", &line[1..]))
+        .collect();
+    let config = load(&example, &[], "api_key = [\"hush\"]").unwrap();
+    assert_eq!(config.keys[0].credits, Some(1000));
+    assert_eq!(config.keys[0].permissions, [Permission::Transfer, Permission::Read]);
+    assert!(!format!("{config:?}").contains("hush"));
+    let twice = format!("{example}{example}");
+    assert!(load(&twice, &[], "").unwrap_err().contains("two keys with the id \"studio\""));
+}
+
+/// The file with every `#` before a setting removed is the default configuration.
+#[test]
+fn the_commented_file_says_the_defaults() {
+    let active: String = toml_file()
+        .lines()
+        .take_while(|line| *line != "#[[keys]]")
+        .filter_map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')))
+        .filter(|line| !line.ends_with("= \"\"") || line.starts_with("path_prefix"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    assert_eq!(load(&active, &[], "").unwrap(), Config::default());
+}
+
+/// `UPDATE_DOCUMENTS=1 cargo test -p server documents` writes them anew.
+#[test]
+fn documents_are_fresh() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let page_path = root.join("docs/configuration.md");
+    let page = std::fs::read_to_string(&page_path).unwrap();
+    let (begin, end) = ("<!-- settings: generated -->\n", "<!-- end of settings -->");
+    let (head, rest) = page.split_once(begin).unwrap();
+    let (_, tail) = rest.split_once(end).unwrap();
+    let documents = [
+        (page_path, format!("{head}{begin}{}{end}{tail}", markdown_table())),
+        (root.join("configs/server.toml"), toml_file()),
+    ];
+    for (path, fresh) in documents {
+        if std::env::var_os("UPDATE_DOCUMENTS").is_some() {
+            std::fs::write(&path, &fresh).unwrap();
+        }
+        let written = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            written == fresh,
+            "{} is stale; run: UPDATE_DOCUMENTS=1 cargo test -p server documents",
+            path.display()
+        );
+    }
+}

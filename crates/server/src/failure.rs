@@ -1,0 +1,153 @@
+//! Every error answer of the server: a status and `{"error": "…"}`. The texts are what people and programs see; the ones
+//! that the hosted service is known to use are kept.
+
+use std::time::Duration;
+
+use api::{ErrorBody, RequestError};
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+
+/// A refused or failed request.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Failure {
+    pub(crate) status: StatusCode,
+    body: ErrorBody,
+    headers: HeaderMap,
+}
+
+/// The one sentence about faults of ours; what happened stands in the log.
+pub(crate) const INTERNAL: &str = "Internal server error";
+
+impl Failure {
+    pub(crate) fn new(status: StatusCode, error: impl Into<String>) -> Self {
+        Self { status, body: ErrorBody::new(error), headers: HeaderMap::new() }
+    }
+
+    pub(crate) fn no_key() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "Missing Authorization or x-api-key in header")
+    }
+
+    pub(crate) fn bad_key() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "Unauthorized. API key is invalid or may have expired.")
+    }
+
+    pub(crate) fn forbidden(error: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, error)
+    }
+
+    pub(crate) fn not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "Not found")
+    }
+
+    pub(crate) fn no_model(slug: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, format!("Model {slug} not found"))
+    }
+
+    pub(crate) fn retired(slug: &str) -> Self {
+        Self::new(StatusCode::GONE, format!("Model {slug} is no longer available"))
+    }
+
+    pub(crate) fn no_request(id: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, format!("Request {id} not found"))
+    }
+
+    pub(crate) fn method_not_allowed() -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")
+    }
+
+    /// No word here may begin with "credit": clients take that for an empty account.
+    pub(crate) fn content_type() -> Self {
+        let error = "Invalid content type. Use application/json or multipart/form-data";
+        Self::new(StatusCode::NOT_ACCEPTABLE, error)
+    }
+
+    pub(crate) fn not_json() -> Self {
+        Self::new(StatusCode::NOT_ACCEPTABLE, "Invalid content type. Use application/json")
+    }
+
+    pub(crate) fn no_credits() -> Self {
+        Self::new(StatusCode::NOT_ACCEPTABLE, "Insufficient credits. You have 0.0 credits.")
+    }
+
+    pub(crate) fn too_large(limit: usize) -> Self {
+        let limit = crate::config::Size(limit);
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, format!("Request body too large (limit {limit})"))
+    }
+
+    pub(crate) fn rate(wait: Duration) -> Self {
+        let seconds = whole_seconds(wait);
+        Self::new(StatusCode::TOO_MANY_REQUESTS, format!("Rate limit exceeded. Retry in {seconds} s"))
+            .retry_after(wait)
+            .reset(wait)
+    }
+
+    pub(crate) fn queue_full(wait: Duration) -> Self {
+        let seconds = whole_seconds(wait);
+        let error = format!("Too many requests are waiting. Retry in {seconds} s");
+        Self::new(StatusCode::TOO_MANY_REQUESTS, error).retry_after(wait).reset(wait)
+    }
+
+    pub(crate) fn unavailable() -> Self {
+        Self::new(StatusCode::BAD_GATEWAY, "Service temporarily unavailable")
+            .retry_after(Duration::from_secs(5))
+    }
+
+    pub(crate) fn internal() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, INTERNAL)
+    }
+
+    /// The job store cannot do it; the client learns that much, the log the rest.
+    pub(crate) fn store(error: &jobs::Error) -> Self {
+        tracing::error!(%error, "the job store failed");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error: the request could not be stored")
+    }
+
+    pub(crate) fn deadline() -> Self {
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "Request timed out")
+    }
+
+    /// Names the job that can still be polled, in the body and in the header alike.
+    pub(crate) fn about(mut self, id: uuid::Uuid) -> Self {
+        self.body.request_id = Some(id.to_string());
+        self.header(REQUEST_ID, &id.to_string())
+    }
+
+    pub(crate) fn header(mut self, name: HeaderName, value: &str) -> Self {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.headers.insert(name, value);
+        }
+        self
+    }
+
+    /// Whole seconds: a well-known client feeds this header to `int()`.
+    fn retry_after(self, wait: Duration) -> Self {
+        self.header(header::RETRY_AFTER, &whole_seconds(wait).to_string())
+    }
+
+    fn reset(self, wait: Duration) -> Self {
+        self.header(RATE_RESET, &crate::rate::utc(std::time::SystemTime::now() + wait))
+    }
+}
+
+/// When a limited key may send again.
+pub(crate) const RATE_RESET: HeaderName = HeaderName::from_static("x-rate-limit-reset-at-utc");
+
+/// The job of answers that are about a job; else made up for the answer.
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+fn whole_seconds(wait: Duration) -> u64 {
+    (wait.as_secs_f64().ceil() as u64).max(1)
+}
+
+impl From<RequestError> for Failure {
+    fn from(error: RequestError) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, body: ErrorBody::from(&error), headers: HeaderMap::new() }
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        (self.status, self.headers, Json(self.body)).into_response()
+    }
+}

@@ -1,0 +1,210 @@
+//! Fetches input pictures from URLs that strangers give, without being led anywhere it should not go.
+//!
+//! A name is resolved by [`guard`]'s resolver, which hands on only addresses that may be reached, and the connection goes
+//! to one of exactly those: there is no second look-up for a rebinding name server to answer differently. Redirects are
+//! followed by hand, five at most, each checked like the first URL. Nothing of the client's request travels along.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header;
+use reqwest::redirect;
+use url::{Host, Url};
+
+use crate::cidr::Cidr;
+
+mod guard;
+
+use guard::{Guard, GuardedResolver, Refused};
+
+/// How many redirects one picture may take.
+const MAX_REDIRECTS: usize = 5;
+/// Enough of a file to tell its kind; checked before the rest is fetched.
+const SNIFFED: usize = 32;
+
+/// What may be fetched.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// The largest file, in bytes.
+    pub max_bytes: usize,
+    /// For each connection.
+    pub connect_timeout: Duration,
+    /// For the whole of one fetch.
+    pub timeout: Duration,
+    /// Ranges that may be reached although they are not public.
+    pub allow: Vec<Cidr>,
+    /// Ranges that may not be reached, whatever else holds.
+    pub deny: Vec<Cidr>,
+    /// A proxy that resolves names and so has to guard addresses itself; only addresses written in URLs are checked here.
+    pub proxy: Option<Url>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            max_bytes: 64 << 20,
+            connect_timeout: Duration::from_secs(10),
+            timeout: Duration::from_secs(60),
+            allow: Vec::new(),
+            deny: Vec::new(),
+            proxy: None,
+        }
+    }
+}
+
+/// Why a picture was not fetched. The texts follow the name of the field on the wire.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FetchError {
+    /// A scheme other than `http` and `https`, or no host; possible for a redirect too.
+    #[error("URL must be a valid HTTP or HTTPS URL")]
+    BadUrl,
+    /// The address is private, local or otherwise not to be reached.
+    #[error("address not allowed")]
+    NotAllowed,
+    /// The server answered, but not with a file.
+    #[error("could not be downloaded (HTTP {0})")]
+    Status(u16),
+    /// No answer, no such host, a broken connection, a bad certificate.
+    #[error("could not be downloaded ({0})")]
+    Failed(&'static str),
+    /// More bytes than allowed.
+    #[error("image too large (more than {0} bytes)")]
+    TooLarge(usize),
+    /// What came does not begin like a picture.
+    #[error("not a readable image")]
+    NotAnImage,
+}
+
+/// The fetcher cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot set up the fetching of URLs: {0}; check fetch_proxy")]
+pub struct SetupError(#[from] reqwest::Error);
+
+/// Fetches pictures under a [`Policy`]. Clones share connections.
+#[derive(Debug, Clone)]
+pub struct Fetcher {
+    client: reqwest::Client,
+    guard: Arc<Guard>,
+    policy: Policy,
+}
+
+impl Fetcher {
+    /// A fetcher that keeps to `policy`. Trusts the certificates of the system and Mozilla's list.
+    ///
+    /// # Errors
+    /// [`SetupError`], if the proxy cannot be used.
+    pub fn new(policy: Policy) -> Result<Self, SetupError> {
+        // The process may have chosen a provider already; any will do.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let guard = Arc::new(Guard::new(policy.allow.clone(), policy.deny.clone()));
+        let roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS
+            .iter()
+            .flat_map(|der| reqwest::Certificate::from_der(der));
+        let mut client = reqwest::Client::builder()
+            .user_agent(concat!("material-transfer/", env!("CARGO_PKG_VERSION")))
+            .redirect(redirect::Policy::none())
+            .referer(false)
+            .tls_certs_merge(roots)
+            .connect_timeout(policy.connect_timeout)
+            .no_proxy();
+        client = match &policy.proxy {
+            // The proxy's own name is the operator's; it may well be private.
+            Some(proxy) => client.proxy(reqwest::Proxy::all(proxy.clone())?),
+            None => client.dns_resolver(GuardedResolver(guard.clone())),
+        };
+        Ok(Self { client: client.build()?, guard, policy })
+    }
+
+    /// Fetches the file at `url`: at most [`Policy::max_bytes`], beginning like a picture.
+    ///
+    /// # Errors
+    /// [`FetchError`].
+    pub async fn fetch(&self, url: &Url) -> Result<Bytes, FetchError> {
+        tokio::time::timeout(self.policy.timeout, self.follow(url.clone()))
+            .await
+            .unwrap_or(Err(FetchError::Failed("timed out")))
+    }
+
+    async fn follow(&self, mut url: Url) -> Result<Bytes, FetchError> {
+        for _ in 0..=MAX_REDIRECTS {
+            self.check(&url)?;
+            let request = self.client.get(url.clone()).header(header::ACCEPT, "image/*");
+            let response = request.send().await.map_err(|error| reason(&error))?;
+            let status = response.status();
+            if !status.is_redirection() {
+                return if status.is_success() {
+                    self.read(response).await
+                } else {
+                    Err(FetchError::Status(status.as_u16()))
+                };
+            }
+            let location = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
+            let target = location.ok_or(FetchError::Status(status.as_u16()))?;
+            url = url.join(target).map_err(|_| FetchError::BadUrl)?;
+        }
+        Err(FetchError::Failed("too many redirects"))
+    }
+
+    /// A host written as an address never meets the resolver, so it is checked here.
+    fn check(&self, url: &Url) -> Result<(), FetchError> {
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(FetchError::BadUrl);
+        }
+        let address = match url.host().ok_or(FetchError::BadUrl)? {
+            Host::Domain(_) => return Ok(()),
+            Host::Ipv4(address) => IpAddr::V4(address),
+            Host::Ipv6(address) => IpAddr::V6(address),
+        };
+        if self.guard.permits(address) { Ok(()) } else { Err(FetchError::NotAllowed) }
+    }
+
+    async fn read(&self, mut response: reqwest::Response) -> Result<Bytes, FetchError> {
+        let limit = self.policy.max_bytes;
+        let too_large = || FetchError::TooLarge(limit);
+        if response.content_length().is_some_and(|length| length > limit as u64) {
+            return Err(too_large());
+        }
+        let mut file = BytesMut::new();
+        let mut sniffed = false;
+        while let Some(chunk) = response.chunk().await.map_err(|error| reason(&error))? {
+            if file.len() + chunk.len() > limit {
+                return Err(too_large());
+            }
+            file.extend_from_slice(&chunk);
+            if !sniffed && file.len() >= SNIFFED {
+                api::sniff(&file).ok_or(FetchError::NotAnImage)?;
+                sniffed = true;
+            }
+        }
+        api::sniff(&file).ok_or(FetchError::NotAnImage)?;
+        Ok(file.freeze())
+    }
+}
+
+/// Sorts an error of the client into what the person can do something about.
+fn reason(error: &reqwest::Error) -> FetchError {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(each) = cause {
+        match each.downcast_ref::<Refused>() {
+            Some(Refused::NotAllowed) => return FetchError::NotAllowed,
+            Some(Refused::Unknown) => return FetchError::Failed("host not found"),
+            None => {}
+        }
+        if each.downcast_ref::<rustls::Error>().is_some() {
+            return FetchError::Failed("the certificate or the TLS handshake is bad");
+        }
+        cause = each.source();
+    }
+    FetchError::Failed(if error.is_timeout() {
+        "timed out"
+    } else if error.is_connect() {
+        "no connection"
+    } else {
+        "the connection broke off"
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,128 @@
+//! Against a real server on the loopback: redirects, caps, time, sniffing, and what must never be reached.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Path;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse as _, Redirect, Response};
+use axum::routing::get;
+
+use super::*;
+
+const PNG: &[u8] = b"\x89PNG\r\n\x1a\nthirty-two bytes and some more of a picture";
+static HEADERS_SEEN: std::sync::Mutex<Vec<String>> = std::sync::Mutex::new(Vec::new());
+static ENDLESS: AtomicUsize = AtomicUsize::new(0);
+
+async fn hop(Path(left): Path<usize>) -> Response {
+    if left == 0 { PNG.into_response() } else { Redirect::to(&format!("/hop/{}", left - 1)).into_response() }
+}
+
+/// Never ends; counts its chunks.
+async fn endless() -> Response {
+    let head = futures::stream::once(async { Ok::<_, std::io::Error>(Bytes::from_static(PNG)) });
+    let rest = futures::stream::repeat_with(|| {
+        ENDLESS.fetch_add(1, Ordering::Relaxed);
+        Ok(Bytes::from(vec![0; 1024]))
+    });
+    Body::from_stream(futures::StreamExt::chain(head, rest)).into_response()
+}
+
+async fn host() -> SocketAddr {
+    let app = Router::new()
+        .route(
+            "/picture",
+            get(async |headers: HeaderMap| {
+                let names = headers.keys().map(|name| name.as_str().to_owned());
+                HEADERS_SEEN.lock().unwrap().extend(names);
+                PNG
+            }),
+        )
+        .route("/page", get(async || "<!doctype html><title>no picture</title><p>really none at all"))
+        .route("/hop/{left}", get(hop))
+        .route("/away", get(async || Redirect::to("http://169.254.169.254/latest/meta-data/")))
+        .route("/file", get(async || Redirect::to("file:///etc/hostname")))
+        .route("/endless", get(endless))
+        .route(
+            "/slow",
+            get(async || {
+                tokio::time::sleep(Duration::from_secs(30)).await;
+                PNG
+            }),
+        );
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    address
+}
+
+fn policy(allow: &[&str]) -> Policy {
+    let allow = allow.iter().map(|range| range.parse().unwrap()).collect();
+    Policy { allow, max_bytes: 10_000, timeout: Duration::from_millis(500), ..Policy::default() }
+}
+
+async fn fetch(policy: Policy, url: String) -> Result<Bytes, FetchError> {
+    Fetcher::new(policy).unwrap().fetch(&url.parse().unwrap()).await
+}
+
+#[tokio::test]
+async fn fetches_a_picture_with_nothing_of_ours_along() {
+    let host = host().await;
+    let url = format!("http://{host}/picture");
+    assert_eq!(fetch(policy(&["127.0.0.0/8"]), url).await.unwrap(), PNG);
+    let mut seen = HEADERS_SEEN.lock().unwrap().clone();
+    seen.sort();
+    assert_eq!(seen, ["accept", "host", "user-agent"]);
+}
+
+#[tokio::test]
+async fn private_addresses_are_refused_by_number_and_by_name() {
+    let port = host().await.port();
+    for name in ["127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", "2130706433", "0x7f.1"] {
+        let url = format!("http://{name}:{port}/picture");
+        assert_eq!(fetch(policy(&[]), url).await, Err(FetchError::NotAllowed), "{name}");
+    }
+    assert!(fetch(policy(&["127.0.0.0/8"]), format!("http://localhost:{port}/picture")).await.is_ok());
+}
+
+#[tokio::test]
+async fn every_redirect_is_checked_and_counted() {
+    let host = host().await;
+    let local = || policy(&["127.0.0.0/8"]);
+    assert!(fetch(local(), format!("http://{host}/hop/5")).await.is_ok());
+    let six = fetch(local(), format!("http://{host}/hop/6")).await;
+    assert_eq!(six, Err(FetchError::Failed("too many redirects")));
+    assert_eq!(fetch(local(), format!("http://{host}/away")).await, Err(FetchError::NotAllowed));
+    assert_eq!(fetch(local(), format!("http://{host}/file")).await, Err(FetchError::BadUrl));
+}
+
+#[tokio::test]
+async fn caps_on_kind_size_and_time() {
+    let host = host().await;
+    let local = || policy(&["127.0.0.0/8"]);
+    let at = |path: &str| format!("http://{host}/{path}");
+    assert_eq!(fetch(local(), at("nothing")).await, Err(FetchError::Status(404)));
+    assert_eq!(fetch(local(), at("page")).await, Err(FetchError::NotAnImage));
+    assert_eq!(fetch(local(), at("endless")).await, Err(FetchError::TooLarge(10_000)));
+    assert_eq!(fetch(local(), at("slow")).await, Err(FetchError::Failed("timed out")));
+    let small = Policy { max_bytes: 20, ..local() };
+    assert_eq!(fetch(small, at("picture")).await, Err(FetchError::TooLarge(20)), "by its content-length");
+    assert!(ENDLESS.load(Ordering::Relaxed) < 10_000, "given up early");
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    assert_eq!(fetch(local(), format!("http://{closed}/x")).await, Err(FetchError::Failed("no connection")));
+    let unknown =
+        fetch(Policy { timeout: Duration::from_secs(20), ..local() }, "http://no-such-host.invalid/x".into())
+            .await;
+    assert_eq!(unknown, Err(FetchError::Failed("host not found")));
+}
+
+#[tokio::test]
+async fn a_configured_proxy_is_used_and_no_other() {
+    let host = host().await;
+    let through = Policy { proxy: Some(format!("http://{host}").parse().unwrap()), ..policy(&[]) };
+    // The request goes to the proxy, which answers in the place of a host that does not exist.
+    assert_eq!(fetch(through.clone(), "http://pictures.invalid/picture".into()).await.unwrap(), PNG);
+    assert_eq!(fetch(through, "http://10.0.0.1/picture".into()).await, Err(FetchError::NotAllowed));
+}

@@ -1,0 +1,198 @@
+//! API keys: who is calling and what they may do. Only hashes are kept, and compared in constant time.
+//!
+//! With no keys configured the server is open: everybody is the one caller `open`, whatever key they send.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use http::{HeaderMap, header};
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+
+use crate::config::{Config, Permission};
+use crate::failure::Failure;
+
+/// The owner of jobs on an open server.
+const OPEN: &str = "open";
+
+/// One known key.
+#[derive(Debug)]
+struct Key {
+    hash: [u8; 32],
+    caller: Arc<Caller>,
+}
+
+/// Who is calling.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Caller {
+    /// The id of the key; jobs belong to it.
+    pub(crate) owner: String,
+    permissions: Vec<Permission>,
+    /// `None` is all.
+    models: Option<Vec<String>>,
+    /// 0 is no limit.
+    pub(crate) requests_per_minute: u32,
+    disabled: bool,
+}
+
+impl Caller {
+    fn unlimited(owner: String, requests_per_minute: u32) -> Self {
+        let permissions = vec![Permission::Transfer, Permission::Read];
+        Self { owner, permissions, models: None, requests_per_minute, disabled: false }
+    }
+
+    /// May the caller use this model?
+    pub(crate) fn check_model(&self, slug: &str) -> Result<(), Failure> {
+        match &self.models {
+            Some(models) if !models.iter().any(|model| model == slug) => {
+                Err(Failure::forbidden(format!("This API key may not use {slug}")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// All known keys.
+#[derive(Debug)]
+pub(crate) struct KeyRing {
+    keys: Vec<Key>,
+    open: Arc<Caller>,
+    bearer: bool,
+}
+
+impl KeyRing {
+    pub(crate) fn new(config: &Config) -> Self {
+        let rate = config.requests_per_minute;
+        let plain = config.api_key.iter().map(|key| {
+            let hash: [u8; 32] = Sha256::digest(key.0.trim()).into();
+            // The same after a restart, so that jobs keep their owner; four bytes tell nobody the key.
+            let owner =
+                format!("key-{}", hash[..4].iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+            Key { hash, caller: Arc::new(Caller::unlimited(owner, rate)) }
+        });
+        let hashed = config.keys.iter().map(|entry| {
+            let caller = Caller {
+                owner: entry.id.clone(),
+                permissions: entry.permissions.clone(),
+                models: entry.models.clone(),
+                requests_per_minute: entry.requests_per_minute.unwrap_or(rate),
+                disabled: entry.disabled,
+            };
+            Key { hash: entry.sha256.0, caller: Arc::new(caller) }
+        });
+        let keys = plain.chain(hashed).collect();
+        Self { keys, open: Arc::new(Caller::unlimited(OPEN.to_owned(), rate)), bearer: config.bearer }
+    }
+
+    /// Finds the caller: 401 without a good key, 403 if the key is not for this.
+    pub(crate) fn admit(&self, headers: &HeaderMap, wanted: Permission) -> Result<Arc<Caller>, Failure> {
+        if self.keys.is_empty() {
+            return Ok(self.open.clone());
+        }
+        let given = self.presented(headers).ok_or_else(Failure::no_key)?;
+        let hash: [u8; 32] = Sha256::digest(given).into();
+        // Looks at every key whatever is found, so that the time tells nothing.
+        let found = self
+            .keys
+            .iter()
+            .fold(None, |found, key| if bool::from(key.hash.ct_eq(&hash)) { Some(key) } else { found });
+        let caller = &found.ok_or_else(Failure::bad_key)?.caller;
+        if caller.disabled {
+            return Err(Failure::forbidden("This API key is disabled"));
+        }
+        if !caller.permissions.contains(&wanted) {
+            let what = match wanted {
+                Permission::Transfer => "submit requests",
+                Permission::Read => "read results",
+            };
+            return Err(Failure::forbidden(format!("This API key may not {what}")));
+        }
+        Ok(caller.clone())
+    }
+
+    fn presented<'a>(&self, headers: &'a HeaderMap) -> Option<&'a [u8]> {
+        let key =
+            headers.get("x-api-key").map(|value| value.as_bytes().trim_ascii()).filter(|key| !key.is_empty());
+        let bearer = || {
+            let (scheme, token) = headers.get(header::AUTHORIZATION)?.as_bytes().split_at_checked(7)?;
+            scheme
+                .eq_ignore_ascii_case(b"bearer ")
+                .then(|| token.trim_ascii())
+                .filter(|token| !token.is_empty())
+        };
+        key.or_else(|| self.bearer.then(bearer).flatten())
+    }
+}
+
+/// The credits of the keys that have a quota.
+pub(crate) fn quotas(config: &Config) -> BTreeMap<String, u64> {
+    config.keys.iter().filter_map(|entry| Some((entry.id.clone(), entry.credits?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Secret;
+
+    fn ring(file: &str, plain: &[&str]) -> KeyRing {
+        let mut config: Config = toml::from_str(file).unwrap();
+        config.api_key = plain.iter().map(|key| Secret((*key).to_owned())).collect();
+        KeyRing::new(&config)
+    }
+
+    fn with(name: &'static str, value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(name.parse().unwrap(), value.parse().unwrap())])
+    }
+
+    /// SHA-256 of `secret`.
+    const ENTRY: &str = "[[keys]]\nid = \"studio\"\nsha256 = \"2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b\"\n";
+
+    #[test]
+    fn an_open_server_takes_everybody() {
+        let ring = ring("", &[]);
+        for headers in [HeaderMap::new(), with("x-api-key", "anything")] {
+            assert_eq!(ring.admit(&headers, Permission::Transfer).unwrap().owner, OPEN);
+        }
+    }
+
+    #[test]
+    fn keys_plain_and_hashed() {
+        let ring = ring(ENTRY, &["K", "K2"]);
+        let owner = |key: &str| {
+            ring.admit(&with("x-api-key", key), Permission::Transfer).map(|caller| caller.owner.clone())
+        };
+        assert_eq!(owner("secret").unwrap(), "studio");
+        assert_eq!(owner(" secret ").unwrap(), "studio");
+        assert_ne!(owner("K").unwrap(), owner("K2").unwrap());
+        assert_eq!(owner("BAD").unwrap_err(), Failure::bad_key());
+        assert_eq!(owner("").unwrap_err(), Failure::no_key());
+        assert_eq!(ring.admit(&HeaderMap::new(), Permission::Read).unwrap_err(), Failure::no_key());
+        let bearer = ring.admit(&with("authorization", "Bearer K"), Permission::Read);
+        assert_eq!(bearer.unwrap_err(), Failure::no_key(), "off unless switched on");
+    }
+
+    #[test]
+    fn bearer_where_it_is_switched_on() {
+        let ring = ring("bearer = true", &["K"]);
+        assert!(ring.admit(&with("authorization", "bearer K"), Permission::Read).is_ok());
+        assert_eq!(
+            ring.admit(&with("authorization", "Basic K"), Permission::Read).unwrap_err(),
+            Failure::no_key()
+        );
+    }
+
+    #[test]
+    fn rights() {
+        let forbidden = |more: &str, wanted| {
+            ring(&format!("{ENTRY}{more}"), &[])
+                .admit(&with("x-api-key", "secret"), wanted)
+                .map_err(|failure| failure.status)
+        };
+        assert!(forbidden("permissions = [\"read\"]", Permission::Read).is_ok());
+        assert_eq!(forbidden("permissions = [\"read\"]", Permission::Transfer).unwrap_err(), 403);
+        assert_eq!(forbidden("disabled = true", Permission::Read).unwrap_err(), 403);
+        let caller = forbidden("models = [\"other\"]", Permission::Transfer).unwrap();
+        assert_eq!(caller.check_model("material-transfer").unwrap_err().status, 403);
+        assert!(caller.check_model("other").is_ok());
+    }
+}

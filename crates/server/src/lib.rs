@@ -1,0 +1,27 @@
+//! HTTP in front of jobs and pipeline: admission, keys, limits, safe fetching, workers.
+//!
+//! [`app`] is the service as a router (tests call it in process), [`serve()`] puts it on a listener with workers beside
+//! it, [`run`] is the whole program from a [`Config`] to the last closed connection. [`fetch`] is of use by itself.
+
+mod base_url;
+pub mod cidr;
+pub mod config;
+mod failure;
+pub mod fetch;
+mod interim;
+mod keys;
+mod ledger;
+mod metrics;
+mod rate;
+mod routes;
+mod serve;
+mod state;
+mod task;
+mod worker;
+
+pub use config::{Config, ConfigError};
+pub use routes::app;
+pub use serve::{run, serve};
+pub use state::{App, Error, SLUG};
+pub use task::{output_format, settings};
+pub use worker::{EngineFactory, Workers};

@@ -1,0 +1,113 @@
+//! The router: paths to handlers, and around all of them what every answer needs.
+//!
+//! No answer is ever a redirect, because clients of this API take 3xx for success: doubled and trailing slashes are
+//! dropped before routing instead.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::routing::{get, post};
+use http::Uri;
+use http::uri::PathAndQuery;
+
+use crate::failure::Failure;
+use crate::state::App;
+
+mod account;
+mod body;
+mod envelope;
+mod files;
+mod observe;
+mod poll;
+mod submit;
+mod wait;
+
+/// The whole service as a router, for a listener or for tests in process.
+pub fn app(state: Arc<App>) -> Router {
+    let prefix = state.config.path_prefix.clone();
+    let routes = Router::new()
+        .route("/v1/{slug}", post(submit::v1))
+        .route("/v2/{slug}", post(submit::v2))
+        .route("/v2/requests/{id}/status", get(poll::status))
+        .route("/v2/requests/{id}", get(poll::result))
+        .route("/v1/requests/{id}", get(poll::result))
+        .route("/v1/get-user-credits", get(account::credits))
+        .route("/upload-asset", post(account::upload))
+        .route("/files/{key}", get(files::file))
+        .route("/health", get(observe::live))
+        .route("/health/live", get(observe::live))
+        .route("/health/ready", get(observe::ready))
+        .route("/metrics", get(observe::metrics))
+        .route("/openapi.json", get(observe::openapi))
+        .route("/docs", get(observe::docs))
+        .fallback(unknown)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(axum::middleware::from_fn_with_state(state.clone(), envelope::envelope))
+        .with_state(state);
+    // The path has to be put in order before it is routed, so the rewriting stands in front of the router.
+    let ordered =
+        tower::ServiceBuilder::new().map_request(move |request| in_order(request, &prefix)).service(routes);
+    Router::new().fallback_service(ordered)
+}
+
+async fn unknown(request: Request) -> Failure {
+    body::discard(request);
+    Failure::not_found()
+}
+
+async fn wrong_method(request: Request) -> Failure {
+    body::discard(request);
+    Failure::method_not_allowed()
+}
+
+/// Takes the prefix off the path, and slashes that say nothing.
+fn in_order(mut request: Request, prefix: &str) -> Request {
+    let path = request.uri().path();
+    let mut ordered = String::with_capacity(path.len());
+    for segment in path.split('/').filter(|segment| !segment.is_empty()) {
+        ordered.push('/');
+        ordered.push_str(segment);
+    }
+    let inside = match ordered.strip_prefix(prefix) {
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => rest,
+        // A container's probes do not know the prefix of a proxy.
+        _ if ordered.starts_with("/health") || ordered == "/metrics" => &ordered,
+        _ => OUTSIDE,
+    };
+    let inside = if inside.is_empty() { "/" } else { inside };
+    if inside != request.uri().path() {
+        let query = request.uri().query().map_or_else(String::new, |query| format!("?{query}"));
+        let mut parts = request.uri().clone().into_parts();
+        parts.path_and_query = PathAndQuery::try_from(format!("{inside}{query}")).ok();
+        *request.uri_mut() = Uri::from_parts(parts).unwrap_or_else(|_| Uri::from_static(OUTSIDE));
+    }
+    request
+}
+
+/// A path that no route has.
+const OUTSIDE: &str = "/-";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ordered(uri: &str, prefix: &str) -> String {
+        let request = Request::builder().uri(uri).body(axum::body::Body::empty()).unwrap();
+        in_order(request, prefix).uri().to_string()
+    }
+
+    #[test]
+    fn slashes_and_prefixes() {
+        assert_eq!(ordered("/v1/x", ""), "/v1/x");
+        assert_eq!(ordered("//v1//x/?a=b", ""), "/v1/x?a=b");
+        assert_eq!(ordered("/", ""), "/");
+        assert_eq!(ordered("http://h:1/v1/x/", ""), "http://h:1/v1/x");
+        assert_eq!(ordered("/api/v1/x", "/api"), "/v1/x");
+        assert_eq!(ordered("/api", "/api"), "/");
+        assert_eq!(ordered("/apiv1/x", "/api"), OUTSIDE);
+        assert_eq!(ordered("/v1/x", "/api"), OUTSIDE);
+        assert_eq!(ordered("/health/live", "/api"), "/health/live");
+        assert_eq!(ordered("/a%2f%2e%2e/b", ""), "/a%2f%2e%2e/b", "nothing is decoded");
+    }
+}

@@ -1,0 +1,123 @@
+//! What a job says in the store: the task that goes in and the result that comes out, both JSON documents.
+
+use std::collections::BTreeMap;
+
+use api::{MaterialStrength, Parameters};
+use jobs::BlobKey;
+use pipeline::{OutputFormat, Settings, Strength};
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+/// What a worker is to do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Task {
+    /// Transfer a material.
+    Transfer(TransferTask),
+    /// Fail with this text: an invalid request, accepted because `validate_late` is on.
+    Refuse(String),
+}
+
+/// A transfer with everything settled but the pictures, which are stored or still to be fetched.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct TransferTask {
+    pub(crate) material_image: ImageRef,
+    pub(crate) subject_image: ImageRef,
+    pub(crate) parameters: Parameters,
+    /// Drawn on acceptance if the client gave none, so that a second run after a crash makes the same picture.
+    pub(crate) seed: u64,
+}
+
+/// Where an input picture is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ImageRef {
+    Blob(BlobKey),
+    Url(Url),
+}
+
+/// What came out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct TransferResult {
+    /// The picture, then the intermediate ones.
+    pub(crate) pictures: Vec<StoredPicture>,
+    pub(crate) seed: u64,
+    pub(crate) prompt: String,
+    pub(crate) output_format: api::OutputFormat,
+    /// Seconds from the claim to the stored result.
+    pub(crate) inference_time: f64,
+    pub(crate) stages: BTreeMap<String, f64>,
+    pub(crate) ignored: Vec<String>,
+    pub(crate) notes: Vec<String>,
+    pub(crate) cost: u64,
+    /// What the key had left at the end; kept, so that the same question always gets the same answer.
+    pub(crate) remaining_credits: u64,
+}
+
+/// One stored picture.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct StoredPicture {
+    pub(crate) key: BlobKey,
+    pub(crate) name: String,
+    pub(crate) width: u32,
+    pub(crate) height: u32,
+    pub(crate) bytes: usize,
+}
+
+/// The numbers for the engine.
+#[must_use]
+pub fn settings(parameters: &Parameters, seed: u64) -> Settings {
+    Settings {
+        prompt: parameters.prompt.clone(),
+        negative_prompt: parameters.negative_prompt.clone(),
+        guidance_scale: parameters.guidance_scale,
+        steps: parameters.steps,
+        strength: match parameters.material_strength {
+            MaterialStrength::Medium => Strength::Medium,
+            MaterialStrength::Strong => Strength::Strong,
+        },
+        max_width: parameters.max_width,
+        max_height: parameters.max_height,
+        seed,
+        intermediates: parameters.return_intermediate_images,
+    }
+}
+
+/// The encoder's name for a wire format.
+#[must_use]
+pub fn output_format(format: api::OutputFormat) -> OutputFormat {
+    match format {
+        api::OutputFormat::WebP => OutputFormat::WebP,
+        api::OutputFormat::Jpg => OutputFormat::Jpeg,
+        api::OutputFormat::Png => OutputFormat::Png,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Stored documents of one version are read by the next; a changed field name would lose jobs over an update.
+    #[test]
+    fn the_stored_form_is_fixed() {
+        let key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA.png";
+        let stored = serde_json::json!({ "transfer": {
+            "material_image": { "blob": key }, "subject_image": { "url": "http://h/x" }, "seed": u64::MAX,
+            "parameters": { "prompt": "p", "negative_prompt": "", "guidance_scale": 2.5, "steps": 6,
+                "material_strength": "strong", "max_width": 64, "max_height": 65, "output_format": "jpg",
+                "output_quality": 80, "return_intermediate_images": true, "seed": null },
+        } });
+        let task: Task = serde_json::from_value(stored.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&task).unwrap(), stored);
+        let Task::Transfer(task) = task else { panic!("another task") };
+        let settings = settings(&task.parameters, task.seed);
+        assert_eq!(
+            (settings.strength, settings.seed, settings.intermediates),
+            (Strength::Strong, u64::MAX, true)
+        );
+        assert_eq!(
+            serde_json::to_value(Task::Refuse("why".into())).unwrap(),
+            serde_json::json!({ "refuse": "why" })
+        );
+    }
+}

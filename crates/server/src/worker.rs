@@ -1,0 +1,219 @@
+//! Workers: one OS thread each, owning one engine, taking one job after the other from the store.
+//!
+//! The thread computes; a small task beside it keeps the lease alive, reports progress and hears of cancelling. A panic
+//! in an engine fails that job and the worker goes on.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use jobs::{Beat, Claim, LeaseToken};
+use pipeline::{Cancel, Engine, Progress};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, mpsc};
+
+use crate::metrics::Ending;
+use crate::state::{App, Error, Phase, WorkerState};
+
+mod run;
+
+use run::Stopped;
+
+/// Makes the engine of one worker; called on the worker's own thread.
+pub type EngineFactory =
+    Arc<dyn Fn() -> Result<Arc<dyn Engine>, Box<dyn std::error::Error + Send + Sync>> + Send + Sync>;
+
+/// How often a lease is renewed and progress is told. Beats are not written to disk, so they may come often.
+const BEAT: Duration = Duration::from_millis(500);
+/// How long a worker rests when the store fails, and how long it sleeps at most if no wake-up comes.
+const REST: Duration = Duration::from_secs(1);
+
+/// The running workers. Dropping this stops them, and their jobs go back to the queue.
+#[derive(Debug)]
+pub struct Workers {
+    app: Arc<App>,
+    /// Closed when the last worker has ended.
+    ended: mpsc::Receiver<()>,
+}
+
+impl Workers {
+    /// Starts the configured number of workers. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`Error::Worker`], if the system gives no thread.
+    pub fn start(app: &Arc<App>, factory: &EngineFactory) -> Result<Self, Error> {
+        let (alive, ended) = mpsc::channel(1);
+        for number in 0..app.config.workers {
+            let name = format!("worker-{number}");
+            let worker = Worker { app: app.clone(), runtime: Handle::current(), number, name: name.clone() };
+            let (factory, alive) = (factory.clone(), alive.clone());
+            let spawned = std::thread::Builder::new().name(name).spawn(move || {
+                worker.live(&factory);
+                drop(alive);
+            });
+            spawned.map_err(|error| Error::Worker(error.to_string()))?;
+        }
+        Ok(Self { app: app.clone(), ended })
+    }
+
+    /// Waits until all workers have ended.
+    pub async fn ended(&mut self) {
+        while self.ended.recv().await.is_some() {}
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.app.enter(Phase::Stopping);
+    }
+}
+
+struct Worker {
+    app: Arc<App>,
+    runtime: Handle,
+    number: usize,
+    name: String,
+}
+
+impl Worker {
+    fn live(&self, factory: &EngineFactory) {
+        let loading = Instant::now();
+        let engine = match catch_unwind(AssertUnwindSafe(|| factory())) {
+            Ok(Ok(engine)) => engine,
+            Ok(Err(error)) => return self.app.worker_failed(self.number, error.to_string()),
+            Err(_) => return self.app.worker_failed(self.number, "loading the engine panicked".to_owned()),
+        };
+        let seconds = loading.elapsed().as_secs_f64();
+        tracing::info!(worker = self.name, engine = engine.name(), seconds, "ready");
+        self.app.set_worker(self.number, WorkerState::Ready);
+        while let Some(claim) = self.runtime.block_on(self.next()) {
+            self.work(&*engine, &claim);
+        }
+        self.app.set_worker(self.number, WorkerState::Down);
+    }
+
+    /// The next job; `None` when the server is going down.
+    async fn next(&self) -> Option<Claim> {
+        while self.app.phase() == Phase::Running {
+            match self.app.jobs.claim(&self.name, self.app.config.lease.0).await {
+                Ok(Some(claim)) => return Some(claim),
+                Ok(None) => tokio::select! {
+                    () = self.app.jobs.work_ready() => {}
+                    () = self.app.reached(Phase::Draining) => {}
+                    // A wake-up may go to another worker that has just died.
+                    () = tokio::time::sleep(REST) => {}
+                },
+                Err(error) => {
+                    tracing::error!(worker = self.name, %error, "no job could be claimed");
+                    tokio::time::sleep(REST).await;
+                }
+            }
+        }
+        None
+    }
+
+    fn work(&self, engine: &dyn Engine, claim: &Claim) {
+        let started = Instant::now();
+        let pulse = Arc::new(Pulse::default());
+        let beating = self.runtime.spawn(beat(self.app.clone(), claim.token.clone(), pulse.clone()));
+        let attempt = run::Attempt { app: &self.app, runtime: &self.runtime, claim, pulse: &pulse, started };
+        let outcome = catch_unwind(AssertUnwindSafe(|| attempt.run(engine)));
+        let outcome = outcome.unwrap_or_else(|_| Err(Stopped::Fault("the engine panicked".to_owned())));
+        self.runtime.block_on(self.end(claim, &pulse, outcome));
+        beating.abort();
+        self.app.metrics.run.record(started.elapsed());
+        self.app.metrics.wait.record(claim.job.queue_time().unwrap_or_default());
+    }
+
+    /// Tells the store how it went.
+    async fn end(&self, claim: &Claim, pulse: &Pulse, outcome: Result<run::Done, Stopped>) {
+        let (jobs, token, id) = (&self.app.jobs, &claim.token, claim.job.id);
+        let (ending, stored) = match outcome {
+            Ok(done) => match jobs.complete(token, done.result, done.outputs.clone()).await {
+                Ok(()) => (Ending::Completed, Ok(())),
+                Err(error) => {
+                    for key in &done.outputs {
+                        // No job names these files; if they stay, the store sweeps them away in time.
+                        let _ = self.app.blobs.delete(key).await;
+                    }
+                    tracing::error!(%id, %error, "a result could not be stored");
+                    (Ending::Failed, jobs.fail(token, crate::failure::INTERNAL).await)
+                }
+            },
+            Err(Stopped::Cancelled) if pulse.lost() => return tracing::warn!(%id, "the lease was lost"),
+            Err(Stopped::Cancelled) if self.app.phase() == Phase::Stopping => {
+                (Ending::Released, jobs.release(token).await)
+            }
+            Err(Stopped::Cancelled) => (Ending::Cancelled, jobs.fail(token, jobs::CANCELLED).await),
+            Err(Stopped::Input(text)) => (Ending::Failed, jobs.fail(token, &text).await),
+            Err(Stopped::Fault(reason)) => {
+                tracing::error!(%id, reason, "a job failed");
+                (Ending::Failed, jobs.fail(token, crate::failure::INTERNAL).await)
+            }
+        };
+        if let Err(error) = stored {
+            return tracing::error!(%id, %error, "the end of a job could not be stored; its lease will lapse");
+        }
+        if matches!(ending, Ending::Failed | Ending::Cancelled) {
+            self.app.ledger.refund(&claim.job.owner);
+        }
+        tracing::info!(%id, ?ending, "job ended");
+        self.app.metrics.ended(ending);
+    }
+}
+
+/// What the thread and the task beside it tell each other.
+#[derive(Debug, Default)]
+struct Pulse {
+    /// 0 to 1, as bits.
+    progress: AtomicU32,
+    cancel: Cancel,
+    lost: std::sync::atomic::AtomicBool,
+    stop: Notify,
+}
+
+impl Pulse {
+    /// Stops the engine before its next step, and a download at once.
+    fn stop(&self) {
+        self.cancel.raise();
+        self.stop.notify_one();
+    }
+
+    fn lost(&self) -> bool {
+        self.lost.load(Ordering::Relaxed)
+    }
+}
+
+impl Progress for Pulse {
+    fn advance(&self, _stage: &'static str, done: usize, total: usize) {
+        let share = if total == 0 { 0.0 } else { (done as f32 / total as f32).clamp(0.0, 1.0) };
+        self.progress.store(share.to_bits(), Ordering::Relaxed);
+    }
+}
+
+/// Keeps the lease until it is aborted, and stops the work when somebody wants that.
+async fn beat(app: Arc<App>, token: LeaseToken, pulse: Arc<Pulse>) {
+    let stopping = app.reached(Phase::Stopping);
+    tokio::pin!(stopping);
+    let mut told = false;
+    loop {
+        let progress = f32::from_bits(pulse.progress.load(Ordering::Relaxed));
+        match app.jobs.heartbeat(&token, app.config.lease.0, progress).await {
+            Ok(Beat::Continue) => {}
+            Ok(Beat::Cancel) => pulse.stop(),
+            Ok(Beat::Lost) => {
+                pulse.lost.store(true, Ordering::Relaxed);
+                return pulse.stop();
+            }
+            Err(error) => tracing::warn!(id = %token.id, %error, "a heartbeat failed"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(BEAT) => {}
+            () = &mut stopping, if !told => {
+                told = true;
+                pulse.stop();
+            }
+        }
+    }
+}

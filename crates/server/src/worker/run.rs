@@ -1,0 +1,147 @@
+//! One job from claim to result: inputs fetched and decoded, the engine run, the pictures encoded and stored.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use bytes::Bytes;
+use jobs::{BlobKey, Claim};
+use pipeline::{Engine, Outcome, Picture, Transfer};
+use serde_json::Value;
+use tokio::runtime::Handle;
+
+use super::Pulse;
+use crate::state::App;
+use crate::task::{ImageRef, StoredPicture, Task, TransferResult, TransferTask, output_format, settings};
+
+/// Why there is no result.
+#[derive(Debug)]
+pub(super) enum Stopped {
+    /// Something about the request; the text is for the client.
+    Input(String),
+    /// Somebody wanted it to stop.
+    Cancelled,
+    /// A fault of ours; the text is for the log.
+    Fault(String),
+}
+
+impl Stopped {
+    fn fault(error: impl std::fmt::Display) -> Self {
+        Self::Fault(error.to_string())
+    }
+}
+
+/// A result and its files, which are stored.
+pub(super) struct Done {
+    pub(super) result: Value,
+    pub(super) outputs: Vec<BlobKey>,
+}
+
+/// One try at a job, on the worker's thread.
+pub(super) struct Attempt<'a> {
+    pub(super) app: &'a Arc<App>,
+    pub(super) runtime: &'a Handle,
+    pub(super) claim: &'a Claim,
+    pub(super) pulse: &'a Pulse,
+    pub(super) started: Instant,
+}
+
+impl Attempt<'_> {
+    pub(super) fn run(&self, engine: &dyn Engine) -> Result<Done, Stopped> {
+        let task = match serde_json::from_value(self.claim.job.payload.clone()).map_err(Stopped::fault)? {
+            Task::Transfer(task) => task,
+            Task::Refuse(reason) => return Err(Stopped::Input(reason)),
+        };
+        let (material, subject) = self.runtime.block_on(async {
+            tokio::select! {
+                both = async { tokio::try_join!(
+                    self.load("material_image", &task.material_image),
+                    self.load("subject_image", &task.subject_image),
+                ) } => both,
+                () = self.pulse.stop.notified() => Err(Stopped::Cancelled),
+            }
+        })?;
+        let transfer = Transfer {
+            material: self.decode("material_image", &material)?,
+            subject: self.decode("subject_image", &subject)?,
+            settings: settings(&task.parameters, task.seed),
+        };
+        drop((material, subject));
+        let outcome =
+            engine.transfer(&transfer, self.pulse, &self.pulse.cancel).map_err(|error| match error {
+                pipeline::Error::Picture { .. } => Stopped::Input(error.to_string()),
+                pipeline::Error::Cancelled => Stopped::Cancelled,
+                other => Stopped::fault(other),
+            })?;
+        self.store(&task, outcome)
+    }
+
+    async fn load(&self, field: &str, image: &ImageRef) -> Result<Bytes, Stopped> {
+        match image {
+            ImageRef::Blob(key) => {
+                let stored = self.app.blobs.get(key).await.map_err(Stopped::fault)?;
+                stored.ok_or_else(|| Stopped::Fault(format!("the input {key} is not in the store")))
+            }
+            ImageRef::Url(url) => {
+                self.app.fetcher.fetch(url).await.map_err(|error| Stopped::Input(format!("{field}: {error}")))
+            }
+        }
+    }
+
+    fn decode(&self, field: &str, file: &[u8]) -> Result<Picture, Stopped> {
+        Picture::decode(file, &self.app.config.decode_limits())
+            .map_err(|error| Stopped::Input(format!("{field}: {error}")))
+    }
+
+    fn store(&self, task: &TransferTask, outcome: Outcome) -> Result<Done, Stopped> {
+        let parameters = &task.parameters;
+        let intermediates = outcome.intermediates.iter().map(|each| (each.name, &each.picture));
+        let wanted = intermediates.filter(|_| parameters.return_intermediate_images);
+        let mut pictures = Vec::new();
+        for (name, picture) in std::iter::once(("output", &outcome.picture)).chain(wanted) {
+            pictures.push(self.store_picture(task, name, picture)?);
+        }
+        let owner = &self.claim.job.owner;
+        let result = TransferResult {
+            seed: task.seed,
+            prompt: parameters.prompt.clone(),
+            output_format: parameters.output_format,
+            inference_time: milliseconds(self.started),
+            stages: outcome
+                .timings
+                .iter()
+                .map(|(stage, span)| ((*stage).to_owned(), span.as_secs_f64()))
+                .collect(),
+            ignored: outcome.ignored.iter().map(|name| (*name).to_owned()).collect(),
+            notes: outcome.notes,
+            cost: self.app.ledger.cost(owner),
+            remaining_credits: self.app.ledger.remaining(owner),
+            pictures,
+        };
+        let outputs = result.pictures.iter().map(|picture| picture.key.clone()).collect();
+        Ok(Done { result: serde_json::to_value(result).map_err(Stopped::fault)?, outputs })
+    }
+
+    fn store_picture(
+        &self,
+        task: &TransferTask,
+        name: &str,
+        picture: &Picture,
+    ) -> Result<StoredPicture, Stopped> {
+        let format = task.parameters.output_format;
+        let file = picture
+            .encode(output_format(format), task.parameters.output_quality)
+            .map_err(|error| Stopped::Input(format!("output_format: {error}")))?;
+        let key = BlobKey::random(format.extension());
+        let bytes = file.len();
+        self.runtime.block_on(self.app.blobs.put(&key, file.into())).map_err(Stopped::fault)?;
+        self.app.metrics.result_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        let (width, height) = picture.rgb.dimensions();
+        Ok(StoredPicture { key, name: name.to_owned(), width, height, bytes })
+    }
+}
+
+/// Seconds since, to the millisecond and never nothing.
+fn milliseconds(started: Instant) -> f64 {
+    started.elapsed().as_millis().max(1) as f64 / 1000.0
+}

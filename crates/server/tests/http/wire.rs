@@ -1,0 +1,217 @@
+//! Things that only a socket shows: interim answers, `Expect`, early refusals of long bodies, hanging up, shutting down.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use server::App;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+use crate::fixture::*;
+
+struct Listening {
+    address: SocketAddr,
+    app: Arc<App>,
+    stop: Arc<Notify>,
+    server: JoinHandle<Result<(), server::Error>>,
+    _folder: tempfile::TempDir,
+}
+
+async fn listen(settings: &str) -> Listening {
+    let folder = tempfile::tempdir().unwrap();
+    let app = App::open(config(&folder, settings)).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let stop = Arc::new(Notify::new());
+    let (signal, served) = (stop.clone(), app.clone());
+    let server = tokio::spawn(async move {
+        server::serve(listener, served, &inverter(), || {
+            let signal = signal.clone();
+            async move { signal.notified().await }
+        })
+        .await
+    });
+    Listening { address, app, stop, server, _folder: folder }
+}
+
+fn head(path: &str, length: usize, more: &str) -> String {
+    format!(
+        "POST {path} HTTP/1.1\r\nHost: h\r\nx-api-key: K\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n{more}\r\n"
+    )
+}
+
+/// Sends one request, `Connection: close`, and returns everything that came back.
+async fn exchange(address: SocketAddr, path: &str, body: &Value, more: &str) -> String {
+    let body = body.to_string();
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream
+        .write_all(head(path, body.len(), &format!("Connection: close\r\n{more}")).as_bytes())
+        .await
+        .unwrap();
+    stream.write_all(body.as_bytes()).await.unwrap();
+    let mut seen = Vec::new();
+    stream.read_to_end(&mut seen).await.unwrap();
+    String::from_utf8_lossy(&seen).into_owned()
+}
+
+/// F-75: the SDK gets interim answers while it waits; nobody else does, nor an HTTP/1.0 client.
+#[tokio::test]
+async fn the_sdk_is_kept_alive() {
+    let listening = listen(&format!("{KEYS}keep_alive = \"100ms\"")).await;
+    let slow = ok(json!({ "prompt": "sleep 450" }));
+    let path = "/v1/material-transfer";
+    let sdk = exchange(listening.address, path, &slow, "User-Agent: segmind-python-sdk/1.3.0\r\n").await;
+    let interim = sdk.matches("HTTP/1.1 102 Processing\r\n\r\n").count();
+    assert!((2..=6).contains(&interim), "{interim}");
+    let answer = sdk.trim_start_matches("HTTP/1.1 102 Processing\r\n\r\n");
+    assert!(
+        answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains("content-type: image/png"),
+        "{answer:.300}"
+    );
+    let other = exchange(listening.address, path, &slow, "User-Agent: python-requests/2.34\r\n").await;
+    assert!(other.starts_with("HTTP/1.1 200 OK\r\n") && !other.contains("102 Processing"));
+    let queued = exchange(
+        listening.address,
+        "/v2/material-transfer",
+        &slow,
+        "User-Agent: segmind-python-sdk/1.3.0\r\n",
+    )
+    .await;
+    assert!(queued.starts_with("HTTP/1.1 200 OK\r\n"));
+}
+
+/// F-71: a big body waits for `100 Continue`; a chunked one needs no length.
+#[tokio::test]
+async fn big_bodies() {
+    let listening = listen(KEYS).await;
+    let body = ok(json!({ "pad": "x".repeat(20 << 20) })).to_string();
+    let mut stream = TcpStream::connect(listening.address).await.unwrap();
+    let more = "Expect: 100-continue\r\nConnection: close\r\n";
+    stream.write_all(head("/v1/material-transfer", body.len(), more).as_bytes()).await.unwrap();
+    let mut interim = [0; 25];
+    stream.read_exact(&mut interim).await.unwrap();
+    assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream.write_all(body.as_bytes()).await.unwrap();
+    let mut seen = Vec::new();
+    stream.read_to_end(&mut seen).await.unwrap();
+    assert!(seen.starts_with(b"HTTP/1.1 200 OK\r\n"));
+
+    let mut stream = TcpStream::connect(listening.address).await.unwrap();
+    let chunked = "POST /v1/material-transfer HTTP/1.1\r\nHost: h\r\nx-api-key: K\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n";
+    stream.write_all(chunked.as_bytes()).await.unwrap();
+    for piece in ok(json!({})).to_string().as_bytes().chunks(1000) {
+        stream.write_all(format!("{:x}\r\n", piece.len()).as_bytes()).await.unwrap();
+        stream.write_all(piece).await.unwrap();
+        stream.write_all(b"\r\n").await.unwrap();
+    }
+    stream.write_all(b"0\r\n\r\n").await.unwrap();
+    seen.clear();
+    stream.read_to_end(&mut seen).await.unwrap();
+    assert!(seen.starts_with(b"HTTP/1.1 200 OK\r\n"));
+}
+
+/// F-70 on the wire: a client that sends all of a body before it reads still sees why it was refused.
+#[tokio::test]
+async fn early_refusals_reach_the_client() {
+    let listening = listen(KEYS).await;
+    let pad = vec![b'x'; 65 << 20];
+    let wrong_key = head("/v1/material-transfer", pad.len(), "").replace("x-api-key: K", "x-api-key: BAD");
+    for (head, status) in [
+        (head("/v1/material-transfer", pad.len(), ""), "413 Payload Too Large"),
+        (wrong_key, "401 Unauthorized"),
+        (head("/v1/no-such-model", pad.len(), ""), "404 Not Found"),
+        (head("/nowhere", pad.len(), ""), "404 Not Found"),
+        (head("/health", pad.len(), ""), "405 Method Not Allowed"),
+    ] {
+        let mut stream = TcpStream::connect(listening.address).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(&pad).await.unwrap();
+        let mut seen = [0; 40];
+        stream.read_exact(&mut seen).await.unwrap();
+        assert!(
+            seen.starts_with(format!("HTTP/1.1 {status}\r\n").as_bytes()),
+            "{}",
+            String::from_utf8_lossy(&seen)
+        );
+    }
+    // With `Expect` nothing was sent, and nothing is asked for.
+    let mut stream = TcpStream::connect(listening.address).await.unwrap();
+    stream
+        .write_all(head("/v1/material-transfer", pad.len(), "Expect: 100-continue\r\n").as_bytes())
+        .await
+        .unwrap();
+    let mut seen = [0; 12];
+    stream.read_exact(&mut seen).await.unwrap();
+    assert_eq!(&seen, b"HTTP/1.1 413");
+    let fine = exchange(listening.address, "/v1/material-transfer", &ok(json!({})), "").await;
+    assert!(fine.starts_with("HTTP/1.1 200 OK\r\n"), "the server is none the worse");
+}
+
+/// C.5 on the wire: hanging up frees the worker.
+#[tokio::test]
+async fn hanging_up_cancels() {
+    let listening = listen(KEYS).await;
+    let body = ok(json!({ "prompt": "sleep 60000" })).to_string();
+    let mut stream = TcpStream::connect(listening.address).await.unwrap();
+    stream.write_all(head("/v1/material-transfer", body.len(), "").as_bytes()).await.unwrap();
+    stream.write_all(body.as_bytes()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    drop(stream);
+    let next = exchange(listening.address, "/v1/material-transfer", &ok(json!({})), "");
+    let next = tokio::time::timeout(Duration::from_secs(10), next).await.unwrap();
+    assert!(next.starts_with("HTTP/1.1 200 OK\r\n"));
+}
+
+/// The gentle way down: new work is refused, what runs is finished, its client gets the picture.
+#[tokio::test]
+async fn draining() {
+    let listening = listen(KEYS).await;
+    let address = listening.address;
+    let running = tokio::spawn(async move {
+        exchange(address, "/v1/material-transfer", &ok(json!({ "prompt": "sleep 800" })), "").await
+    });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    listening.stop.notify_one();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let refused = exchange(address, "/v2/material-transfer", &ok(json!({})), "").await;
+    assert!(
+        refused.starts_with("HTTP/1.1 502 Bad Gateway\r\n") && refused.contains("retry-after: "),
+        "{refused}"
+    );
+    assert!(running.await.unwrap().starts_with("HTTP/1.1 200 OK\r\n"));
+    listening.server.await.unwrap().unwrap();
+    TcpStream::connect(address).await.unwrap_err();
+}
+
+/// The quick way down: the job goes back to the queue and the waiting client learns its id.
+#[tokio::test]
+async fn stopping_releases_the_job() {
+    let listening = listen(&format!("{KEYS}shutdown_grace = \"100ms\"")).await;
+    let address = listening.address;
+    let running = tokio::spawn(async move {
+        exchange(address, "/v1/material-transfer", &ok(json!({ "prompt": "sleep 60000" })), "").await
+    });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    listening.stop.notify_one();
+    let answer = running.await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 502 Bad Gateway\r\n") && answer.contains("request_id"), "{answer}");
+    listening.server.await.unwrap().unwrap();
+    let id = answer.split("\"request_id\":\"").nth(1).unwrap()[..36].to_owned();
+    let status = Bench::around(listening.app.clone()).get(&format!("/v2/requests/{id}/status")).await.json();
+    assert_eq!(status["status"], "QUEUED", "kept for the next start");
+}
+
+/// An engine that cannot be loaded ends the program with the reason.
+#[tokio::test]
+async fn no_engine_no_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let app = App::open(config(&folder, KEYS)).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let broken: server::EngineFactory = Arc::new(|| Err("there is no profile of that name".into()));
+    let ended = server::serve(listener, app, &broken, std::future::pending::<()>).await;
+    assert_eq!(ended.unwrap_err().to_string(), "no worker is running: there is no profile of that name");
+}
