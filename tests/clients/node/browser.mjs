@@ -1,0 +1,94 @@
+// F.3 row 9 in a real browser: a page on another origin posts, reads the picture and the exposed headers, polls a queued
+// job, and draws its output file on a canvas that stays readable. Prints what the page saw.
+
+import { createServer } from 'node:http';
+import { chromium } from 'playwright-core';
+import { base, given, key, MODEL, report } from './report.mjs';
+
+const { executable, body } = given();
+
+// Runs inside the page. Everything that it uses comes in as its argument.
+async function visit({ base, key, model, body }) {
+  const headers = { 'x-api-key': key, 'Content-Type': 'application/json', 'Access-Control-Allow-Origin': '*' };
+  const shown = (url) =>
+    new Promise((done, failed) => {
+      const image = new Image();
+      image.crossOrigin = 'anonymous';
+      image.onload = () => done(image);
+      image.onerror = () => failed(new Error(`cannot show ${url}`));
+      image.src = url;
+    });
+  const post = (version, what) =>
+    fetch(`${base}/${version}/${model}`, { method: 'POST', headers, body: JSON.stringify(what) });
+
+  const answer = await post('v1', body);
+  const blob = new Blob([await answer.arrayBuffer()], { type: 'image/jpeg' });
+  const picture = await shown(URL.createObjectURL(blob));
+  const v1 = {
+    status: answer.status,
+    type: answer.headers.get('content-type'),
+    width: picture.naturalWidth,
+    height: picture.naturalHeight,
+    exposed: Object.fromEntries(
+      ['x-request-id', 'x-seed-value', 'x-generation-time', 'x-remaining-credits', 'x-cost', 'x-output-metadata'].map(
+        (name) => [name, answer.headers.get(name)],
+      ),
+    ),
+  };
+
+  const refused = await post('v1', { ...body, steps: 0 });
+  const stranger = await fetch(`${base}/v1/${model}`, {
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json' },
+    body: '{}',
+  });
+  const errors = [
+    { status: refused.status, body: await refused.json() },
+    { status: stranger.status, body: await stranger.json() },
+  ];
+
+  const job = await (await post('v2', body)).json();
+  let state = job.status;
+  while (state === 'QUEUED' || state === 'PROCESSING') {
+    await new Promise((done) => setTimeout(done, 100));
+    state = (await (await fetch(job.status_url, { headers: { 'x-api-key': key } })).json()).status;
+  }
+  const result = await (await fetch(job.response_url, { headers: { 'x-api-key': key } })).json();
+  const output = await shown(result.output);
+  const canvas = document.createElement('canvas');
+  [canvas.width, canvas.height] = [output.naturalWidth, output.naturalHeight];
+  const context = canvas.getContext('2d');
+  context.drawImage(output, 0, 0);
+  // Throws where the file's answer lacks its CORS header.
+  const drawn = context.getImageData(0, 0, canvas.width, canvas.height).data.length;
+  const gone = await fetch(`${base}/v2/requests/00000000-0000-0000-0000-000000000000`, { headers: { 'x-api-key': key } });
+  errors.push({ status: gone.status, body: await gone.json() });
+  return { origin: location.origin, v1, errors, v2: { state, output: result.output, drawn } };
+}
+
+const site = createServer((_, answer) => answer.setHeader('content-type', 'text/html').end('<!doctype html><title>page</title>'));
+await new Promise((ready) => site.listen(0, '127.0.0.1', ready));
+const browser = await chromium.launch({
+  executablePath: executable,
+  args: [
+    '--no-sandbox',
+    '--disable-gpu',
+    '--disable-quic',
+    '--no-first-run',
+    '--disable-background-networking',
+    '--disable-component-update',
+    '--disable-sync',
+    '--no-proxy-server',
+  ],
+});
+try {
+  const page = await browser.newPage();
+  const complaints = [];
+  page.on('console', (message) => message.type() === 'error' && complaints.push(message.text()));
+  await page.goto(`http://127.0.0.1:${site.address().port}/`);
+  const seen = await page.evaluate(visit, { base, key, model: MODEL, body });
+  report({ ...seen, complaints, version: browser.version() });
+} finally {
+  await browser.close();
+  site.close();
+}

@@ -1,0 +1,91 @@
+"""`kill -9` at random moments under load, again and again, on one data directory."""
+
+import random
+import time
+
+import pictures
+from client import Api
+from material_server import KEY, MaterialServer
+from promises import MARGIN, Load, Promises
+
+TTL = 30
+# The server tidies up every few seconds; its files are gone by then.
+SWEPT = 8.0
+# How long a round lasts at most. Jobs take a good part of that, so that most kills hit one.
+ROUND = 2.5
+
+
+def kinds() -> list[tuple[str, dict]]:
+    """Work of different lengths, each with its seed, so that its picture is known once it was made."""
+    subject = pictures.data_uri(pictures.encoded(pictures.large_subject(256), "JPEG", quality=90))
+    larger = {"subject_image": subject, "max_width": 256, "max_height": 256}
+    return [
+        ("small", {"seed": 1}),
+        ("large", larger | {"seed": 2}),
+        ("small png", {"seed": 3, "output_format": "png"}),
+        ("large, more steps", larger | {"seed": 4, "steps": 8}),
+    ]
+
+
+def folders_files(server: MaterialServer) -> list[str]:
+    return sorted(file.name for file in (server.data / "blobs").iterdir())
+
+
+def test_kills_lose_nothing(tmp_path, request):
+    rounds, seed = request.config.getoption("--rounds"), random.randrange(1 << 32)
+    print(f"\n{rounds} rounds, random seed {seed}")
+    dice = random.Random(seed)
+    server = MaterialServer(tmp_path, keys=[KEY], flags=["--result-ttl", f"{TTL}s"])
+    promises = Promises(TTL)
+    begun = time.monotonic()
+    try:
+        for number in range(rounds):
+            one_round(server, promises, dice)
+            over = sum(promise.ended is not None for promise in promises.all)
+            print(f"round {number + 1}: {len(promises.all)} accepted, {over} over, {time.monotonic() - begun:.0f} s")
+        in_the_end(server, promises)
+    except BaseException:
+        print(server.tail())
+        raise
+    finally:
+        server.kill()
+
+
+def one_round(server: MaterialServer, promises: Promises, dice: random.Random) -> None:
+    server.start()
+    api = Api(server.base, KEY, timeout=30)
+    promises.check(api)
+    load = Load(Api(server.base, KEY, timeout=30), promises, kinds(), most=6)
+    load.start()
+    time.sleep(dice.uniform(0, ROUND))
+    server.kill()
+    load.stopping = True
+    load.join(60)
+    api.http.close()
+    load.api.http.close()
+    if load.error:
+        raise load.error
+    assert not load.is_alive()
+    promises.killed()
+
+
+def in_the_end(server: MaterialServer, promises: Promises) -> None:
+    """Everything that was accepted is run to its end; then its time passes and nothing is left of it."""
+    server.start()
+    api = Api(server.base, KEY)
+    ends = time.monotonic() + 120
+    while promises.open():
+        promises.check(api)
+        assert time.monotonic() < ends, f"{len(promises.open())} jobs never end"
+        time.sleep(0.2)
+    last = max(promise.ended.at for promise in promises.all)
+    failed = sum(promise.ended.status == "FAILED" for promise in promises.all)
+    again = sum(b'"retry_count":1' in promise.ended.body for promise in promises.all)
+    print(f"{len(promises.all)} jobs, {again} of them begun again, {failed} interrupted twice")
+    assert again > 0, "no kill hit a running job"
+    assert folders_files(server), "the pictures are there"
+    time.sleep(max(0.0, last + TTL + MARGIN + 0.1 - time.monotonic()))
+    promises.check(api)
+    time.sleep(max(0.0, last + TTL + SWEPT - time.monotonic()))
+    assert folders_files(server) == [], "no file outlives its hour"
+    api.http.close()

