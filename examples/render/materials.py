@@ -8,20 +8,19 @@ import numpy as np
 from stage import (Nodes, add, camera, empty_scene, grid_mesh, hexa, lamp, material, plain, plane, room_light)
 
 
-def slab(surface, relief=None, turn=(0, 0, 0)):
+def slab(surface, relief=None, mirrored=False):
     """A surface seen from above under one large and one small light; `relief` gives heights for x and y in metres."""
     side = np.linspace(-1.2, 1.2, 360 if relief else 2)
     x, y = np.meshgrid(side, side)
     z = relief(x, y) if relief else np.zeros_like(x)
-    thing = add(grid_mesh("slab", np.stack([x, y, z], axis=2)), surface)
-    thing.rotation_euler = [math.radians(a) for a in turn]
-    over_the_shoulder()
+    add(grid_mesh("slab", np.stack([x, y, z], axis=2)), surface)
+    over_the_shoulder(mirrored)
 
 
-def over_the_shoulder():
+def over_the_shoulder(mirrored=False):
     room_light("#cfd6e0", 0.3)
-    lamp((-1.6, 1.3, 1.7), (0, 0, 0), 1.4, 75, "#fff4e6")
-    lamp((1.8, -1.2, 2.2), (0, 0, 0), 1.0, 22, "#e3ecff")
+    lamp((-1.6, 1.3, 1.7), (0, 0, 0), 1.4, 75, "#fff4e6", mirrored)
+    lamp((1.8, -1.2, 2.2), (0, 0, 0), 1.0, 22, "#e3ecff", mirrored)
     camera((0, -0.5, 3.1), (0, 0, 0), 66)
 
 
@@ -39,8 +38,8 @@ def marble():
         return nodes.ramp(nodes.math("DIVIDE", level, width), [(0.0, "#ffffff"), (1.0, "#000000")], "EASE")
 
     cloud = nodes.ramp(nodes.noise(bent, 1.6, 6, 0.6), [(0.3, "#f1efea"), (0.7, "#c9c8c6")])
-    colour = nodes.mix(veins(1.5, 0.030), cloud, hexa("#55565c"))
-    colour = nodes.mix(nodes.math("MULTIPLY", veins(3.4, 0.018), 0.75), colour, hexa("#8a6a3c"))
+    colour = nodes.mix(veins(2.4, 0.030), cloud, hexa("#55565c"))
+    colour = nodes.mix(nodes.math("MULTIPLY", veins(4.6, 0.020), 0.75), colour, hexa("#8a6a3c"))
     nodes.surface(Base_Color=colour, Roughness=0.16, Coat_Weight=0.3)
     slab(stone)
 
@@ -56,7 +55,7 @@ def copper():
     colour = nodes.ramp(tarnish, [(0.3, "#8a4a2c"), (0.55, "#c8744a"), (0.8, "#eeb08a")])
     nodes.surface(Base_Color=colour, Metallic=1.0, Roughness=0.24,
                   Normal=nodes.bump(nodes.math("POWER", dents, 2.0), 0.9, 0.06))
-    slab(metal)
+    slab(metal, mirrored=True)
     lamp((0.3, 2.2, 0.9), (0, 0, 0), 0.6, 30, "#fff0dc")
     lamp((-2.2, -0.6, 1.0), (0, 0, 0), 0.5, 20, "#ffffff")
 
@@ -89,12 +88,12 @@ def wicker():
                         [(0.2, "#7c4a22"), (0.55, "#b98447"), (0.85, "#dcb679")])
     nodes.surface(Base_Color=colour, Roughness=0.5, Normal=nodes.bump(fibre, 0.15, 0.004))
     plane(4, plain("shade", "#1c120a", Roughness=1.0), (0, 0, -0.06))
-    pitch, count = 0.14, 9
+    pitch, count = 0.105, 12
     run = np.linspace(-1.3, 1.3, 240)
     for index in range(-count, count + 1):
         for across in (False, True):
             phase = math.pi * (index + across)
-            ribbon(f"{index} {across}", run, index * pitch, 0.022 * np.cos(math.pi * run / pitch + phase), across, pitch, reed)
+            ribbon(f"{index} {across}", run, index * pitch, 0.017 * np.cos(math.pi * run / pitch + phase), across, pitch, reed)
     over_the_shoulder()
 
 
@@ -104,7 +103,7 @@ def ribbon(name, run, offset, height, across, pitch, surface):
     wobble = random.Random(name).uniform(-0.006, 0.006)
     side = offset + wobble + 0.43 * pitch * np.cos(angle) * np.ones_like(run)[:, None]
     along = run[:, None] * np.ones_like(angle)
-    up = height[:, None] + 0.020 * np.sin(angle)
+    up = height[:, None] + 0.015 * np.sin(angle)
     points = np.stack([side, along, up] if across else [along, side, up], axis=2)
     add(grid_mesh(name, points, around=True), surface)
 

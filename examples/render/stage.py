@@ -208,10 +208,12 @@ def plane(size, surface, location=(0, 0, 0), turn=(0, 0, 0), name="plane"):
     return thing
 
 
-def lamp(location, target, size, power, colour="#ffffff"):
+def lamp(location, target, size, power, colour="#ffffff", mirrored=True):
+    """A square light; one that is not mirrored leaves no reflection of itself on polished things."""
     data = bpy.data.lights.new("lamp", "AREA")
     data.size, data.energy, data.color = size, power, hexa(colour)[:3]
     thing = add(data, location=location)
+    thing.visible_glossy = mirrored
     aim(thing, target)
 
 

@@ -95,7 +95,7 @@ def test_submit_and_wait(drive, api):
 
 
 def test_inference_timeout_and_return(drive, api):
-    changes, _ = workload.job_of_at_least(api, 1.5)
+    changes, _ = workload.done_in_at_least(api, 1.5)
     report = drive("give_up_and_come_back", **changes)
     late = report["timeout"]
     assert late and late["request_id"] == late["job"] and late["elapsed_s"] >= 0.2

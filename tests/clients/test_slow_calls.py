@@ -53,7 +53,7 @@ def slow(server, api, sdk, node):
         return {"status": report["status"], "picture": base64.b64decode(report["body"]), "seconds": report["seconds"]}
 
     # Starting an interpreter takes a while on a busy machine, hence a few seconds more than wanted.
-    workload.fill_queue(api, SLOWER_THAN + 6)
+    workload.fill_queue(api, SLOWER_THAN + 3)
     with ThreadPoolExecutor(8) as pool:
         calls = {f"segmind {version}": pool.submit(by_sdk, version) for version in SDKS}
         calls |= {

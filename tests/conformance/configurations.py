@@ -19,6 +19,7 @@ CONFIGURATIONS: dict[str, dict] = {
     "unchanged": {},
     "one-door": {"config": 'fetch_allow = ["127.0.0.2"]\n'},
     "ttl": {"flags": ["--result-ttl", "5s"]},
+    "long-files": {"flags": ["--result-ttl", "2s"], "config": 'file_ttl = "1h"\n'},
     "quota": {"keys": [], "config": _key("first", KEY, "credits = 1") + _key("second", KEY2)},
     "rate": {"keys": [], "config": _key("first", KEY, "requests_per_minute = 6")},
     "deadline": {"config": 'v1_deadline = "1s"\n'},

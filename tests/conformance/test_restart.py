@@ -18,7 +18,7 @@ def test_f73_restart(servers, tmp_path, way):
         assert api.wait(done).json()["status"] == "COMPLETED"
         result = api.get(done["response_url"])
         picture = api.get(result.json()["output"], headers={}).content
-        changes, _ = workload.job_of_at_least(api, 1.5)
+        changes, _ = workload.done_in_at_least(api, 1.5)
         running, queued, last = api.submit(**changes), api.submit(**changes), api.submit()
         getattr(server, way)()
         assert not server.running()

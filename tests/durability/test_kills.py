@@ -8,11 +8,12 @@ from client import Api
 from material_server import KEY, MaterialServer
 from promises import MARGIN, Load, Promises
 
-TTL = 30
 # The server tidies up every few seconds; its files are gone by then.
 SWEPT = 8.0
-# How long a round lasts at most. Jobs take a good part of that, so that most kills hit one.
-ROUND = 2.5
+# How many jobs are open at a time.
+OPEN = 6
+# A round lasts up to so many jobs, so that most kills hit one, and not always the first.
+JOBS_A_ROUND = 6
 
 
 def kinds() -> list[tuple[str, dict]]:
@@ -31,16 +32,32 @@ def folders_files(server: MaterialServer) -> list[str]:
     return sorted(file.name for file in (server.data / "blobs").iterdir())
 
 
+def seconds_a_job(folder) -> float:
+    """How long work takes here, on the average; the rounds are measured by it."""
+    trial = MaterialServer(folder, keys=[KEY])
+    try:
+        trial.start()
+        api = Api(trial.base, KEY)
+        begun = time.monotonic()
+        for _, changes in kinds():
+            api.result(**changes)
+        return (time.monotonic() - begun) / len(kinds())
+    finally:
+        trial.kill()
+
+
 def test_kills_lose_nothing(tmp_path, request):
     rounds, seed = request.config.getoption("--rounds"), random.randrange(1 << 32)
-    print(f"\n{rounds} rounds, random seed {seed}")
+    longest = min(30.0, max(1.5, JOBS_A_ROUND * seconds_a_job(tmp_path / "trial")))
+    ttl = max(20, round(5 * longest))
+    print(f"\n{rounds} rounds of up to {longest:.1f} s, results live {ttl} s, random seed {seed}")
     dice = random.Random(seed)
-    server = MaterialServer(tmp_path, keys=[KEY], flags=["--result-ttl", f"{TTL}s"])
-    promises = Promises(TTL)
+    server = MaterialServer(tmp_path / "server", keys=[KEY], flags=["--result-ttl", f"{ttl}s"])
+    promises = Promises(ttl)
     begun = time.monotonic()
     try:
         for number in range(rounds):
-            one_round(server, promises, dice)
+            one_round(server, promises, dice.uniform(0, longest))
             over = sum(promise.ended is not None for promise in promises.all)
             print(f"round {number + 1}: {len(promises.all)} accepted, {over} over, {time.monotonic() - begun:.0f} s")
         in_the_end(server, promises)
@@ -51,13 +68,13 @@ def test_kills_lose_nothing(tmp_path, request):
         server.kill()
 
 
-def one_round(server: MaterialServer, promises: Promises, dice: random.Random) -> None:
+def one_round(server: MaterialServer, promises: Promises, seconds: float) -> None:
     server.start()
     api = Api(server.base, KEY, timeout=30)
     promises.check(api)
-    load = Load(Api(server.base, KEY, timeout=30), promises, kinds(), most=6)
+    load = Load(Api(server.base, KEY, timeout=30), promises, kinds(), OPEN)
     load.start()
-    time.sleep(dice.uniform(0, ROUND))
+    time.sleep(seconds)
     server.kill()
     load.stopping = True
     load.join(60)
@@ -73,19 +90,20 @@ def in_the_end(server: MaterialServer, promises: Promises) -> None:
     """Everything that was accepted is run to its end; then its time passes and nothing is left of it."""
     server.start()
     api = Api(server.base, KEY)
-    ends = time.monotonic() + 120
+    ends = time.monotonic() + 10 * promises.ttl
     while promises.open():
         promises.check(api)
         assert time.monotonic() < ends, f"{len(promises.open())} jobs never end"
         time.sleep(0.2)
+    assert promises.all, "no round was long enough for anything"
     last = max(promise.ended.at for promise in promises.all)
     failed = sum(promise.ended.status == "FAILED" for promise in promises.all)
     again = sum(b'"retry_count":1' in promise.ended.body for promise in promises.all)
     print(f"{len(promises.all)} jobs, {again} of them begun again, {failed} interrupted twice")
     assert again > 0, "no kill hit a running job"
     assert folders_files(server), "the pictures are there"
-    time.sleep(max(0.0, last + TTL + MARGIN + 0.1 - time.monotonic()))
+    time.sleep(max(0.0, last + promises.ttl + MARGIN + 0.1 - time.monotonic()))
     promises.check(api)
-    time.sleep(max(0.0, last + TTL + SWEPT - time.monotonic()))
+    time.sleep(max(0.0, last + promises.ttl + SWEPT - time.monotonic()))
     assert folders_files(server) == [], "no file outlives its hour"
     api.http.close()

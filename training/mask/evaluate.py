@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from export import folded_network
 from label import Teacher, open_rgb
 from network import load_network
-from split import split, usable
+from split import split, theme, usable
 from train import normalise
 
 COMPARE = 256
@@ -44,18 +44,18 @@ def iou(a, b):
 
 
 def cases(a):
-    """(name, picture, teacher mask 256x256) of the chosen group."""
+    """(theme, name, picture, teacher mask 256x256) of the chosen group."""
     if a.extra:
-        teacher = Teacher(a.teacher)
+        teacher = Teacher(a.teacher) if a.teacher else None
         for path in a.extra:
-            im = open_rgb(path)
-            yield os.path.basename(path), im, np.asarray(Image.fromarray(teacher.mask(im)).resize((COMPARE, COMPARE)))
+            im, known = open_rgb(path), path.replace("_input.png", "_u2net_mask.png")
+            mask = Image.fromarray(teacher.mask(im)) if teacher else Image.open(known).convert("L")
+            yield "extra", os.path.basename(path), im, np.asarray(mask.resize((COMPARE, COMPARE), Image.Resampling.BILINEAR))
         return
     for p in json.load(open(os.path.join(a.folder, "pictures.json"))):
         label = os.path.join(a.folder, "labels", p["id"] + ".npz")
         if usable(p) and split(p) == a.group and os.path.exists(label):
-            name = p["package"] + "/" + os.path.basename(p["path"])
-            yield name, open_rgb(p["path"]), np.load(label)["mask"]
+            yield theme(p), "/".join(p["path"].split("/")[-2:]), open_rgb(p["path"]), np.load(label)["mask"]
 
 
 def main():
@@ -65,25 +65,26 @@ def main():
     ap.add_argument("--group", default="validation", choices=["validation", "test"])
     ap.add_argument("--sizes", default="192", help="input sizes to try, comma separated")
     ap.add_argument("--extra", nargs="*")
-    ap.add_argument("--teacher", help="u2net.onnx, needed with --extra")
+    ap.add_argument("--teacher", help="u2net.onnx for --extra; without it NAME_u2net_mask.png beside NAME_input.png")
     ap.add_argument("--sheet", help="PNG: picture, teacher, network for every case, worst first")
     ap.add_argument("--brief", action="store_true")
     a = ap.parse_args()
     torch.set_num_threads(1)
     net, sizes = load(a.weights), [int(s) for s in a.sizes.split(",")]
     rows, tiles = [], []
-    for name, im, target in cases(a):
+    for group, name, im, target in cases(a):
         masks = [predict(net, im, s) for s in sizes]
         clear = ((target > 215) | (target < 40)).mean()
-        rows.append((name, [iou(m, target) for m in masks], (target > 127).mean(), clear))
+        rows.append((name, [iou(m, target) for m in masks], (target > 127).mean(), clear, group))
         tiles.append((rows[-1][1][-1], im, target, masks[-1]))
     if not a.brief:
-        for name, scores, area, clear in sorted(rows, key=lambda r: r[1][-1]):
+        for name, scores, area, clear, _ in sorted(rows, key=lambda r: r[1][-1]):
             print(" ".join(f"{s:.3f}" for s in scores), f"subject {area:.2f} clear {clear:.2f}", name)
-    for n, size in enumerate(sizes):
-        v = np.array([r[1][n] for r in rows])
-        print(f"{a.group} size {size}: n {len(v)} mean {v.mean():.3f} median {np.median(v):.3f} min {v.min():.3f} "
-              f"below 0.6: {(v < 0.6).sum()}")
+    for group in ["all"] + sorted({r[4] for r in rows}):
+        for n, size in enumerate(sizes):
+            v = np.array([r[1][n] for r in rows if group in ("all", r[4])])
+            print(f"{a.group}, {group}, size {size}: n {len(v)} mean {v.mean():.3f} median {np.median(v):.3f} "
+                  f"min {v.min():.3f} below 0.6: {(v < 0.6).sum()}")
     if a.sheet:
         t, per = 110, 4
         sheet = Image.new("RGB", (per * (3 * t + 8), -(-len(tiles) // per) * t))

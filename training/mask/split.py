@@ -21,6 +21,8 @@ def usable(p):
         return False
     if package == "opencv-doc":
         return name in OPENCV
+    if package == "gcompris-qt-data" and "/carved/" not in p["path"]:
+        return False  # its icons and menus
     if package == "libjxl-testdata":
         return name in JXL
     return not any(f"/carved/{d}/" in p["path"] for d in DRAWN)
@@ -37,3 +39,10 @@ def split(p):
 def crops_of(p):
     """Number of extra windows labelled from one large training photograph."""
     return 4 if split(p) == "train" and min(p["size"]) >= 900 else 0
+
+
+def theme(p):
+    """What kind of picture it is, for the tables of the evaluation."""
+    if any(f"/carved/{d}/" in p["path"] for d in ("explore_monuments", "details", "erase", "explore_world_music")):
+        return "buildings and scenes"
+    return "things and animals" if p["package"] == "gcompris-qt-data" else p["package"]

@@ -22,6 +22,9 @@ pub(crate) enum Command {
     /// Transfer one material and write the picture.
     Transfer(Box<TransferArguments>),
     /// Serve the HTTP API.
+    ///
+    /// Every option is an environment variable too (`--data-dir` is MATERIAL_TRANSFER_DATA_DIR). There are more settings,
+    /// for the file and the environment: docs/configuration.md lists them all.
     Serve(ServeArguments),
 }
 

@@ -1,5 +1,6 @@
 //! `material-transfer serve`: settings, log and engine, handed to the server.
 
+use std::io::IsTerminal;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -37,6 +38,7 @@ fn start_log(arguments: &ServeArguments) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(&arguments.log);
     let filter = filter.map_err(|error| Failure::Input(format!("--log {:?}: {error}", arguments.log)))?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = log.with_ansi(std::io::stderr().is_terminal());
     let started = if arguments.log_json { log.json().try_init() } else { log.try_init() };
     started.map_err(|error| Failure::Fault(anyhow::anyhow!("the log does not start: {error}")))
 }

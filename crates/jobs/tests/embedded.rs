@@ -166,6 +166,20 @@ async fn a_clock_set_back_revives_nothing() {
 }
 
 #[tokio::test]
+async fn a_clock_set_back_before_a_restart_prolongs_nothing() {
+    let mut home = fixture().await;
+    let done = completed(&home, "a").await;
+    home.pass(TTL / 2).await;
+    submitted(&home, "so that something is written, and with it the time").await;
+    home.clock.set_wall(wall() - 3_600_000);
+    home.restart();
+    home.pass(TTL / 2 - Duration::from_millis(1)).await;
+    assert_eq!(job(&home, done.id).await, done);
+    home.pass(Duration::from_millis(1)).await;
+    assert_eq!(home.jobs().get(done.id).await.unwrap(), None);
+}
+
+#[tokio::test]
 async fn a_clock_set_forward_takes_no_lease() {
     let home = fixture().await;
     let claim = claimed(&home, "a").await;

@@ -12,6 +12,7 @@ mod mapped_file;
 mod normalisation;
 pub mod patch;
 mod resampling;
+mod sinusoid;
 
 pub use activation::{Activation, geglu, gelu, quick_gelu, sigmoid, silu};
 pub use attention::{SCORES_BUDGET, attention, attention_in_tiles, causal_mask, merge_heads, split_heads};
@@ -20,6 +21,6 @@ pub use linear::{Linear, linear};
 pub use mapped_file::MappedFile;
 pub use normalisation::{Norm, group_norm, group_norm_silu, instance_norm, layer_norm};
 pub use resampling::{
-    avg_pool2d_padded, max_pool2d, pad_reflect, pixel_unshuffle, sinusoid, upsample_bilinear,
-    upsample_nearest,
+    avg_pool2d_padded, max_pool2d, pad_reflect, pixel_unshuffle, upsample_bilinear, upsample_nearest,
 };
+pub use sinusoid::sinusoid;

@@ -4,7 +4,7 @@
 //! Conventions are torch's: `nearest` takes source floor(i·in/out); `bilinear` uses half-pixel centres, or corner-aligned
 //! ones with `align_corners`, never anti-aliasing.
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{Result, Tensor};
 
 /// Nearest-neighbour resize to `height` × `width`: source index floor(i·in/out).
 pub fn upsample_nearest(x: &Tensor, height: usize, width: usize) -> Result<Tensor> {
@@ -66,15 +66,4 @@ pub fn pixel_unshuffle(x: &Tensor, factor: usize) -> Result<Tensor> {
         .permute([0, 1, 3, 5, 2, 4])?
         .contiguous()?
         .reshape((batch, channels * factor * factor, h, w))
-}
-
-/// Sinusoidal embedding of scalars: `values` (n) → (n, dim), cosines first, then sines, frequencies
-/// exp(−ln(10000)·i/(dim/2)), f32 (Ho et al. 2020).
-pub fn sinusoid(values: &Tensor, dim: usize) -> Result<Tensor> {
-    let half = dim / 2;
-    let frequencies: Vec<f32> =
-        (0..half).map(|i| (-(10000f64.ln()) * i as f64 / half as f64).exp() as f32).collect();
-    let frequencies = Tensor::from_vec(frequencies, (1, half), values.device())?;
-    let angles = values.to_dtype(DType::F32)?.reshape(((), 1))?.broadcast_mul(&frequencies)?;
-    Tensor::cat(&[angles.cos()?, angles.sin()?], 1)
 }

@@ -148,40 +148,21 @@ fn flat_name(layer: &str, part: LoraPart) -> Option<String> {
 
 /// A flattened single-file name (`input_blocks_4_1_proj_in`) as a flattened diffusers name.
 fn from_single_file(flat: &str, res_blocks: usize) -> Option<String> {
-    let dotted = [
-        "in_layers",
-        "out_layers",
-        "emb_layers",
-        "time_embed",
-        "label_emb_0",
-        "input_blocks",
-        "output_blocks",
-        "middle_block",
-    ]
-    .iter()
-    .fold(flat.to_owned(), |name, group| name.replace(&format!("{group}_"), &format!("{group}.")));
-    // Block numbers are followed by dots in the original: input_blocks.4.1.rest.
-    let mut name = dotted.replace("label_emb_0.", "label_emb.0.");
-    for _ in 0..2 {
-        name = undot_number(&name)?;
-    }
-    let diffusers = keys::unet(&format!("{name}."), res_blocks)?;
+    // The groups, and the numbers that follow each: input_blocks.4.1.proj_in.
+    let groups = [
+        ("input_blocks", 2),
+        ("output_blocks", 2),
+        ("middle_block", 1),
+        ("time_embed", 1),
+        ("label_emb", 1),
+        ("out", 1),
+    ];
+    let (group, numbers, rest) = groups
+        .into_iter()
+        .find_map(|(group, numbers)| Some((group, numbers, flat.strip_prefix(group)?.strip_prefix('_')?)))?;
+    let rest = rest.replacen('_', ".", numbers).replace("_layers_", "_layers.");
+    let diffusers = keys::unet(&format!("{group}.{rest}."), res_blocks)?;
     Some(diffusers.trim_end_matches('.').replace('.', "_"))
-}
-
-/// Turns the `_` after the first number that follows a dot into a dot, if there is one.
-fn undot_number(name: &str) -> Option<String> {
-    let mut at = 0;
-    while let Some(dot) = name[at..].find('.') {
-        let start = at + dot + 1;
-        let digits = name[start..].bytes().take_while(u8::is_ascii_digit).count();
-        let end = start + digits;
-        if digits > 0 && name[end..].starts_with('_') {
-            return Some(format!("{}.{}", &name[..end], &name[end + 1..]));
-        }
-        at = start;
-    }
-    Some(name.to_owned())
 }
 
 /// A source whose tensors are changed as they are read.

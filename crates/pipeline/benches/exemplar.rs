@@ -26,8 +26,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let begin = Instant::now();
             let outcome = engine.transfer(&transfer, &Silent, &Cancel::default())?;
             let seconds = begin.elapsed().as_secs_f64();
-            let stages: Vec<String> =
-                outcome.timings.iter().map(|(name, time)| format!("{name} {:.2}", time.as_secs_f64())).collect();
+            let stages: Vec<String> = outcome
+                .timings
+                .iter()
+                .map(|(name, time)| format!("{name} {:.2}", time.as_secs_f64()))
+                .collect();
             println!(
                 "{side}² {}: {seconds:.2} s of {budget} s, peak {} MiB ({})",
                 if whole { "whole picture" } else { "ball (a half)" },

@@ -12,7 +12,8 @@ use crate::exemplar::Exemplar;
 use crate::{Engine, Error};
 
 /// Names and texts of the profiles inside the binary.
-pub const EMBEDDED: [(&str, &str); 1] = [("exemplar", include_str!("../../../configs/profiles/exemplar.toml"))];
+pub const EMBEDDED: [(&str, &str); 1] =
+    [("exemplar", include_str!("../../../configs/profiles/exemplar.toml"))];
 
 /// A profile, by engine.
 #[derive(Debug, Clone, PartialEq)]
@@ -158,13 +159,12 @@ impl ExemplarTunables {
         ];
         match ranges.iter().find(|(_, value, low, high)| !(*low..=*high).contains(value)) {
             None => Ok(()),
-            Some((name, value, low, high)) => {
-                Err(Error::Profile(format!("exemplar.{name} is {value}; it must lie between {low} and {high}")))
-            }
+            Some((name, value, low, high)) => Err(Error::Profile(format!(
+                "exemplar.{name} is {value}; it must lie between {low} and {high}"
+            ))),
         }
     }
 }
-
 
 #[cfg(test)]
 mod tests {

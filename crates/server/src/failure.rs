@@ -56,9 +56,12 @@ impl Failure {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")
     }
 
-    /// No word here may begin with "credit": clients take that for an empty account.
-    pub(crate) fn content_type() -> Self {
-        let error = "Invalid content type. Use application/json or multipart/form-data";
+    /// No word here may be "credit": clients take that for an empty account.
+    pub(crate) fn content_type(given: &str) -> Self {
+        let error = match given {
+            "" => "Invalid content type",
+            _ => "Invalid content type. Use application/json or multipart/form-data",
+        };
         Self::new(StatusCode::NOT_ACCEPTABLE, error)
     }
 

@@ -9,11 +9,11 @@ mod report;
 mod source;
 mod watch;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Context;
 use api::{FormValue, RequestError, Schema};
-use pipeline::{Cancel, Engine, Outcome, Picture, Transfer, profile};
+use pipeline::{Cancel, Engine, Outcome, Transfer, profile};
 
 use crate::arguments::TransferArguments;
 use crate::failure::Failure;
@@ -104,14 +104,4 @@ fn execute(
     watch.keep("output", &outcome.picture);
     watch.trouble()?;
     Ok(outcome)
-}
-
-/// Seconds, for people and for JSON alike: to the millisecond.
-fn seconds(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1000.0).round() / 1000.0
-}
-
-/// Width and height of a picture in pixels.
-fn size(picture: &Picture) -> (u32, u32) {
-    picture.rgb.dimensions()
 }

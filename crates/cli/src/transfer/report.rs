@@ -1,13 +1,14 @@
 //! What is said at the end: a few lines for people, or one JSON object for programs.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context;
 use pipeline::Outcome;
 use serde_json::{Map, Value, json};
 
 use super::output::Written;
-use super::{option, seconds, size};
+use super::option;
 use crate::failure::Failure;
 
 pub(crate) struct Report<'a> {
@@ -26,7 +27,7 @@ impl Report<'_> {
     }
 
     fn json(&self, trace: Option<&Path>) -> Value {
-        let (width, height) = size(&self.outcome.picture);
+        let (width, height) = self.outcome.picture.rgb.dimensions();
         let timings: Map<String, Value> = self
             .outcome
             .timings
@@ -55,7 +56,7 @@ impl Report<'_> {
     }
 
     fn text(&self, trace: Option<&Path>) -> String {
-        let (width, height) = size(&self.outcome.picture);
+        let (width, height) = self.outcome.picture.rgb.dimensions();
         let total = self.outcome.timings.last().map_or(0.0, |(_, time)| seconds(*time));
         let mut lines = vec![format!(
             "{}: {width}×{height}, seed {}, {total:.1} s",
@@ -73,4 +74,9 @@ impl Report<'_> {
         );
         lines.join("\n") + "\n"
     }
+}
+
+/// Seconds, to the millisecond.
+fn seconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1000.0).round() / 1000.0
 }

@@ -243,7 +243,7 @@ mod tests {
         Record { seq: 0, job, faded: false, claim: None }
     }
 
-    fn entry(book: &Book, touched: &[Uuid]) -> Entry<'_> {
+    fn entry<'a>(book: &'a Book, touched: &[Uuid]) -> Entry<'a> {
         Entry { book, touched: touched.to_vec(), doomed: vec![], now: 7 }
     }
 

@@ -83,7 +83,10 @@ impl WeightFile {
         for (name, stored) in &self.index {
             let span = Stored::span(stored.dtype, &stored.shape, stored.strides.as_deref());
             let length = self.maps.get(stored.file).map_or(0, |map| map.len());
-            if stored.bytes.end > length || span != Some(stored.bytes.len()) {
+            // A tensor that repeats its elements could claim any size; weights do not.
+            let dense = Stored::span(stored.dtype, &stored.shape, None);
+            let repeats = dense.is_none_or(|dense| dense > stored.bytes.len());
+            if stored.bytes.end > length || span != Some(stored.bytes.len()) || repeats {
                 let reason =
                     format!("tensor `{name}` reaches beyond its data; the file is damaged or cut off");
                 return Err(Error::file(&self.path, reason));

@@ -122,16 +122,22 @@ impl Tensors<'_> {
         Ok(inner.unwrap_or(entries))
     }
 
-    /// The arguments of the call that rebuilds a tensor, through the wrapper a parameter has.
+    /// The arguments of the call that rebuilds a tensor, also of one wrapped as a parameter.
     fn tensor(&self, id: Id) -> Option<&[Id]> {
+        let (name, arguments) = self.call(id)?;
+        let (name, arguments) = match name {
+            "torch._utils._rebuild_parameter" => self.call(*arguments.first()?)?,
+            _ => (name, arguments),
+        };
+        matches!(name, "torch._utils._rebuild_tensor_v2" | "torch._utils._rebuild_tensor")
+            .then_some(arguments)
+    }
+
+    /// Name and arguments of a recorded call.
+    fn call(&self, id: Id) -> Option<(&str, &[Id])> {
         let Value::Call { callable, arguments } = self.values.get(id) else { return None };
         let Value::Global(name) = self.values.get(*callable) else { return None };
-        let arguments = self.values.items(*arguments)?;
-        match name.as_str() {
-            "torch._utils._rebuild_tensor_v2" | "torch._utils._rebuild_tensor" => Some(arguments),
-            "torch._utils._rebuild_parameter" => self.tensor(*arguments.first()?),
-            _ => None,
-        }
+        Some((name, self.values.items(*arguments)?))
     }
 
     fn stored(&self, arguments: &[Id], bytes_of: impl Fn(&str) -> Option<Range<usize>>) -> Option<Stored> {

@@ -64,7 +64,9 @@ pub(crate) fn from_tensor(x: &Tensor) -> candle_core::Result<Raster> {
 
 /// An interleaved raster to (1, channels, h, w).
 pub(crate) fn to_tensor(x: &Raster, device: &Device) -> candle_core::Result<Tensor> {
-    Tensor::from_slice(&x.data, (1, x.height, x.width, x.channels), device)?.permute((0, 3, 1, 2))?.contiguous()
+    Tensor::from_slice(&x.data, (1, x.height, x.width, x.channels), device)?
+        .permute((0, 3, 1, 2))?
+        .contiguous()
 }
 
 /// Appends a one-channel guide to an RGB picture.
@@ -89,7 +91,13 @@ fn rows_of(picture: &Raster, origins: &[(u16, u16)], patch: usize, channels: usi
 }
 
 impl PatchDenoiser<'_> {
-    fn exact(&mut self, picture: &Raster, target: &Raster, sigma: f64, completeness: f64) -> candle_core::Result<Raster> {
+    fn exact(
+        &mut self,
+        picture: &Raster,
+        target: &Raster,
+        sigma: f64,
+        completeness: f64,
+    ) -> candle_core::Result<Raster> {
         let columns = self.field.columns;
         let queries: Vec<usize> = (0..self.active.len()).filter(|i| self.active[*i]).collect();
         let origins: Vec<(u16, u16)> =
@@ -180,7 +188,9 @@ fn vote_weights(patch: usize, width: f32) -> Vec<f32> {
 
 /// All squared distances between rows of `queries` and rows of `keys`, each `length` long: (queries, keys).
 fn distances(queries: &[f32], keys: &[f32], length: usize) -> candle_core::Result<Vec<f32>> {
-    let square = |rows: &[f32]| -> Vec<f32> { rows.chunks_exact(length).map(|r| r.iter().map(|v| v * v).sum()).collect() };
+    let square = |rows: &[f32]| -> Vec<f32> {
+        rows.chunks_exact(length).map(|r| r.iter().map(|v| v * v).sum()).collect()
+    };
     let (query_squares, key_squares) = (square(queries), square(keys));
     let count = key_squares.len();
     let q = Tensor::from_slice(queries, (query_squares.len(), length), &Device::Cpu)?;

@@ -30,7 +30,12 @@ const MIN_SIDE: f64 = 96.0;
 impl Material {
     /// Cuts `picture` to its object (when `object`, one channel of the same size, marks one of a reasonable share), and
     /// scales it so that its diagonal spans `tunables.material_extent` of `extent` pixels.
-    pub(crate) fn prepare(picture: &Raster, object: Option<&Raster>, extent: f64, tunables: &ExemplarTunables) -> Self {
+    pub(crate) fn prepare(
+        picture: &Raster,
+        object: Option<&Raster>,
+        extent: f64,
+        tunables: &ExemplarTunables,
+    ) -> Self {
         let whole = Area { x: 0, y: 0, width: picture.width, height: picture.height };
         let object = object.filter(|object| is_an_object(object) && stands_out(picture, object));
         let area = object.and_then(|o| bounds(o, 0.9)).unwrap_or(whole);
@@ -45,7 +50,9 @@ impl Material {
         let mut scaled = resized(&cut, Kernel::Lanczos);
         scaled.data.iter_mut().for_each(|v| *v = v.clamp(0.0, 1.0));
         let inside = match object {
-            Some(object) => resized(&object.crop(area), Kernel::Box).map(1, |p, o| o[0] = f32::from(u8::from(p[0] > 0.9))),
+            Some(object) => {
+                resized(&object.crop(area), Kernel::Box).map(1, |p, o| o[0] = f32::from(u8::from(p[0] > 0.9)))
+            }
             None => Raster::filled(width, height, 1, 1.0),
         };
         Self::analyse(scaled, inside, area, tunables)

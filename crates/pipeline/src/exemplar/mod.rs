@@ -26,7 +26,7 @@ use self::material::Material;
 use self::raster::{Kernel, Raster};
 use self::relight::Light;
 use self::subject::Subject;
-use self::synthesis::{Event, Plan};
+use self::synthesis::{Event, Plan, Synthesis};
 use crate::mask::{Masker, SubjectMask};
 use crate::profile::{ExemplarProfile, ExemplarTunables};
 use crate::{
@@ -105,7 +105,8 @@ impl Exemplar {
             return Ok(untouched(picture));
         };
         let extent = (subject.mask.width as f64).hypot(subject.mask.height as f64);
-        let material = Material::prepare(&Raster::from_rgb(&shown.0), object.as_ref(), extent, &self.tunables);
+        let material =
+            Material::prepare(&Raster::from_rgb(&shown.0), object.as_ref(), extent, &self.tunables);
         clock.lap("material");
         progress.observe("shading", &|| seen(&subject.shading));
         progress.observe("material", &|| seen(&material.picture));
@@ -113,16 +114,24 @@ impl Exemplar {
         let total = plan.calls(&self.tunables) + 1;
         let mut done = 0;
         progress.advance("sample", done, total);
-        let mut called = |event: Event<'_>| match event {
+        let mut heard = |event: Event<'_>| match event {
             Event::Call => {
                 done += 1;
                 progress.advance("sample", done, total);
             }
             Event::Level(level, painted) => progress.observe(&format!("level-{level}"), &|| seen(painted)),
         };
-        let painted = synthesis::synthesise(&subject, &material, &plan, &self.tunables, cancel, &mut called)?;
+        let synthesis = Synthesis {
+            subject: &subject,
+            material: &material,
+            plan: &plan,
+            tunables: &self.tunables,
+            cancel,
+        };
+        let painted = synthesis.paint(&mut heard)?;
         clock.lap("sample");
-        let lit = relight::relight(&painted, &subject, &material, &self.light(transfer, &material), &self.tunables);
+        let lit =
+            relight::relight(&painted, &subject, &material, &self.light(transfer, &material), &self.tunables);
         clock.lap("relight");
         progress.observe("relit", &|| seen(&lit));
         let result = composite::composite(&picture, &lit, &subject);
@@ -148,7 +157,12 @@ impl Engine for Exemplar {
         "exemplar"
     }
 
-    fn transfer(&self, transfer: &Transfer, progress: &dyn Progress, cancel: &Cancel) -> Result<Outcome, Error> {
+    fn transfer(
+        &self,
+        transfer: &Transfer,
+        progress: &dyn Progress,
+        cancel: &Cancel,
+    ) -> Result<Outcome, Error> {
         self.run(transfer, progress, cancel)
     }
 }
@@ -222,7 +236,8 @@ fn intermediates(
     for y in 0..shading.height {
         for x in 0..shading.width {
             let (u, v) = (x as isize - subject.left, y as isize - subject.top);
-            let inside = (0..subject.shading.width as isize).contains(&u) && (0..subject.shading.height as isize).contains(&v);
+            let inside = (0..subject.shading.width as isize).contains(&u)
+                && (0..subject.shading.height as isize).contains(&v);
             shading.data[y * mask.width + x] = if inside && mask.pixel(x, y)[0] > 0.0 {
                 subject.shading.pixel(u as usize, v as usize)[0]
             } else {
@@ -246,6 +261,9 @@ fn untouched(picture: image::RgbImage) -> Outcome {
         intermediates: Vec::new(),
         timings: Vec::new(),
         ignored: Vec::new(),
-        notes: vec!["the subject's alpha channel is transparent everywhere: there is nothing to transfer to".to_owned()],
+        notes: vec![
+            "the subject's alpha channel is transparent everywhere: there is nothing to transfer to"
+                .to_owned(),
+        ],
     }
 }

@@ -11,7 +11,8 @@ use super::raster::Raster;
 /// the exemplar's fourth).
 pub(crate) fn quilt(exemplar: &Exemplar, guide: &Raster, block: usize, repetition: f32, seed: u64) -> Field {
     let (width, height) = (guide.width, guide.height);
-    let block = block.min(width).min(height).min(exemplar.keys.width).min(exemplar.keys.height).max(exemplar.patch);
+    let block =
+        block.min(width).min(height).min(exemplar.keys.width).min(exemplar.keys.height).max(exemplar.patch);
     let overlap = (block / 3).max(1);
     let mut cloth = Cloth {
         exemplar,
@@ -68,7 +69,8 @@ impl Cloth<'_> {
             }
         }
         let least = costs.iter().map(|(_, cost)| *cost).fold(f32::INFINITY, f32::min);
-        let good: Vec<(usize, usize)> = costs.iter().filter(|(_, c)| *c <= 1.1 * least).map(|(at, _)| *at).collect();
+        let good: Vec<(usize, usize)> =
+            costs.iter().filter(|(_, c)| *c <= 1.1 * least).map(|(at, _)| *at).collect();
         match good.len() {
             0 => (
                 (random % (keys.width - self.block + 1) as u64) as usize,

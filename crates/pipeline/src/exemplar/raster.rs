@@ -118,7 +118,12 @@ impl Raster {
     }
 
     /// Applies `f` to every pixel of two rasters of one size.
-    pub(crate) fn zip(&self, other: &Self, channels: usize, f: impl Fn(&[f32], &[f32], &mut [f32]) + Sync) -> Self {
+    pub(crate) fn zip(
+        &self,
+        other: &Self,
+        channels: usize,
+        f: impl Fn(&[f32], &[f32], &mut [f32]) + Sync,
+    ) -> Self {
         assert!(self.width == other.width && self.height == other.height, "rasters of one size");
         let mut out = Self::filled(self.width, self.height, channels, 0.0);
         out.data
@@ -203,7 +208,11 @@ impl Raster {
         let factor = factor.min(self.width).min(self.height).max(1);
         if factor > 1 {
             let small = self.resize(self.width.div_ceil(factor), self.height.div_ceil(factor), Kernel::Box);
-            return small.blur_exactly(sigma / factor as f32).resize(self.width, self.height, Kernel::Triangle);
+            return small.blur_exactly(sigma / factor as f32).resize(
+                self.width,
+                self.height,
+                Kernel::Triangle,
+            );
         }
         self.blur_exactly(sigma)
     }
@@ -254,7 +263,9 @@ impl Raster {
     /// Blur that looks only where `weight` (one channel) is: `blur(self·weight) / blur(weight)`, extended smoothly
     /// outside. Far from any weight a wider blur fills in, last of all the weighted mean.
     pub(crate) fn blur_within(&self, weight: &Self, sigma: f32) -> Self {
-        let weighted = |w: &Self| self.zip(w, self.channels, |p, w, o| o.iter_mut().zip(p).for_each(|(o, p)| *o = p * w[0]));
+        let weighted = |w: &Self| {
+            self.zip(w, self.channels, |p, w, o| o.iter_mut().zip(p).for_each(|(o, p)| *o = p * w[0]))
+        };
         let product = weighted(weight);
         let mean: Vec<f32> = self.mean_within(weight);
         let (near, near_weight) = (product.blur(sigma), weight.blur(sigma));

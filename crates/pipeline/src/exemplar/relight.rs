@@ -65,7 +65,12 @@ fn strength(light: &Light, correlation: impl Fn(f32) -> f32) -> f32 {
 
 /// The luminance that the result should have at the width of the form: the material's mean, modulated as the subject is,
 /// within the contrast that still looks lit and not painted.
-fn wanted_shading(subject: &Subject, firm: &Raster, material: &Material, tunables: &ExemplarTunables) -> Raster {
+fn wanted_shading(
+    subject: &Subject,
+    firm: &Raster,
+    material: &Material,
+    tunables: &ExemplarTunables,
+) -> Raster {
     let logs = subject.shading.map(1, |s, o| o[0] = (s[0].max(0.0) + 0.03).ln());
     let mean = logs.mean_within(firm)[0];
     let contrast = logs.deviation_within(firm).max(1e-3);

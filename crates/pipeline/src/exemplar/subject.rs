@@ -42,7 +42,8 @@ impl Subject {
         let luminance = cut.luma();
         let shading = luminance.blur_within(&firm, form_sigma);
         let smooth = luminance.blur_within(&firm, (0.06 * form_sigma).max(0.4));
-        let fine = smooth.zip(&shading, 1, |l, s, o| o[0] = 0.5 * (((l[0] + 0.04) / (s[0] + 0.04)).ln() / 0.5).tanh());
+        let fine = smooth
+            .zip(&shading, 1, |l, s, o| o[0] = 0.5 * (((l[0] + 0.04) / (s[0] + 0.04)).ln() / 0.5).tanh());
         Some(Self { left, top, picture: cut, mask, shading, form_sigma, fine })
     }
 

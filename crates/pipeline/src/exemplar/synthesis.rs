@@ -21,7 +21,7 @@ use crate::{Cancel, Error};
 /// What one request changes about the sampling.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Plan {
-    /// Denoiser calls of every level, coarsest first.
+    /// Levels of the pyramid, at least one.
     pub(crate) levels: usize,
     /// Multiplies the calls a level.
     pub(crate) effort: f64,
@@ -72,90 +72,131 @@ impl Plan {
         ((base as f64 * self.effort).round() as usize).max(1)
     }
 
+    /// Patch side at `level`.
+    fn patch_at(&self, level: usize, tunables: &ExemplarTunables) -> usize {
+        if level + 1 == self.levels {
+            tunables.coarse_patch
+        } else if level == 0 {
+            tunables.finest_patch
+        } else {
+            tunables.middle_patch
+        }
+    }
+
     /// Denoiser calls of the whole run.
     pub(crate) fn calls(&self, tunables: &ExemplarTunables) -> usize {
         (0..self.levels).map(|level| self.calls_at(level, tunables)).sum()
     }
 }
 
-/// Paints the whole canvas and returns its RGB. `called` hears of every denoiser call.
-pub(crate) fn synthesise(
-    subject: &Subject,
-    material: &Material,
-    plan: &Plan,
-    tunables: &ExemplarTunables,
-    cancel: &Cancel,
-    called: &mut dyn FnMut(Event<'_>),
-) -> Result<Raster, Error> {
-    let guide = matched_guide(subject, material);
-    let mut last: Option<Field> = None;
-    let mut painted = None;
-    for level in (0..plan.levels).rev() {
-        let shrink = 1usize << level;
-        let patch = if level + 1 == plan.levels {
-            tunables.coarse_patch
-        } else if level == 0 {
-            tunables.finest_patch
-        } else {
-            tunables.middle_patch
-        };
-        let exemplar = exemplar_at(material, shrink, patch, plan.guidance);
-        let domain = domain_at(&subject.mask, &guide, shrink, patch, plan.guidance);
-        let seed = hash(plan.seed ^ hash(level as u64));
-        let search = Search {
-            rounds: if level == 0 { tunables.finest_rounds } else { tunables.rounds },
-            samples: tunables.samples,
-            repetition: tunables.repetition * material.texturedness,
-            seed,
-        };
-        let small = exemplar.origins.len() * domain.active.iter().filter(|a| **a).count() <= EXACT_ENTRIES;
-        let posterior = if small && last.is_none() {
-            Posterior::Exact { completeness: completeness(material.texturedness, tunables) }
-        } else {
-            Posterior::Nearest
-        };
-        let field = match &last {
-            Some(field) => field.enlarged(&exemplar, domain.columns, domain.rows, seed),
-            None => {
-                let block = tunables.block_smooth + tunables.block_textured * material.texturedness;
-                quilt(&exemplar, &domain.guide, block.round() as usize, tunables.repetition, seed)
-            }
-        };
-        let first = last.is_none();
+/// What all levels share.
+pub(crate) struct Synthesis<'a> {
+    pub(crate) subject: &'a Subject,
+    pub(crate) material: &'a Material,
+    pub(crate) plan: &'a Plan,
+    pub(crate) tunables: &'a ExemplarTunables,
+    pub(crate) cancel: &'a Cancel,
+}
+
+impl Synthesis<'_> {
+    /// Paints the whole canvas and returns its RGB. `heard` is told of every denoiser call and every level.
+    pub(crate) fn paint(&self, heard: &mut dyn FnMut(Event<'_>)) -> Result<Raster, Error> {
+        let guide = matched_guide(self.subject, self.material);
+        let top = self.plan.levels - 1;
+        let (mut painted, mut field) = self.level(top, &guide, None, heard)?;
+        for level in (0..top).rev() {
+            (painted, field) = self.level(level, &guide, Some(&field), heard)?;
+        }
+        Ok(painted)
+    }
+
+    /// One level: 0 is the finest, `coarser` the matches of the level above it.
+    fn level(
+        &self,
+        level: usize,
+        guide: &Raster,
+        coarser: Option<&Field>,
+        heard: &mut dyn FnMut(Event<'_>),
+    ) -> Result<(Raster, Field), Error> {
+        let patch = self.plan.patch_at(level, self.tunables);
+        let exemplar = exemplar_at(self.material, 1 << level, patch, self.plan.guidance);
+        let domain = domain_at(&self.subject.mask, guide, 1 << level, patch, self.plan.guidance);
+        let seed = hash(self.plan.seed ^ hash(level as u64));
+        let contrast = f64::from(self.material.contrast);
         let mut denoiser = PatchDenoiser {
             exemplar: &exemplar,
             guide: &domain.guide,
             active: &domain.active,
-            posterior,
-            search,
-            field,
-            sharp_below: if level == 0 { f64::from(material.contrast) * tunables.sharp_below } else { 0.0 },
+            posterior: self.posterior(coarser.is_none(), &exemplar, &domain),
+            search: self.search(level, seed),
+            field: self.first_matches(coarser, &exemplar, &domain, seed),
+            sharp_below: if level == 0 { contrast * self.tunables.sharp_below } else { 0.0 },
             calls: 0,
         };
         let start = denoiser.vote(&domain.guide.map(3, |_, o| o.fill(0.5)), false);
-        let top = f64::from(material.contrast) * if first { tunables.sigma_coarse } else { tunables.sigma_fine };
-        let low = f64::from(material.contrast) * tunables.sigma_min;
-        let sigmas = Schedule::Exponential
-            .between(plan.calls_at(level, tunables).max(2), low, top)
-            .map(|sigmas| sigmas[sigmas.len() - 1 - plan.calls_at(level, tunables)..].to_vec())
-            .map_err(failed)?;
+        let sigmas = self.sigmas(level, coarser.is_none())?;
         let x = to_tensor(&start, &Device::Cpu)?;
         let noise = Generator::Mt19937.randn(seed, x.shape(), &Device::Cpu).map_err(failed)?;
         let x = (x + (noise * sigmas[0])?)?;
         let mut watch = |done: usize, _total: usize| {
             if done > 0 {
-                called(Event::Call);
+                heard(Event::Call);
             }
-            if cancel.is_raised() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            if self.cancel.is_raised() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         let x0 =
             Sampler::Euler.sample(&mut denoiser, x, &sigmas, &mut NoNoise, &mut watch).map_err(failed)?;
-        let picture = from_tensor(&x0)?;
-        called(Event::Level(level, &picture));
-        painted = Some(picture);
-        last = Some(denoiser.field);
+        let painted = from_tensor(&x0)?;
+        heard(Event::Level(level, &painted));
+        Ok((painted, denoiser.field))
     }
-    painted.ok_or_else(|| Error::Profile("the exemplar engine needs at least one level".to_owned()))
+
+    fn posterior(&self, coarsest: bool, exemplar: &Exemplar, domain: &Domain) -> Posterior {
+        let queries = domain.active.iter().filter(|active| **active).count();
+        if coarsest && exemplar.origins.len() * queries <= EXACT_ENTRIES {
+            Posterior::Exact { completeness: completeness(self.material.texturedness, self.tunables) }
+        } else {
+            Posterior::Nearest
+        }
+    }
+
+    fn search(&self, level: usize, seed: u64) -> Search {
+        Search {
+            rounds: if level == 0 { self.tunables.finest_rounds } else { self.tunables.rounds },
+            samples: self.tunables.samples,
+            repetition: self.tunables.repetition * self.material.texturedness,
+            seed,
+        }
+    }
+
+    fn first_matches(
+        &self,
+        coarser: Option<&Field>,
+        exemplar: &Exemplar,
+        domain: &Domain,
+        seed: u64,
+    ) -> Field {
+        match coarser {
+            Some(field) => field.enlarged(exemplar, domain.columns, domain.rows, seed),
+            None => {
+                let block =
+                    self.tunables.block_smooth + self.tunables.block_textured * self.material.texturedness;
+                quilt(exemplar, &domain.guide, block.round() as usize, self.tunables.repetition, seed)
+            }
+        }
+    }
+
+    /// Descending noise levels in units of the pixels, ending in 0: one denoiser call each but the last.
+    fn sigmas(&self, level: usize, coarsest: bool) -> Result<Vec<f64>, Error> {
+        let contrast = f64::from(self.material.contrast);
+        let first = if coarsest { self.tunables.sigma_coarse } else { self.tunables.sigma_fine };
+        let calls = self.plan.calls_at(level, self.tunables);
+        let sigmas = Schedule::Exponential
+            .between(calls.max(2), contrast * self.tunables.sigma_min, contrast * first)
+            .map_err(failed)?;
+        // A single call is made at the last level of noise, not at the first.
+        Ok(sigmas[sigmas.len() - 1 - calls..].to_vec())
+    }
 }
 
 fn failed(error: diffusion::Error) -> Error {
@@ -198,7 +239,8 @@ fn domain_at(mask: &Raster, guide: &Raster, shrink: usize, patch: usize, guidanc
     // A ring of one patch around the subject is painted too, so that its border sees material on both sides.
     let ring = patch as isize / 2;
     let reach = |mask: &[f32], from: isize, size: usize, stride: usize| {
-        (from.max(0)..(from + patch as isize + 2 * ring).min(size as isize)).any(|i| mask[i as usize * stride] > 0.01)
+        (from.max(0)..(from + patch as isize + 2 * ring).min(size as isize))
+            .any(|i| mask[i as usize * stride] > 0.01)
     };
     let mut across = vec![0.0f32; mask.height * columns];
     for y in 0..mask.height {

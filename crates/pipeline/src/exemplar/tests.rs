@@ -54,7 +54,9 @@ fn cloth(width: u32, height: u32) -> Picture {
 }
 
 fn run(subject: Picture, material: Picture, settings: Settings) -> Outcome {
-    engine().transfer(&Transfer { subject, material, settings }, &Silent, &Cancel::default()).expect("an outcome")
+    engine()
+        .transfer(&Transfer { subject, material, settings }, &Silent, &Cancel::default())
+        .expect("an outcome")
 }
 
 #[test]
@@ -130,8 +132,11 @@ impl Progress for Heard {
 fn progress_counts_up_to_its_total_and_more_steps_are_more_calls() {
     let count = |steps: u32| {
         let heard = Heard::default();
-        let transfer =
-            Transfer { subject: ball(100, 90), material: cloth(80, 80), settings: Settings { steps, ..settings() } };
+        let transfer = Transfer {
+            subject: ball(100, 90),
+            material: cloth(80, 80),
+            settings: Settings { steps, ..settings() },
+        };
         engine().transfer(&transfer, &heard, &Cancel::default()).expect("an outcome");
         let heard = heard.0.into_inner().expect("unpoisoned");
         let total = heard[0].1;

@@ -41,7 +41,11 @@ impl Masker {
     }
 
     /// The subject of `picture`: its `alpha`, else what the network finds, else all of it (and a note that says so).
-    pub(crate) fn subject(&self, picture: &RgbImage, alpha: Option<&GrayImage>) -> Result<SubjectMask, Error> {
+    pub(crate) fn subject(
+        &self,
+        picture: &RgbImage,
+        alpha: Option<&GrayImage>,
+    ) -> Result<SubjectMask, Error> {
         if let Some(alpha) = alpha {
             return Ok(SubjectMask { mask: tight(&Raster::from_grey(alpha)), note: None });
         }
@@ -54,7 +58,11 @@ impl Masker {
     }
 
     /// The object in a material picture, if there is any: its `alpha`, else what the network finds.
-    pub(crate) fn material(&self, picture: &RgbImage, alpha: Option<&GrayImage>) -> Result<Option<Raster>, Error> {
+    pub(crate) fn material(
+        &self,
+        picture: &RgbImage,
+        alpha: Option<&GrayImage>,
+    ) -> Result<Option<Raster>, Error> {
         match alpha {
             Some(alpha) => Ok(Some(Raster::from_grey(alpha))),
             None => self.found(picture),

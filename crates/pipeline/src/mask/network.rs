@@ -68,7 +68,8 @@ impl MaskNetwork {
             return Self::new(DESCRIPTION, "embedded", |_| Ok(WEIGHTS.to_vec()), device);
         }
         let path = Path::new(name);
-        let read = |path: &Path| std::fs::read(path).map_err(|source| Error::File { path: path.to_owned(), source });
+        let read =
+            |path: &Path| std::fs::read(path).map_err(|source| Error::File { path: path.to_owned(), source });
         let text = String::from_utf8(read(path)?).map_err(|error| bad(name, &error))?;
         Self::new(&text, name, |file| read(&path.with_file_name(file)), device)
     }
@@ -81,13 +82,15 @@ impl MaskNetwork {
     ) -> Result<Self, Error> {
         let Document { mask: description } = toml::from_str(text).map_err(|error| bad(origin, &error))?;
         if !(32..=1024).contains(&description.input) {
-            return Err(bad(origin, &format!("mask.input is {}; it must lie between 32 and 1024", description.input)));
+            return Err(bad(
+                origin,
+                &format!("mask.input is {}; it must lie between 32 and 1024", description.input),
+            ));
         }
         let tensors: HashMap<String, Tensor> =
             candle_core::safetensors::load_buffer(&weights(&description.file)?, &Device::Cpu)
                 .map_err(|error| bad(origin, &error))?;
-        let weights =
-            Weights::new(description.file.clone(), Arc::new(Memory(tensors)), DType::F32, device);
+        let weights = Weights::new(description.file.clone(), Arc::new(Memory(tensors)), DType::F32, device);
         let network =
             U2Net::load(&description.widths(origin)?, &weights).map_err(|error| bad(origin, &error))?;
         Ok(Self { network, description, device: device.clone() })
@@ -127,8 +130,10 @@ impl MaskNetwork {
 impl Description {
     fn widths(&self, origin: &str) -> Result<U2NetConfig, Error> {
         let stage = |name: &str| {
-            let Stage { mid, out } =
-                *self.stages.get(name).ok_or_else(|| bad(origin, &format!("mask.stages.{name} is missing")))?;
+            let Stage { mid, out } = *self
+                .stages
+                .get(name)
+                .ok_or_else(|| bad(origin, &format!("mask.stages.{name} is missing")))?;
             Ok::<_, Error>(StageWidths { mid, out })
         };
         Ok(U2NetConfig {
@@ -162,7 +167,9 @@ mod tests {
     #[test]
     fn a_description_without_a_stage_or_with_wrong_widths_is_refused_by_name() {
         let refused = |text: &str| {
-            MaskNetwork::new(text, "test", |_| Ok(WEIGHTS.to_vec()), &Device::Cpu).expect_err("refused").to_string()
+            MaskNetwork::new(text, "test", |_| Ok(WEIGHTS.to_vec()), &Device::Cpu)
+                .expect_err("refused")
+                .to_string()
         };
         assert!(refused(&DESCRIPTION.replace("stage5d ", "stage5x ")).contains("mask.stages.stage5d"));
         assert!(refused(&DESCRIPTION.replacen("out = 16", "out = 17", 1)).contains("stage2"));

@@ -34,7 +34,7 @@ pub(super) fn kind(headers: &HeaderMap) -> Result<Kind, Failure> {
         "multipart/form-data" => {
             multer::parse_boundary(value).map(Kind::Form).map_err(|_| bad_form("it has no boundary"))
         }
-        _ => Err(Failure::content_type()),
+        other => Err(Failure::content_type(other)),
     }
 }
 

@@ -51,7 +51,13 @@ pub(super) async fn envelope(State(app): State<Arc<App>>, request: Request, next
     }
     let (status, request_id) = (response.status().as_u16(), response.headers().get(REQUEST_ID));
     let milliseconds = started.elapsed().as_millis() as u64;
-    tracing::info!(%method, path, status, milliseconds, ?request_id, client_id, "answered");
+    if route.starts_with("/health") || route == "/metrics" {
+        // Probes come every few seconds and say nothing.
+        tracing::debug!(%method, path, status, "answered");
+    } else {
+        let request_id = request_id.and_then(|id| id.to_str().ok());
+        tracing::info!(%method, path, status, milliseconds, request_id, client_id, "answered");
+    }
     // Methods of a client's invention must not become labels.
     let method = if [Method::GET, Method::POST, Method::HEAD, Method::OPTIONS].contains(&method) {
         method.as_str()

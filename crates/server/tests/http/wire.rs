@@ -161,7 +161,8 @@ async fn hanging_up_cancels() {
     stream.write_all(body.as_bytes()).await.unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await;
     drop(stream);
-    let next = exchange(listening.address, "/v1/material-transfer", &ok(json!({})), "");
+    let body = ok(json!({}));
+    let next = exchange(listening.address, "/v1/material-transfer", &body, "");
     let next = tokio::time::timeout(Duration::from_secs(10), next).await.unwrap();
     assert!(next.starts_with("HTTP/1.1 200 OK\r\n"));
 }

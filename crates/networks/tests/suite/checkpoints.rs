@@ -1,11 +1,10 @@
 //! Single files and diffusers folders give the same networks; LoRAs merge; other kinds of model are recognised.
 
-mod golden;
-
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::golden;
 use candle_core::{DType, Device, Tensor};
 use networks::checkpoint::{Checkpoint, Prediction};
 use networks::clip::text::{ClipText, ClipTextConfig};

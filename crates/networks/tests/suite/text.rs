@@ -1,9 +1,7 @@
 //! Tokens, weights, contexts and pooled vectors against the reference, and the vector condition.
 
-mod golden;
-
+use crate::golden::{self, Golden};
 use candle_core::{DType, Device, Tensor};
-use golden::Golden;
 use networks::clip::conditioning::{TextEncoders, vector_condition};
 use networks::clip::text::{ClipText, ClipTextConfig};
 use networks::clip::tokenizer::{Tokenizer, Tokens};
@@ -25,15 +23,12 @@ fn encoders() -> Result<TextEncoders> {
     TextEncoders::new(l, g)
 }
 
-/// The prompts of `stages/text`, from the copy of its manifest entry.
+/// The prompts of `stages/text`, from the manifest.
 fn prompts() -> Vec<String> {
-    #[derive(serde::Deserialize)]
-    struct Prompt {
-        prompt: String,
-    }
-    let text = std::fs::read(golden::path("stages/text_prompts.json")).unwrap();
-    let prompts: Vec<Prompt> = serde_json::from_slice(&text).unwrap();
-    prompts.into_iter().map(|p| p.prompt).collect()
+    let text = std::fs::read(golden::path("manifest.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    let prompts = manifest["entries"]["stages/text"]["params"]["prompts"].as_array().unwrap();
+    prompts.iter().map(|prompt| prompt["prompt"].as_str().unwrap().to_owned()).collect()
 }
 
 fn assert_tokens(golden: &Golden, name: &str, tokens: &Tokens) -> Result<()> {

@@ -1,9 +1,7 @@
 //! The tiny image encoder and both IP-Adapters against the reference, and full-size dimensions.
 
-mod golden;
-
+use crate::golden::{self, Golden, weights};
 use candle_core::{DType, Device, Tensor};
-use golden::{Golden, weights};
 use networks::clip::vision::{ClipVision, ClipVisionConfig};
 use networks::ip_adapter::{IpAdapter, IpAdapterConfig};
 use networks::unet::UNetConfig;

@@ -1,9 +1,7 @@
 //! U²-Netp with synthetic weights against the reference network, and the full network's dimensions.
 
-mod golden;
-
+use crate::golden::{self, Golden, weights};
 use candle_core::{DType, Device, Tensor};
-use golden::{Golden, weights};
 use networks::u2net::{U2Net, U2NetConfig};
 use networks::{Error, Result, Weights};
 
@@ -97,5 +95,36 @@ fn wrong_dimensions_are_named() -> Result<()> {
     let error = U2Net::load(&U2NetConfig::u2net(), &weights("u2netp_synth")?).unwrap_err();
     let Error::Shape { name, .. } = &error else { panic!("{error}") };
     assert_eq!(name, "stage1.rebnconv1.conv_s1.weight");
+    Ok(())
+}
+
+/// The published weights on a drawn picture (pipeline.md A7, values by onnxruntime).
+#[test]
+#[ignore = "needs the published u2net.onnx (176 MB): U2NET_ONNX=path cargo test -- --ignored"]
+fn published_weights() -> Result<()> {
+    let file = std::env::var_os("U2NET_ONNX").expect("U2NET_ONNX names the file");
+    let net = U2Net::open(file.as_ref(), &U2NetConfig::u2net(), DType::F32, &Device::Cpu)?;
+    let pixel = |x: i32, y: i32| match (x - 160).pow(2) + (y - 150).pow(2) < 4900 {
+        true => [220, 180, 90],
+        false => [40 + 60 * x / 319, 50, 60 + 40 * y / 319],
+    };
+    let values = (0..320).flat_map(|y| (0..320).flat_map(move |x| pixel(x, y))).map(|v| v as f32);
+    let picture = Tensor::from_vec(values.collect::<Vec<_>>(), (320, 320, 3), &Device::Cpu)?;
+    let x = normalise(&picture.permute((2, 0, 1))?.contiguous()?.unsqueeze(0)?)?;
+    let d0 = net.forward(&x)?.squeeze(0)?.squeeze(0)?;
+    let mean = d0.mean_all()?.to_scalar::<f32>()?;
+    assert!((mean - 0.1504844).abs() < 1e-4, "mean {mean}");
+    let d0: Vec<Vec<f32>> = d0.to_vec2()?;
+    for (row, column, want) in [
+        (0, 0, 1.23139e-4),
+        (80, 160, 0.2220235),
+        (150, 90, 0.1377793),
+        (219, 160, 0.9666716),
+        (150, 231, 5.53725e-4),
+        (300, 300, 1.0236e-8),
+    ] {
+        let got = d0[row][column];
+        assert!((got - want).abs() < 1e-4, "d0[{row}, {column}] = {got} instead of {want}");
+    }
     Ok(())
 }

@@ -1,5 +1,4 @@
 //! Golden tensors of the reference pipeline (`tests/golden/` at the top of the repository) and the comparison with them.
-#![allow(dead_code)] // Each test file uses its own part of this module.
 
 use std::collections::HashMap;
 use std::path::PathBuf;

@@ -1,9 +1,7 @@
 //! The tiny UNet against the reference: plain, with T2I features, with image tokens, with both, at even and odd sizes.
 
-mod golden;
-
+use crate::golden::{self, Golden, weights};
 use candle_core::{DType, Device, Tensor};
-use golden::{Golden, weights};
 use networks::clip::vision::{ClipVision, ImageStates};
 use networks::ip_adapter::{IpAdapter, IpAdapterConfig};
 use networks::t2i_adapter::T2iAdapter;

@@ -1,9 +1,7 @@
 //! The tiny autoencoder against the reference, tiled decoding against whole, and full-size dimensions.
 
-mod golden;
-
+use crate::golden::{self, Golden};
 use candle_core::{DType, Device, Tensor};
-use golden::Golden;
 use networks::vae::{Vae, VaeConfig};
 use networks::{Result, Weights};
 

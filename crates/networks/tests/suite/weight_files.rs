@@ -1,9 +1,8 @@
 //! Weight files of every format: those torch wrote (`tests/golden/weight_files.py`), an ONNX model, and damaged ones.
 
-mod golden;
-
 use std::path::Path;
 
+use crate::golden;
 use candle_core::{DType, Device, Tensor};
 use networks::weights::{Source, WeightFile};
 use networks::{Error, Result, Weights};

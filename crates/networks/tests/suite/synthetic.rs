@@ -1,7 +1,6 @@
 //! The generator of synthetic weights against the values the reference's generator recorded.
 
-mod golden;
-
+use crate::golden;
 use networks::{Result, synthetic};
 
 #[derive(serde::Deserialize)]

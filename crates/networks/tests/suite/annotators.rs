@@ -1,9 +1,7 @@
 //! T2I adapters, depth and line art against the reference, and full-size dimensions.
 
-mod golden;
-
+use crate::golden::{self, Golden, weights};
 use candle_core::{DType, Device, Tensor};
-use golden::{Golden, weights};
 use networks::depth::dinov2::DinoConfig;
 use networks::depth::dpt::DptConfig;
 use networks::depth::{DepthAnything, DepthConfig, transformers_names};

@@ -1,0 +1,102 @@
+#!/usr/bin/env python3
+"""Scores the exemplar engine on photographs of your own (needs numpy and pillow).
+
+    evaluate.py FOLDER [--binary target/release/material-transfer] [--out DIR] [--side 1024] [--seed 1]
+
+FOLDER holds `pairs.txt`, one `SUBJECT MATERIAL` a line (paths inside FOLDER; a subject's mask beside it as
+`NAME.mask.png` and a material's likewise, when they exist; a subject with an alpha channel brings its own). Every
+pair is transferred to a PNG through the command line and scored with score.py, once against the whole material
+picture and, with a material mask, once against the masked part. A pair passes when, against the mean-std transfer,
+texture <= 0.85 times its own, shading >= 0.8, detail is 0.5 to 2 and the background is untouched.
+Exits 0 when at least 8 of 10 pairs pass.
+"""
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from PIL import Image
+
+HERE = Path(__file__).resolve().parent
+
+
+def mask_beside(picture):
+    """The mask file that belongs to a picture, or None."""
+    mask = picture.with_name(picture.stem + ".mask.png")
+    return mask if mask.exists() else None
+
+
+def subject_mask(subject, size, folder):
+    """A mask at `size`: the alpha channel, else the file beside the subject, else None."""
+    picture = Image.open(subject)
+    if "A" in picture.getbands():
+        mask = folder / (subject.stem + ".alpha.png")
+        picture.getchannel("A").resize(size, Image.LANCZOS).save(mask)
+        return mask
+    return mask_beside(subject)
+
+
+def passes(scores):
+    """Do all four figures of the acceptance hold?"""
+    out, naive = scores["output"], scores["reinhard"]
+    return (
+        out["texture"] <= 0.85 * naive["texture"]
+        and out["shading"] >= 0.8
+        and 0.5 <= out["detail"] <= 2.0
+        and out["background"] == "inf"
+    )
+
+
+def transfer(options, subject, material, output):
+    """Runs the command line; returns nothing, raises when it fails."""
+    command = [options.binary, "transfer", "--subject", subject, "--material", material, "--output", output]
+    command += ["--output-format", "png", "--seed", options.seed, "--profile", "exemplar"]
+    command += ["--max-width", options.side, "--max-height", options.side]
+    subprocess.run([str(part) for part in command], check=True, stdout=subprocess.DEVNULL)
+
+
+def score(subject, material, output, mask, material_mask):
+    """One call of score.py."""
+    command = [sys.executable, HERE / "score.py", subject, material, output, "--baseline"]
+    command += ["--mask", mask] if mask else []
+    command += ["--material-mask", material_mask] if material_mask else []
+    return json.loads(subprocess.run([str(part) for part in command], check=True, capture_output=True).stdout)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--binary", default="target/release/material-transfer")
+    parser.add_argument("--out", type=Path, default=Path("quality-out"))
+    parser.add_argument("--side", type=int, default=1024)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    passed = total = 0
+    for line in (options.folder / "pairs.txt").read_text().split("\n"):
+        if not line.strip():
+            continue
+        subject, material = (options.folder / name for name in line.split())
+        output = options.out / f"{subject.stem}-{material.stem}.png"
+        transfer(options, subject, material, output)
+        mask = subject_mask(subject, Image.open(output).size, options.out)
+        for material_mask in filter(None, ["whole", mask_beside(material)]):
+            scores = score(subject, material, output, mask, None if material_mask == "whole" else material_mask)
+            good = passes(scores)
+            total += 1
+            passed += good
+            out = scores["output"]
+            print(
+                f"{output.stem:32} {'whole ' if material_mask == 'whole' else 'masked'}"
+                f" texture {out['texture']:.3f} of {scores['reinhard']['texture']:.3f}"
+                f" shading {out['shading']:.2f} detail {out['detail']:.2f} colour {out['colour']:.2f}"
+                f" background {out['background']} {'pass' if good else 'FAIL'}",
+                flush=True,
+            )
+    print(f"{passed} passed, {total - passed} failed")
+    sys.exit(0 if total and passed >= 0.8 * total else 1)
+
+
+if __name__ == "__main__":
+    main()
