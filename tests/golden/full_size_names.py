@@ -1,13 +1,13 @@
 """Names and shapes of the full-size networks as diffusers and transformers define them, on the meta device.
 
-Run: python full_size_names.py > full_size_names.json   (torch 2.15, diffusers and transformers of November 2026)
+Run: python full_size_names.py > full_size_names.json   (torch 2.15, diffusers 0.42.1, transformers 5.23.0)
 """
 import json
 
 import torch
 from diffusers import AutoencoderKL, T2IAdapter, UNet2DConditionModel
 from transformers import (CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPVisionConfig,
-                          CLIPVisionModelWithProjection, DepthAnythingConfig, DepthAnythingForDepthEstimation)
+                          CLIPVisionModelWithProjection, DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config)
 
 
 def unet():
@@ -48,12 +48,10 @@ def t2i():
 
 
 def depth():
-    backbone = dict(model_type="dinov2", hidden_size=1024, num_hidden_layers=24, num_attention_heads=16,
-                    image_size=518, patch_size=14, out_indices=[21, 22, 23, 24], reshape_hidden_states=False,
-                    apply_layernorm=True)
+    backbone = Dinov2Config(hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, image_size=518, patch_size=14,
+                            out_indices=[21, 22, 23, 24], reshape_hidden_states=False, apply_layernorm=True)
     return DepthAnythingForDepthEstimation(DepthAnythingConfig(
-        backbone_config=__import__("transformers").Dinov2Config(**{k: v for k, v in backbone.items() if k != "model_type"}),
-        reassemble_hidden_size=1024, neck_hidden_sizes=[256, 512, 1024, 1024], fusion_hidden_size=256,
+        backbone_config=backbone, reassemble_hidden_size=1024, neck_hidden_sizes=[256, 512, 1024, 1024], fusion_hidden_size=256,
         head_hidden_size=32, head_in_index=-1, patch_size=14))
 
 
@@ -62,6 +60,8 @@ for make in (unet, vae, clip_l, clip_g, clip_vision, t2i, depth):
     with torch.device("meta"):
         model = make()
     names[make.__name__] = {k: list(v.shape) for k, v in model.state_dict().items()}
+# Published files of CLIP-L have the prefix that transformers 5 no longer gives this class.
+names["clip_l"] = {"text_model." + k: v for k, v in names["clip_l"].items()}
 print("{")
 print(",\n".join(f'"{k}": {{\n' + ",\n".join(f"{json.dumps(n)}: {json.dumps(s)}" for n, s in v.items()) + "\n}" for k, v in names.items()))
 print("}")

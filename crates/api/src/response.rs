@@ -80,7 +80,7 @@ pub struct Image {
     pub file_name: String,
     /// In bytes, as a string.
     pub file_size: String,
-    /// `output`, `mask`, `subject_grey`, `depth`, `lineart` or `material`.
+    /// `output`, `mask`, `subject_grey`, `depth`, `lineart`, `material` or `shading`.
     pub name: String,
     /// In pixels.
     pub width: u32,

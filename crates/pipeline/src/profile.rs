@@ -41,6 +41,7 @@ pub struct ExemplarProfile {
 pub struct ExemplarTunables {
     pub material_extent: f64,
     pub material_least_scale: f64,
+    pub material_most_busy: f64,
     pub shading_scale: f32,
     pub form_scale: f32,
     pub coarse_patch: usize,
@@ -69,6 +70,7 @@ pub struct ExemplarTunables {
     pub most_contrast: f32,
     pub fine_share: f32,
     pub fine_floor: f32,
+    pub fine_most: f32,
 }
 
 /// The part of every profile that says how to read the rest.
@@ -128,6 +130,7 @@ impl ExemplarTunables {
         let ranges = [
             ("material_extent", self.material_extent, 0.05, 10.0),
             ("material_least_scale", self.material_least_scale, 0.0, 1.0),
+            ("material_most_busy", self.material_most_busy, 1.0, 1000.0),
             ("shading_scale", f64::from(self.shading_scale), 0.001, 0.5),
             ("form_scale", f64::from(self.form_scale), 0.001, 0.5),
             ("coarse_patch", self.coarse_patch as f64, 3.0, 11.0),
@@ -155,6 +158,7 @@ impl ExemplarTunables {
             ("least_contrast", f64::from(self.least_contrast), 0.0, f64::from(self.most_contrast)),
             ("most_contrast", f64::from(self.most_contrast), 0.01, 3.0),
             ("fine_share", f64::from(self.fine_share), 0.0, 10.0),
+            ("fine_most", f64::from(self.fine_most), 0.0, 10.0),
             ("fine_floor", f64::from(self.fine_floor), 0.0, 1.0),
         ];
         match ranges.iter().find(|(_, value, low, high)| !(*low..=*high).contains(value)) {

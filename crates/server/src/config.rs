@@ -252,8 +252,9 @@ fn from_environment(environment: impl IntoIterator<Item = (String, String)>) -> 
         let Some(name) = variable.strip_prefix(ENVIRONMENT_PREFIX).map(str::to_ascii_lowercase) else {
             continue;
         };
-        // Other variables of the same prefix belong to other commands; sections of the file have no variable.
-        if name == "keys" || !SETTINGS.iter().any(|setting| setting.name == name) {
+        // Other variables of the same prefix belong to other commands; sections of the file have no variable; and an
+        // empty variable is how container files spell one that is not set.
+        if name == "keys" || text.trim().is_empty() || !SETTINGS.iter().any(|setting| setting.name == name) {
             continue;
         }
         let list = || {

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use api::{ErrorBody, RequestError};
 use axum::Json;
-use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{AppendHeaders, IntoResponse, Response};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 
 /// A refused or failed request.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Failure {
     pub(crate) status: StatusCode,
     body: ErrorBody,
-    headers: HeaderMap,
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// The one sentence about faults of ours; what happened stands in the log.
@@ -21,7 +21,7 @@ pub(crate) const INTERNAL: &str = "Internal server error";
 
 impl Failure {
     pub(crate) fn new(status: StatusCode, error: impl Into<String>) -> Self {
-        Self { status, body: ErrorBody::new(error), headers: HeaderMap::new() }
+        Self { status, body: ErrorBody::new(error), headers: Vec::new() }
     }
 
     pub(crate) fn no_key() -> Self {
@@ -118,7 +118,7 @@ impl Failure {
 
     pub(crate) fn header(mut self, name: HeaderName, value: &str) -> Self {
         if let Ok(value) = HeaderValue::from_str(value) {
-            self.headers.insert(name, value);
+            self.headers.push((name, value));
         }
         self
     }
@@ -145,12 +145,12 @@ fn whole_seconds(wait: Duration) -> u64 {
 
 impl From<RequestError> for Failure {
     fn from(error: RequestError) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, body: ErrorBody::from(&error), headers: HeaderMap::new() }
+        Self { status: StatusCode::BAD_REQUEST, body: ErrorBody::from(&error), headers: Vec::new() }
     }
 }
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        (self.status, self.headers, Json(self.body)).into_response()
+        (self.status, AppendHeaders(self.headers), Json(self.body)).into_response()
     }
 }

@@ -1,6 +1,6 @@
 //! Fetches input pictures from URLs that strangers give, without being led anywhere it should not go.
 //!
-//! A name is resolved by [`guard`]'s resolver, which hands on only addresses that may be reached, and the connection goes
+//! A name is resolved by the guard's resolver, which hands on only addresses that may be reached, and the connection goes
 //! to one of exactly those: there is no second look-up for a rebinding name server to answer differently. Redirects are
 //! followed by hand, five at most, each checked like the first URL. Nothing of the client's request travels along.
 

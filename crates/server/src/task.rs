@@ -13,7 +13,7 @@ use url::Url;
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Task {
     /// Transfer a material.
-    Transfer(TransferTask),
+    Transfer(Box<TransferTask>),
     /// Fail with this text: an invalid request, accepted because `validate_late` is on.
     Refuse(String),
 }

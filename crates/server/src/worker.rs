@@ -13,6 +13,7 @@ use pipeline::{Cancel, Engine, Progress};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc};
 
+use crate::failure::INTERNAL;
 use crate::metrics::Ending;
 use crate::state::{App, Error, Phase, WorkerState};
 
@@ -138,28 +139,41 @@ impl Worker {
                         let _ = self.app.blobs.delete(key).await;
                     }
                     tracing::error!(%id, %error, "a result could not be stored");
-                    (Ending::Failed, jobs.fail(token, crate::failure::INTERNAL).await)
+                    (Ending::Failed, self.fail(claim, INTERNAL).await)
                 }
             },
             Err(Stopped::Cancelled) if pulse.lost() => return tracing::warn!(%id, "the lease was lost"),
             Err(Stopped::Cancelled) if self.app.phase() == Phase::Stopping => {
                 (Ending::Released, jobs.release(token).await)
             }
-            Err(Stopped::Cancelled) => (Ending::Cancelled, jobs.fail(token, jobs::CANCELLED).await),
-            Err(Stopped::Input(text)) => (Ending::Failed, jobs.fail(token, &text).await),
+            Err(Stopped::Cancelled) => (Ending::Cancelled, self.fail(claim, jobs::CANCELLED).await),
+            Err(Stopped::Input(text)) => (Ending::Failed, self.fail(claim, &text).await),
             Err(Stopped::Fault(reason)) => {
                 tracing::error!(%id, reason, "a job failed");
-                (Ending::Failed, jobs.fail(token, crate::failure::INTERNAL).await)
+                (Ending::Failed, self.fail(claim, INTERNAL).await)
             }
         };
-        if let Err(error) = stored {
-            return tracing::error!(%id, %error, "the end of a job could not be stored; its lease will lapse");
+        match stored {
+            Ok(()) => {
+                tracing::info!(%id, ?ending, "job ended");
+                self.app.metrics.ended(ending);
+            }
+            Err(error) => {
+                tracing::error!(%id, %error, "the end of a job could not be stored; its lease will lapse");
+            }
         }
-        if matches!(ending, Ending::Failed | Ending::Cancelled) {
-            self.app.ledger.refund(&claim.job.owner);
+    }
+
+    /// Fails the job. The credit is back before anybody hears of the failure and tries again.
+    async fn fail(&self, claim: &Claim, error: &str) -> jobs::Result<()> {
+        let (ledger, owner) = (&self.app.ledger, &claim.job.owner);
+        ledger.refund(owner);
+        let failed = self.app.jobs.fail(&claim.token, error).await;
+        if failed.is_err() && ledger.charge(owner).is_err() {
+            // The job will run once more for nothing; better than taking the credit twice.
+            tracing::warn!(owner, "a credit could not be charged again");
         }
-        tracing::info!(%id, ?ending, "job ended");
-        self.app.metrics.ended(ending);
+        failed
     }
 }
 

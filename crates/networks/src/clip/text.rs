@@ -89,7 +89,7 @@ impl ClipText {
     /// Builds the encoder from tensors with transformers' names.
     pub fn load(config: &ClipTextConfig, weights: &Weights) -> Result<Self> {
         let width = config.width;
-        if config.layers < 2 || config.heads == 0 || width % config.heads != 0 {
+        if config.layers < 2 || config.heads == 0 || !width.is_multiple_of(config.heads) {
             let reason = "at least 2 layers, and a width that is a multiple of heads, are needed".to_owned();
             return Err(Error::Config { network: "clip_text", reason });
         }

@@ -74,7 +74,7 @@ impl ClipVision {
     /// Builds the encoder from tensors with transformers' names.
     pub fn load(config: &ClipVisionConfig, weights: &Weights) -> Result<Self> {
         let (width, patch) = (config.width, config.patch_size);
-        if config.layers < 2 || config.heads == 0 || width % config.heads != 0 || patch == 0 {
+        if config.layers < 2 || config.heads == 0 || !width.is_multiple_of(config.heads) || patch == 0 {
             let reason = "at least 2 layers, and a width that is a multiple of heads, are needed".to_owned();
             return Err(Error::Config { network: "clip_vision", reason });
         }

@@ -62,7 +62,7 @@ impl DinoV2 {
     /// Builds the backbone from tensors with transformers' names.
     pub fn load(config: &DinoConfig, w: &Weights) -> Result<Self> {
         let (width, patch, grid) = (config.width, config.patch_size, config.grid());
-        if config.depth < FEATURES || config.heads == 0 || width % config.heads != 0 || grid < 2 {
+        if config.depth < FEATURES || config.heads == 0 || !width.is_multiple_of(config.heads) || grid < 2 {
             let reason =
                 "at least 4 layers, a width that is a multiple of heads, and a grid of patches are needed";
             return Err(Error::Config { network: "depth.backbone", reason: reason.to_owned() });

@@ -156,11 +156,11 @@ fn bicubic(input: usize, out: usize) -> Result<Tensor> {
     Ok(Tensor::from_vec(weights, (out, input), &Device::Cpu)?)
 }
 
-const CLIP_MEAN: [f32; 3] = [0.48145466, 0.4578275, 0.40821073];
-const CLIP_DEVIATION: [f32; 3] = [0.26862954, 0.26130258, 0.27577711];
+const CLIP_MEAN: [f64; 3] = [0.48145466, 0.4578275, 0.40821073];
+const CLIP_DEVIATION: [f64; 3] = [0.26862954, 0.26130258, 0.27577711];
 
-fn channels(values: [f32; 3]) -> Result<Tensor> {
-    Ok(Tensor::new(&values, &Device::Cpu)?.reshape((1, 3, 1, 1))?)
+fn channels(values: [f64; 3]) -> Result<Tensor> {
+    Ok(Tensor::new(&values.map(|v| v as f32), &Device::Cpu)?.reshape((1, 3, 1, 1))?)
 }
 
 /// The black picture after CLIP's normalisation: −mean/deviation in every channel.

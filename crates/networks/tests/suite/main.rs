@@ -7,6 +7,7 @@ mod annotators;
 mod checkpoints;
 mod clip_vision;
 mod golden;
+mod names;
 mod synthetic;
 mod text;
 mod u2net;

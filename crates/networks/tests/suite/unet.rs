@@ -59,7 +59,7 @@ fn features(golden: &Golden, case: usize, line_art: bool) -> Result<Vec<Tensor>>
     depth.iter().zip(&lines).map(|(a, b)| Ok((a + b)?)).collect()
 }
 
-/// Conditional and unconditional image prompts of the golden's material, the same in all cases.
+/// Conditional and unconditional image prompts of a material.
 fn prompts(config: &IpAdapterConfig, model: &str, picture: &Tensor) -> Result<[ImagePrompt; 2]> {
     let vision = ClipVision::load(&golden::tiny_vision(), &weights("clip_vision_tiny")?)?;
     let adapter = IpAdapter::load(config, &golden::tiny_unet().style_layers(), &weights(model)?)?;
@@ -94,12 +94,12 @@ fn every_block_of_the_plain_network() -> Result<()> {
 fn predictions_of_every_combination() -> Result<()> {
     let (golden, unet) = (Golden::open("unet")?, unet()?);
     let text = golden.get("context");
-    let material = golden.picture("0.material_u8")?;
-    let standard = prompts(&golden::tiny_standard(), "ipadapter_standard_tiny", &material)?;
-    let plus = prompts(&golden::tiny_plus(), "ipadapter_plus_tiny", &material)?;
     for (case, (sigma, timestep)) in CASES.into_iter().enumerate() {
         let (x, y) = (input(&golden, case)?, golden.get(&format!("{case}.y")));
         let features = features(&golden, case, sigma >= 1.1629)?;
+        let material = golden.picture(&format!("{case}.material_u8"))?;
+        let standard = prompts(&golden::tiny_standard(), "ipadapter_standard_tiny", &material)?;
+        let plus = prompts(&golden::tiny_plus(), "ipadapter_plus_tiny", &material)?;
         let check = |name: &str, image: Option<&ImagePrompt>, features: Option<&[Tensor]>| {
             let context = unet.context(&text, image)?;
             let eps = unet.forward(&x, timestep, &context, &y, features)?;

@@ -370,10 +370,15 @@ mod tests {
     }
 
     #[test]
-    fn completeness_makes_the_neglected_patch_cheap() {
-        // Two queries, two patches: both queries are nearest to the first patch, the second is far from all.
-        let mut distances = vec![1.0, 4.0, 1.5, 5.0];
+    fn completeness_turns_a_query_to_the_patch_that_all_neglect() {
+        // Two queries (rows), two patches: both queries are nearer to the first; the second patch is far from all, and
+        // relative to its best the second query is the nearer one.
+        let plain = vec![1.0, 4.0, 1.5, 5.0];
+        let mut distances = plain.clone();
         complete(&mut distances, 2, 0.1);
-        assert!(distances[1] < distances[0] && distances[3] < distances[2]);
+        assert!(distances[3] < distances[2], "{distances:?}");
+        let mut untouched = plain.clone();
+        complete(&mut untouched, 2, f64::INFINITY);
+        assert_eq!(untouched, plain);
     }
 }

@@ -43,7 +43,8 @@ impl Material {
         let (width, height) = (area.width as f64, area.height as f64);
         let fit = tunables.material_extent * extent / width.hypot(height);
         let least = MIN_SIDE / width.min(height);
-        let scale = fit.clamp(tunables.material_least_scale, 1.0).max(least).min(least.max(1.0));
+        let fit = fit.clamp(tunables.material_least_scale, 1.0).max(least).min(least.max(1.0));
+        let scale = calm_scale(&cut.luma(), fit, tunables.material_most_busy);
         let size = |side: f64| ((side * scale).round() as usize).clamp(1, 4096);
         let (width, height) = (size(width).max(MIN_SIDE as usize), size(height).max(MIN_SIDE as usize));
         let resized = |r: &Raster, kernel| r.resize(width, height, kernel);
@@ -68,6 +69,31 @@ impl Material {
         let contrast = luminance.deviation_within(&inside).max(0.01);
         Self { picture, inside, shading, texturedness, contrast, area }
     }
+}
+
+/// The least scale of at least `fit` at which the material is not much busier than as photographed: shrinking squeezes its
+/// soft large features into fine ones, and what looked like grass looks like noise. `most` bounds the local variance as a
+/// multiple of the original's.
+fn calm_scale(luminance: &Raster, fit: f64, most: f64) -> f64 {
+    let wanted = most * local_variance(luminance);
+    let mut scale = fit;
+    while scale < 0.95 {
+        let size = |side: usize| ((side as f64 * scale).round() as usize).max(1);
+        let smaller = luminance.resize(size(luminance.width), size(luminance.height), Kernel::Box);
+        if local_variance(&smaller) <= wanted {
+            return scale;
+        }
+        scale *= 1.25;
+    }
+    scale.min(fit.max(1.0))
+}
+
+/// Variance of the luminance within some seven pixels, with the floor below which nobody sees any.
+fn local_variance(luminance: &Raster) -> f64 {
+    let smooth = luminance.blur(2.0);
+    let fine = luminance.zip(&smooth, 1, |l, s, o| o[0] = l[0] - s[0]);
+    let whole = Raster::filled(luminance.width, luminance.height, 1, 1.0);
+    f64::from(fine.deviation_within(&whole)).powi(2) + (4.0f64 / 255.0).powi(2)
 }
 
 /// A found mask is an object, and not a texture's whim, when it covers a fair share, stays clear of most of the border and

@@ -109,5 +109,5 @@ fn fine_strength(
     let texture = luminance.zip(&local, 1, |l, s, o| o[0] = l[0] - s[0]).deviation_within(&material.inside);
     let modulation = broad.zip(&subject.fine, 1, |p, f, o| o[0] = luma(p) * f[0]);
     let fine = modulation.deviation_within(firm).max(1e-4);
-    ((tunables.fine_floor + tunables.fine_share * texture) / fine).min(1.0)
+    ((tunables.fine_floor + tunables.fine_share * texture) / fine).min(tunables.fine_most)
 }

@@ -39,6 +39,7 @@ fn the_environment_speaks_every_kind() {
         ("MATERIAL_TRANSFER_PUBLIC_URL", "https://x.example/api"),
         ("MATERIAL_TRANSFER_WORKERS", "2"),
         ("MATERIAL_TRANSFER_STEPS", "not ours"),
+        ("MATERIAL_TRANSFER_FETCH_PROXY", ""),
     ];
     let config = load("", &environment, "").unwrap();
     assert_eq!(config.fetch_allow.len(), 2);

@@ -73,7 +73,7 @@ impl std::str::FromStr for Size {
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        display(self.0.as_millis() as u64, &SPANS, f)
+        if self.0.is_zero() { f.write_str("0s") } else { display(self.0.as_millis() as u64, &SPANS, f) }
     }
 }
 
@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn what_is_shown_reads_back() {
-        for text in ["1h", "90s", "250ms", "2d", "0ms"] {
+        for text in ["1h", "90s", "250ms", "2d", "0s"] {
             assert_eq!(text.parse::<Span>().unwrap().to_string(), text);
         }
         for text in ["64MiB", "3KiB", "1B", "0B"] {

@@ -174,7 +174,7 @@ async fn enqueue(app: &App, caller: &Caller, base: &str, request: TransferReques
     let subject_image = store_input(app, base, request.subject_image, &mut inputs).await?;
     let seed = request.parameters.seed.unwrap_or_else(|| rand::random_range(RANDOM_SEEDS));
     let task = TransferTask { material_image, subject_image, parameters: request.parameters, seed };
-    submit(app, caller, &Task::Transfer(task), inputs).await
+    submit(app, caller, &Task::Transfer(Box::new(task)), inputs).await
 }
 
 async fn store_input(

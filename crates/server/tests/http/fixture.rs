@@ -17,7 +17,7 @@ use tower::ServiceExt as _;
 
 /// Inverts the subject, tints it with the material's first pixel and the seed, and keeps to the size limits. The prompt
 /// may be an order: `sleep 300` (milliseconds, in steps that can be cancelled), `fail`, `panic`, `refuse`.
-pub struct Inverter;
+pub(crate) struct Inverter;
 
 impl Engine for Inverter {
     fn name(&self) -> &'static str {
@@ -61,7 +61,7 @@ impl Engine for Inverter {
             let at = |length: u32, i: u32| ((f64::from(i) / ratio) as u32).min(length - 1);
             let pixel = transfer.subject.rgb.get_pixel(at(width, x), at(height, y)).0;
             let noise = seed[((x + y) % 8) as usize];
-            Rgb([0, 1, 2].map(|c| (255 - pixel[c]).wrapping_add(tint[c] / 8).wrapping_add(noise / 4)))
+            Rgb([0, 1, 2].map(|c| (255 - pixel[c]).wrapping_add(tint[c] / 8).wrapping_add(noise)))
         });
         let mask = Picture::opaque(RgbImage::from_pixel(out.width(), out.height(), Rgb([255; 3])));
         let intermediates =
@@ -77,37 +77,37 @@ impl Engine for Inverter {
 }
 
 /// Makes [`Inverter`]s.
-pub fn inverter() -> EngineFactory {
+pub(crate) fn inverter() -> EngineFactory {
     Arc::new(|| Ok(Arc::new(Inverter) as Arc<dyn Engine>))
 }
 
 /// A server in process.
-pub struct Bench {
-    pub app: Arc<App>,
+pub(crate) struct Bench {
+    pub(crate) app: Arc<App>,
     router: Router,
-    pub folder: tempfile::TempDir,
+    pub(crate) folder: tempfile::TempDir,
     _workers: Option<Workers>,
 }
 
 /// What a server answered.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub bytes: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Answer {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.bytes).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
     }
 
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).unwrap_or_else(|| panic!("no {name}: {self:?}")).to_str().unwrap()
     }
 
     /// The error text, of an answer that is one: JSON with a string under `error`, and a request id.
-    pub fn error(&self, status: u16) -> String {
+    pub(crate) fn error(&self, status: u16) -> String {
         assert_eq!(self.status, status, "{}", String::from_utf8_lossy(&self.bytes));
         assert_eq!(self.header("content-type"), "application/json");
         let error = self.json()["error"].as_str().unwrap_or_default().to_owned();
@@ -115,7 +115,7 @@ impl Answer {
         error
     }
 
-    pub fn picture(&self) -> RgbImage {
+    pub(crate) fn picture(&self) -> RgbImage {
         assert_eq!(self.status, 200, "{}", String::from_utf8_lossy(&self.bytes));
         image::load_from_memory(&self.bytes).unwrap().to_rgb8()
     }
@@ -123,28 +123,28 @@ impl Answer {
 
 impl Bench {
     /// A server with workers, on a new folder, with these settings on top of the defaults.
-    pub fn start(settings: &str) -> Self {
+    pub(crate) fn start(settings: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         Self::on(folder, settings, true)
     }
 
     /// The same with nobody to do the work.
-    pub fn idle(settings: &str) -> Self {
+    pub(crate) fn idle(settings: &str) -> Self {
         Self::on(tempfile::tempdir().unwrap(), settings, false)
     }
 
-    pub fn on(folder: tempfile::TempDir, settings: &str, works: bool) -> Self {
+    pub(crate) fn on(folder: tempfile::TempDir, settings: &str, works: bool) -> Self {
         let app = App::open(config(&folder, settings)).unwrap();
         let workers = works.then(|| Workers::start(&app, &inverter()).unwrap());
         Self { router: server::app(app.clone()), app, folder, _workers: workers }
     }
 
     /// Requests to a state that is already there.
-    pub fn around(app: Arc<App>) -> Self {
+    pub(crate) fn around(app: Arc<App>) -> Self {
         Self { router: server::app(app.clone()), app, folder: tempfile::tempdir().unwrap(), _workers: None }
     }
 
-    pub async fn send(&self, request: Request<Body>) -> Answer {
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap().to_vec();
@@ -154,30 +154,30 @@ impl Bench {
     }
 
     /// A call with the key `K`.
-    pub async fn call(&self, method: &str, path: &str, body: Body) -> Answer {
+    pub(crate) async fn call(&self, method: &str, path: &str, body: Body) -> Answer {
         let json = ("content-type", "application/json");
         self.send(request(method, path, &[("x-api-key", "K"), json], body)).await
     }
 
-    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
         self.call("POST", path, body.to_string().into()).await
     }
 
-    pub async fn v1(&self, changes: Value) -> Answer {
+    pub(crate) async fn v1(&self, changes: Value) -> Answer {
         self.post("/v1/material-transfer", &ok(changes)).await
     }
 
-    pub async fn v2(&self, changes: Value) -> Answer {
+    pub(crate) async fn v2(&self, changes: Value) -> Answer {
         self.post("/v2/material-transfer", &ok(changes)).await
     }
 
     /// GET with the key, of a path or an absolute URL of this server.
-    pub async fn get(&self, url: &str) -> Answer {
+    pub(crate) async fn get(&self, url: &str) -> Answer {
         self.call("GET", url.strip_prefix("http://bench:8000").unwrap_or(url), Body::empty()).await
     }
 
     /// Submits to v2 and polls until it is over.
-    pub async fn run(&self, changes: Value) -> (Value, Answer) {
+    pub(crate) async fn run(&self, changes: Value) -> (Value, Answer) {
         let submitted = self.v2(changes).await.json();
         let url = submitted["status_url"].as_str().unwrap().to_owned();
         for _ in 0..2000 {
@@ -191,13 +191,13 @@ impl Bench {
     }
 }
 
-pub fn config(folder: &tempfile::TempDir, settings: &str) -> Config {
+pub(crate) fn config(folder: &tempfile::TempDir, settings: &str) -> Config {
     let mut config: Config = toml::from_str(settings).unwrap();
     config.data_dir = folder.path().to_owned();
     config
 }
 
-pub fn request(method: &str, path: &str, headers: &[(&str, &str)], body: Body) -> Request<Body> {
+pub(crate) fn request(method: &str, path: &str, headers: &[(&str, &str)], body: Body) -> Request<Body> {
     let mut request = Request::builder().method(method).uri(path).header("host", "bench:8000");
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -206,17 +206,17 @@ pub fn request(method: &str, path: &str, headers: &[(&str, &str)], body: Body) -
 }
 
 /// A PNG with a gradient; `shade` tells pictures apart.
-pub fn png(width: u32, height: u32, shade: u8) -> Vec<u8> {
+pub(crate) fn png(width: u32, height: u32, shade: u8) -> Vec<u8> {
     let picture = RgbImage::from_fn(width, height, |x, y| Rgb([(x % 256) as u8, (y % 256) as u8, shade]));
     Picture::opaque(picture).encode(OutputFormat::Png, 80).unwrap()
 }
 
-pub fn data_uri(file: &[u8]) -> String {
+pub(crate) fn data_uri(file: &[u8]) -> String {
     format!("data:image/png;base64,{}", BASE64_STANDARD.encode(file))
 }
 
 /// The good request of the conformance cases, with changes; a change to `"absent"` takes the field away.
-pub fn ok(changes: Value) -> Value {
+pub(crate) fn ok(changes: Value) -> Value {
     let mut body = json!({
         "material_image": data_uri(&png(96, 128, 200)), "subject_image": data_uri(&png(160, 96, 40)),
         "steps": 1, "seed": 7, "max_width": 128, "max_height": 128, "output_format": "png",
@@ -232,10 +232,10 @@ pub fn ok(changes: Value) -> Value {
 }
 
 /// Two keys, and pictures from the loopback allowed.
-pub const KEYS: &str = "api_key = [\"K\", \"K2\"]\nfetch_allow = [\"127.0.0.0/8\"]\n";
+pub(crate) const KEYS: &str = "api_key = [\"K\", \"K2\"]\nfetch_allow = [\"127.0.0.0/8\"]\n";
 
 /// A host of pictures on the loopback: `/material.png`, `/subject.png`, `/page.html`; all else is 404.
-pub async fn picture_host() -> String {
+pub(crate) async fn picture_host() -> String {
     use axum::routing::get;
     let pictures = Router::new()
         .route("/material.png", get(async || png(96, 128, 200)))
