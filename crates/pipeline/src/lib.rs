@@ -9,10 +9,10 @@ mod engine;
 mod error;
 pub mod exemplar;
 mod geometry;
+pub mod hub;
 mod mask;
 mod picture;
 pub mod profile;
-pub mod hub;
 pub mod sdxl;
 mod transfer;
 

@@ -56,8 +56,9 @@ impl FakeHub {
     /// A client of this hub with an empty cache.
     fn client(&self, token: Option<&str>) -> (tempfile::TempDir, Hub) {
         let folder = tempfile::tempdir().unwrap();
-        let hub = Hub::at(folder.path().join("hub"), Some(self.endpoint.clone()), token.map(str::to_owned), false)
-            .with_first_pause(Duration::from_millis(5));
+        let hub =
+            Hub::at(folder.path().join("hub"), Some(self.endpoint.clone()), token.map(str::to_owned), false)
+                .with_first_pause(Duration::from_millis(5));
         (folder, hub)
     }
 
@@ -100,7 +101,10 @@ fn serve(mut stream: TcpStream, shelf: &Shelf) {
     match fault {
         Some(Fault::Status(status)) => return refuse(&mut stream, status),
         Some(Fault::Redirect) => {
-            let _ = write!(stream, "HTTP/1.1 302 Found\r\nlocation: /elsewhere/{file}\r\ncontent-length: 0\r\n\r\n");
+            let _ = write!(
+                stream,
+                "HTTP/1.1 302 Found\r\nlocation: /elsewhere/{file}\r\ncontent-length: 0\r\n\r\n"
+            );
             return serve(stream, shelf);
         }
         _ => {}
@@ -156,7 +160,10 @@ fn manifest(file: &str) -> Manifest {
 }
 
 fn shelf(files: &[(&str, usize)]) -> Shelf {
-    Shelf { files: files.iter().map(|&(name, size)| (name.to_owned(), bytes(size))).collect(), ..Shelf::default() }
+    Shelf {
+        files: files.iter().map(|&(name, size)| (name.to_owned(), bytes(size))).collect(),
+        ..Shelf::default()
+    }
 }
 
 #[test]
@@ -179,7 +186,10 @@ fn several_files_arrive_once_and_are_sound() {
 #[test]
 fn a_broken_download_resumes_where_it_broke_off() {
     let hub = FakeHub::start(shelf(&[("a.bin", 500_000)]));
-    hub.faults("a.bin", &[Fault::BreakOff(200_000), Fault::Status(503), Fault::Status(429), Fault::BreakOff(100_000)]);
+    hub.faults(
+        "a.bin",
+        &[Fault::BreakOff(200_000), Fault::Status(503), Fault::Status(429), Fault::BreakOff(100_000)],
+    );
     let (_folder, client) = hub.client(None);
     let paths = client.pull(&[&manifest("a.bin")], &Quiet).unwrap();
     assert_eq!(std::fs::read(&paths[0]).unwrap(), bytes(500_000));
@@ -215,7 +225,9 @@ fn refusals_say_what_to_do() {
     let hub = FakeHub::start(Shelf { token: Some("secret".to_owned()), ..shelf(&[("a.bin", 10)]) });
     let (_folder, client) = hub.client(None);
     let error = client.pull(&[&manifest("a.bin")], &Quiet).unwrap_err();
-    assert!(matches!(error, HubError::Forbidden { status: 401, .. }) && error.to_string().contains("HF_TOKEN"));
+    assert!(
+        matches!(error, HubError::Forbidden { status: 401, .. }) && error.to_string().contains("HF_TOKEN")
+    );
     let (_folder, client) = hub.client(Some("secret"));
     client.pull(&[&manifest("a.bin")], &Quiet).unwrap();
     let error = client.pull(&[&manifest("gone.bin")], &Quiet).unwrap_err();

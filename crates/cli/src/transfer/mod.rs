@@ -71,7 +71,9 @@ fn request(
     for (name, value) in arguments.parameters.given() {
         form.push((name.to_owned(), FormValue::Text(value.to_owned())));
     }
-    form.push(("output_format".to_owned(), FormValue::Text(destination.format().extension().to_owned())));
+    if arguments.parameters.output_format.is_none() {
+        form.push(("output_format".to_owned(), FormValue::Text(destination.format().extension().to_owned())));
+    }
     Schema::default().from_form(form).map_err(|error| Failure::Input(in_options(&error)))
 }
 

@@ -7,8 +7,8 @@ use anyhow::Context;
 use pipeline::Outcome;
 use serde_json::{Map, Value, json};
 
-use super::output::Written;
 use super::option;
+use super::output::Written;
 use crate::failure::Failure;
 
 pub(crate) struct Report<'a> {

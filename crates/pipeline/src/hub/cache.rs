@@ -41,7 +41,13 @@ impl Hub {
         let cache = Cache::from_env();
         let token = set("HF_TOKEN").or_else(|| cache.token());
         let offline = set("HF_HUB_OFFLINE").is_some_and(|value| value != "0");
-        Self { cache, endpoint: set("HF_ENDPOINT"), token, offline, first_pause: std::time::Duration::from_secs(1) }
+        Self {
+            cache,
+            endpoint: set("HF_ENDPOINT"),
+            token,
+            offline,
+            first_pause: std::time::Duration::from_secs(1),
+        }
     }
 
     /// A hub with everything given, for callers that do not go by the environment.

@@ -90,7 +90,11 @@ mod tests {
         for manifest in manifests() {
             if let Some(hash) = &manifest.sha256 {
                 assert_eq!(hash.len(), 64, "{}", manifest.name);
-                assert!(hash.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')), "{}", manifest.name);
+                assert!(
+                    hash.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')),
+                    "{}",
+                    manifest.name
+                );
             }
         }
     }

@@ -19,7 +19,9 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum HubError {
     /// The network may not be used and the file is not in the cache.
-    #[error("{name}: not in the model cache, and HF_HUB_OFFLINE is set; unset it or copy the file into {cache}")]
+    #[error(
+        "{name}: not in the model cache, and HF_HUB_OFFLINE is set; unset it or copy the file into {cache}"
+    )]
     Offline {
         /// The manifest's name.
         name: String,
@@ -27,7 +29,9 @@ pub enum HubError {
         cache: PathBuf,
     },
     /// The hub wants a token or refuses this one.
-    #[error("{name}: the hub answered {status} for {repository}; accept its licence on the hub and set HF_TOKEN to a token that may read it")]
+    #[error(
+        "{name}: the hub answered {status} for {repository}; accept its licence on the hub and set HF_TOKEN to a token that may read it"
+    )]
     Forbidden {
         /// The manifest's name.
         name: String,
@@ -37,7 +41,9 @@ pub enum HubError {
         repository: String,
     },
     /// The hub does not have the file.
-    #[error("{name}: the hub has no {file} in {repository}; the repository may have moved, put the file's path into the profile instead")]
+    #[error(
+        "{name}: the hub has no {file} in {repository}; the repository may have moved, put the file's path into the profile instead"
+    )]
     Missing {
         /// The manifest's name.
         name: String,
@@ -47,7 +53,9 @@ pub enum HubError {
         repository: String,
     },
     /// Too many attempts failed; what arrived so far is kept for the next one.
-    #[error("{name}: download failed after {attempts} attempts ({reason}); run the same command again to resume")]
+    #[error(
+        "{name}: download failed after {attempts} attempts ({reason}); run the same command again to resume"
+    )]
     Interrupted {
         /// The manifest's name.
         name: String,
@@ -57,7 +65,9 @@ pub enum HubError {
         reason: String,
     },
     /// The bytes are not what was announced, twice.
-    #[error("{name}: the file is damaged (expected {expected}, found {found}); it was removed, pull it again")]
+    #[error(
+        "{name}: the file is damaged (expected {expected}, found {found}); it was removed, pull it again"
+    )]
     Damaged {
         /// The manifest's name.
         name: String,
@@ -67,7 +77,9 @@ pub enum HubError {
         found: String,
     },
     /// The disk is too small for what is to be downloaded.
-    #[error("not enough room in {folder}: {needed} bytes to download, {available} free; free some space or set HF_HOME to another disk")]
+    #[error(
+        "not enough room in {folder}: {needed} bytes to download, {available} free; free some space or set HF_HOME to another disk"
+    )]
     DiskSpace {
         /// The cache folder.
         folder: PathBuf,

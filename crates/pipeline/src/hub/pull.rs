@@ -49,7 +49,10 @@ impl Hub {
             wanted.iter().copied().filter(|manifest| self.locate(manifest).is_none()).collect();
         if let Some(manifest) = absent.first() {
             if self.offline {
-                return Err(HubError::Offline { name: manifest.name.clone(), cache: self.folder().to_owned() });
+                return Err(HubError::Offline {
+                    name: manifest.name.clone(),
+                    cache: self.folder().to_owned(),
+                });
             }
             self.fetch_all(&absent, progress)?;
         }
@@ -160,7 +163,8 @@ impl Hub {
     fn check_room(&self, absent: &[&Manifest], announced: &[Metadata]) -> Result<(), HubError> {
         let folder = self.folder();
         std::fs::create_dir_all(folder).map_err(|source| file_error(folder, source))?;
-        let arrived: u64 = absent.iter().zip(announced).map(|(manifest, file)| self.arrived(manifest, file)).sum();
+        let arrived: u64 =
+            absent.iter().zip(announced).map(|(manifest, file)| self.arrived(manifest, file)).sum();
         let total: u64 = announced.iter().map(|file| file.size() as u64).sum();
         let needed = total.saturating_sub(arrived);
         let available = fs4::available_space(folder).map_err(|source| file_error(folder, source))?;
@@ -188,7 +192,8 @@ fn check(manifest: &Manifest, announced: &Metadata, path: &Path) -> Result<Optio
     if size != expected {
         return damaged(format!("{expected} bytes"), format!("{size} bytes"));
     }
-    let hash = manifest.sha256.clone().or_else(|| is_sha256(announced.etag()).then(|| announced.etag().to_owned()));
+    let hash =
+        manifest.sha256.clone().or_else(|| is_sha256(announced.etag()).then(|| announced.etag().to_owned()));
     let Some(expected) = hash else { return Ok(None) };
     let found = sha256(path)?;
     if found == expected { Ok(None) } else { damaged(format!("SHA-256 {expected}"), found) }

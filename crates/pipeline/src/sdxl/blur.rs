@@ -1,7 +1,8 @@
 //! The mask's blur: a Gaussian of 37 × 37 with sigma 6, borders mirrored (pipeline.md section 3).
 //!
-//! Run as two passes of 37 taps, which differs from the reference's one pass of 1369 by about 1e-6. In f32 the kernel sums to slightly
-//! less than 1, so that even a solid mask stays below 1: the first threshold of the differential mask relies on it.
+//! Run as two passes of 37 taps, which differs from the reference's one pass of 1369 by about 1e-6. The kernel's f32 values sum
+//! to slightly less than 1, so that even a solid mask stays below 1: the first threshold of the differential mask relies on
+//! it. Sums are f64, because rounding to f32 on the way can bring them back to 1.
 
 use image::GrayImage;
 
@@ -22,27 +23,31 @@ pub fn blurred(mask: &GrayImage) -> Result<Plane, PictureError> {
     if width.min(height) <= RADIUS {
         return Err(PictureError::TooSmall { width, height, min_side: RADIUS + 1 });
     }
-    let values = mask.iter().map(|v| f32::from(*v) / 255.0).collect();
+    let values = mask.iter().map(|v| f64::from(f32::from(*v) / 255.0)).collect();
     let samples = Samples { width: width as usize, height: height as usize, channels: 1, values };
     let kernel = kernel();
     let soft = samples.resample(&mirrored_taps(width, &kernel), &mirrored_taps(height, &kernel));
-    Ok(plane(width, height, soft.values.into_iter()))
+    Ok(plane(width, height, soft.values.into_iter().map(|v| v as f32)))
 }
 
-/// `exp(-(i-18)²/72)`, normalised in f32.
+/// `exp(-(i-18)²/72)` normalised, rounded as the reference's softmax rounds it: positions span ±36/√8 so that no half is
+/// left in the exponent, and the sum's reciprocal is multiplied.
 fn kernel() -> Vec<f32> {
-    let sigma = SIGMA as f32;
+    let limit = (f64::from(2 * RADIUS) / 8f64.sqrt()) as f32;
+    let step = (limit + limit) / (2 * RADIUS) as f32;
     let bell: Vec<f32> = (0..=2 * RADIUS)
         .map(|i| {
-            let z = (i as f32 - RADIUS as f32) / sigma;
-            (-0.5 * z * z).exp()
+            let from_end = if i <= RADIUS { i } else { 2 * RADIUS - i };
+            let z = (step * from_end as f32 - limit) / SIGMA as f32;
+            f64::from(-(z * z)).exp() as f32
         })
         .collect();
-    let sum: f32 = bell.iter().sum();
-    bell.into_iter().map(|g| g / sum).collect()
+    let sum: f64 = bell.iter().map(|g| f64::from(*g)).sum();
+    let share = 1.0 / sum as f32;
+    bell.into_iter().map(|g| g * share).collect()
 }
 
-fn mirrored_taps(side: u32, kernel: &[f32]) -> Vec<Taps<f32>> {
+fn mirrored_taps(side: u32, kernel: &[f32]) -> Vec<Taps<f64>> {
     let (side, radius) = (i64::from(side), i64::from(RADIUS));
     let mirror = |at: i64| {
         (if at < 0 {
@@ -53,7 +58,9 @@ fn mirrored_taps(side: u32, kernel: &[f32]) -> Vec<Taps<f32>> {
             at
         }) as usize
     };
-    (0..side).map(|i| (i - radius..).map(mirror).zip(kernel.iter().copied()).collect()).collect()
+    (0..side)
+        .map(|i| (i - radius..).map(mirror).zip(kernel.iter().map(|g| f64::from(*g))).collect())
+        .collect()
 }
 
 #[cfg(test)]
