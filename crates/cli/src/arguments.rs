@@ -25,7 +25,7 @@ pub(crate) enum Command {
     ///
     /// Every option is an environment variable too (`--data-dir` is MATERIAL_TRANSFER_DATA_DIR). There are more settings,
     /// for the file and the environment: docs/configuration.md lists them all.
-    Serve(ServeArguments),
+    Serve(Box<ServeArguments>),
 }
 
 /// Options of `transfer`.
@@ -164,7 +164,7 @@ pub(crate) struct ServeArguments {
     /// How long results are kept, such as 90s or 1h [default: 1h].
     #[arg(long, value_name = "SPAN")]
     result_ttl: Option<String>,
-    /// The address that clients reach, for the links in answers; such as https://pictures.example/api.
+    /// The address that clients reach, for the links in answers; such as `https://pictures.example/api`.
     #[arg(long, value_name = "URL")]
     public_url: Option<String>,
     /// What is logged to standard error: error, warn, info, debug, trace, also by module.

@@ -1,6 +1,8 @@
 //! The real binary as a server: that it starts, answers and ends, and how it refuses settings. What it answers is tested
 //! in `server` and by the suites under `tests/`.
 
+#![allow(clippy::expect_used)] // helpers of tests are tests
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};

@@ -1,5 +1,7 @@
 //! The real binary on the example pictures: what it writes, what it prints, how it fails and how it stops.
 
+#![allow(clippy::expect_used)] // helpers of tests are tests
+
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -100,7 +102,7 @@ fn a_picture_is_written_and_the_json_tells_all_about_it() {
         .collect();
     assert_eq!(names[0], "mask");
     for name in &names {
-        assert_eq!(open(&folder.path().join(format!("out.{name}.png"))).width() > 0, true, "{name}");
+        assert!(open(&folder.path().join(format!("out.{name}.png"))).width() > 0, "{name}");
     }
     assert_eq!(files(&folder).len(), 1 + names.len(), "nothing else is left: {:?}", files(&folder));
 }

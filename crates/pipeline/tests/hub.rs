@@ -1,5 +1,7 @@
 //! The hub client against a local hub that misbehaves on purpose: breaks off, throttles, corrupts, refuses.
 
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
+
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};

@@ -1,5 +1,7 @@
 //! No bytes make the decoder panic, hang or exceed its limits: random bytes, and real files that were damaged.
 
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
+
 use std::sync::LazyLock;
 
 use pipeline::{DecodeLimits, Picture};
