@@ -136,7 +136,6 @@ fn running_free() {
         });
         let last =
             Sampler::DPMPP_SDE.sample(&mut recording, x, &sigmas, &mut tree, &mut Unwatched).expect("sample");
-        drop(recording);
         assert_eq!(states.len(), run.calls.f64s("sigma").len(), "{name}");
         let worst = states
             .iter()

@@ -1,6 +1,8 @@
 //! Files made by real encoders (`tests/pictures/make_pictures.py`) against what independent readers make of them, and the
 //! ways in which a file can be too big, cut short or no picture at all.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests are tests
+
 use std::path::PathBuf;
 
 use image::RgbImage;
