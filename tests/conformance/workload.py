@@ -52,10 +52,10 @@ def job_of_at_least(api: Api, seconds: float) -> tuple[dict, float]:
 
 
 def fill_queue(api: Api, seconds: float) -> None:
-    """Queues jobs of a second or two until at least `seconds` of work lie before the next caller, with a margin for a
+    """Queues jobs of a second or two until at least `seconds` of work lie before the next caller, with a wide margin for a
     machine that becomes less busy meanwhile."""
     changes, took = job_of_at_least(api, 1.0)
     queued, begun = 0, time.monotonic()
-    while queued * took < 1.15 * seconds + (time.monotonic() - begun):
+    while queued * took < 1.5 * seconds + (time.monotonic() - begun):
         api.submit(**changes)
         queued += 1
