@@ -11,6 +11,12 @@ use crate::{Denoiser, Result};
 /// Guidance this close to 1 counts as 1 (Python's `isclose`).
 const ONE_TOLERANCE: f64 = 1e-9;
 
+/// Whether guidance by `scale` leaves the conditional estimate as it is, so that nobody need ask for the other.
+#[must_use]
+pub fn is_unguided(scale: f64) -> bool {
+    (scale - 1.0).abs() <= ONE_TOLERANCE * scale.abs().max(1.0)
+}
+
 /// A model that can be asked with and without its condition.
 pub trait Conditional {
     /// The estimate of `x0` under the condition.
@@ -39,7 +45,7 @@ pub struct Guided<M> {
 
 impl<M: Conditional> Denoiser for Guided<M> {
     fn denoise(&mut self, x: &Tensor, sigma: f64) -> Result<Tensor> {
-        if (self.scale - 1.0).abs() <= ONE_TOLERANCE * self.scale.abs().max(1.0) {
+        if is_unguided(self.scale) {
             return self.model.conditional(x, sigma);
         }
         let (conditional, unconditional) = self.model.both(x, sigma)?;

@@ -41,7 +41,7 @@ mod sigma_table;
 pub use brownian::BrownianTree;
 pub use denoiser::{Denoiser, FnDenoiser, Unwatched, Watch};
 pub use error::{Error, Result};
-pub use guidance::{Conditional, Guided, cfg, rescale_cfg};
+pub use guidance::{Conditional, Guided, cfg, is_unguided, rescale_cfg};
 pub use mask::{DifferentialMask, Inpainted, latent_mask};
 pub use mt19937::Mt19937;
 pub use noise::{FreshNoise, Generator, NoNoise, NoiseSource, Seeded};

@@ -96,7 +96,14 @@ impl FreshNoise {
     /// Noise of `shape`, drawn in order from `generator` seeded with `seed`.
     #[must_use]
     pub fn new(generator: Generator, seed: u64, shape: impl Into<Shape>, device: &Device) -> Self {
-        Self { stream: generator.seeded(seed), shape: shape.into(), device: device.clone() }
+        Self::continuing(generator.seeded(seed), shape, device)
+    }
+
+    /// Noise of `shape`, drawn from where `stream` stopped: the reference's ancestral samplers go on with the stream that
+    /// the first noise came from.
+    #[must_use]
+    pub fn continuing(stream: Seeded, shape: impl Into<Shape>, device: &Device) -> Self {
+        Self { stream, shape: shape.into(), device: device.clone() }
     }
 }
 

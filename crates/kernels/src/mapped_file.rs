@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::path::Path;
 
 /// A file's bytes, mapped read-only.
@@ -21,6 +21,28 @@ impl MappedFile {
         // renaming, never rewritten in place (the model hub's rule), so the mapped inode keeps its length.
         let map = unsafe { memmap2::Mmap::map(&file)? };
         Ok(Self(map))
+    }
+
+    /// Tells the system that the bytes of `range` are not needed any more: their pages no longer count as this process's
+    /// memory, and come back from the file if they are read again. Elsewhere than on Unix nothing happens.
+    #[allow(unsafe_code)]
+    pub fn release(&self, range: Range<usize>) {
+        #[cfg(unix)]
+        {
+            // Whole pages inside the range: neighbours may still be in use.
+            const PAGE: usize = 1 << 16;
+            let (start, end) = (range.start.next_multiple_of(PAGE), range.end / PAGE * PAGE);
+            if start < end && end <= self.0.len() {
+                // SAFETY: the map is read-only and backed by the file, so dropped pages are read again, never lost.
+                let advised = unsafe {
+                    self.0.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, end - start)
+                };
+                // Advice: where the system does not take it, the pages merely stay.
+                drop(advised);
+            }
+        }
+        #[cfg(not(unix))]
+        let _ = range;
     }
 }
 

@@ -99,7 +99,13 @@ pub struct IpAdapter {
 
 #[derive(Clone, Debug)]
 enum Projection {
-    Standard { linear: Linear, norm: Norm, tokens: usize, embedding: usize },
+    /// `nothing` is the embedding of no picture: zeros.
+    Standard {
+        linear: Linear,
+        norm: Norm,
+        tokens: usize,
+        nothing: Tensor,
+    },
     Plus(Resampler),
 }
 
@@ -112,7 +118,7 @@ impl IpAdapter {
                 linear: image.linear("proj", config.embedding, config.tokens * config.context)?,
                 norm: image.norm("norm", config.context, EPS)?,
                 tokens: config.tokens,
-                embedding: config.embedding,
+                nothing: Tensor::zeros((1, config.embedding), weights.dtype(), weights.device())?,
             },
             IpAdapterConfig::Plus(config) => Projection::Plus(Resampler::load(config, &image)?),
         };
@@ -138,15 +144,14 @@ impl IpAdapter {
         }
     }
 
-    /// The tokens of no picture, for the unconditional half of guidance. `black` are the states of the black picture,
-    /// which PLUS takes for it; STANDARD takes a zero embedding.
-    pub fn empty_tokens(&self, black: &ImageStates) -> Result<Tensor> {
+    /// The tokens of no picture, for the unconditional half of guidance. `black` makes the states of the black picture,
+    /// which PLUS takes for it; STANDARD takes a zero embedding and does not ask.
+    pub fn empty_tokens(&self, black: impl FnOnce() -> Result<ImageStates>) -> Result<Tensor> {
         match &self.projection {
-            Projection::Standard { linear, norm, tokens, embedding } => {
-                let zero = Tensor::zeros((1, *embedding), black.embedding.dtype(), black.embedding.device())?;
-                standard(&zero, linear, norm, *tokens)
+            Projection::Standard { linear, norm, tokens, nothing } => {
+                standard(nothing, linear, norm, *tokens)
             }
-            Projection::Plus(resampler) => resampler.forward(&black.penultimate),
+            Projection::Plus(resampler) => resampler.forward(&black()?.penultimate),
         }
     }
 

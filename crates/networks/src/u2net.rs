@@ -115,13 +115,13 @@ impl U2Net {
         Ok(Self { encoder, decoder, sides, fusion })
     }
 
-    /// Builds the network from a file: safetensors or `.pth` with the published names, or an ONNX export whose
-    /// convolutions stand in execution order (rembg's `u2net.onnx` and `u2netp.onnx`).
-    pub fn open(path: &Path, config: &U2NetConfig, dtype: DType, device: &Device) -> Result<Self> {
+    /// The tensors of a file under the published names: safetensors or `.pth`, or an ONNX export whose convolutions stand
+    /// in execution order (rembg's `u2net.onnx` and `u2netp.onnx`).
+    pub fn weights(path: &Path, dtype: DType, device: &Device) -> Result<Weights> {
         let file: Arc<dyn Source> = Arc::new(WeightFile::open(path)?);
         let exported = file.shape("conv.0.weight").is_some();
         let source = if exported { Arc::new(Renamed::new(file, published_name)) } else { file };
-        Self::load(config, &Weights::new(path.display().to_string(), source, dtype, device))
+        Ok(Weights::new(path.display().to_string(), source, dtype, device))
     }
 
     /// `x` (b, 3, h, w) → subject probability (b, 1, h, w).

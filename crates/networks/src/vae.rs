@@ -114,6 +114,22 @@ impl Vae {
         Ok(Posterior { mean: half(0)?, logvar: half(1)?.clamp(-30f32, 20f32)? })
     }
 
+    /// The mean of [`Vae::encode`] of one picture (1, 3, h, w) in tiles of `tile` latent pixels that overlap by `overlap`,
+    /// feathered linearly into each other. Equal to `encode` where one tile covers the latent.
+    pub fn encode_tiled(&self, picture: &Tensor, tile: usize, overlap: usize) -> Result<Tensor> {
+        let (_, _, height, width) = picture.dims4()?;
+        let (h, w) = (height / self.factor, width / self.factor);
+        if h <= tile && w <= tile {
+            return Ok(self.encode(picture)?.mean);
+        }
+        let mut canvas = Canvas::new(self.latent_channels, h, w, overlap);
+        for (y, x) in tiles((h, w), tile, overlap)? {
+            let part = window(picture, (y, x), (tile.min(h), tile.min(w)), self.factor)?;
+            canvas.add(&self.encode(&part)?.mean, y, x)?;
+        }
+        Ok(canvas.finish()?.to_device(picture.device())?)
+    }
+
     /// Pictures (b, 3, 8h, 8w), nominally in [−1, 1] but not clamped, f32, of unscaled latents (b, 4, h, w).
     pub fn decode(&self, latents: &Tensor) -> Result<Tensor> {
         let x = kernels::conv2d(latents, &self.post_quant)?;
@@ -123,23 +139,39 @@ impl Vae {
     /// [`Vae::decode`] of one latent (1, 4, h, w) in tiles of `tile` latent pixels that overlap by `overlap`, feathered
     /// linearly into each other. Equal to `decode` where one tile covers the latent.
     pub fn decode_tiled(&self, latent: &Tensor, tile: usize, overlap: usize) -> Result<Tensor> {
-        let (batch, _, h, w) = latent.dims4()?;
-        if batch != 1 || overlap >= tile {
-            let reason = "tiled decoding takes one latent and an overlap smaller than the tile".to_owned();
-            return Err(Error::Config { network: "vae", reason });
-        }
+        let (_, _, h, w) = latent.dims4()?;
         if h <= tile && w <= tile {
             return self.decode(latent);
         }
-        let mut canvas = Canvas::new(h * self.factor, w * self.factor, overlap * self.factor);
-        for y in tile_starts(h, tile, overlap) {
-            for x in tile_starts(w, tile, overlap) {
-                let part = latent.narrow(2, y, tile.min(h))?.narrow(3, x, tile.min(w))?.contiguous()?;
-                canvas.add(&self.decode(&part)?, y * self.factor, x * self.factor)?;
-            }
+        let mut canvas = Canvas::new(3, h * self.factor, w * self.factor, overlap * self.factor);
+        for (y, x) in tiles((h, w), tile, overlap)? {
+            let part = window(latent, (y, x), (tile.min(h), tile.min(w)), 1)?;
+            canvas.add(&self.decode(&part)?, y * self.factor, x * self.factor)?;
         }
         Ok(canvas.finish()?.to_device(latent.device())?)
     }
+}
+
+/// Top left corners of tiles that cover (height, width), row by row.
+fn tiles((height, width): (usize, usize), tile: usize, overlap: usize) -> Result<Vec<(usize, usize)>> {
+    if overlap >= tile {
+        let reason = format!("tiles of {tile} cannot overlap by {overlap}");
+        return Err(Error::Config { network: "vae", reason });
+    }
+    let columns = tile_starts(width, tile, overlap);
+    let rows = tile_starts(height, tile, overlap);
+    Ok(rows.into_iter().flat_map(|y| columns.iter().map(move |x| (y, *x))).collect())
+}
+
+/// The window of `x` (1, c, h, w) at (top, left) of (height, width), all in units of `unit` pixels.
+fn window(
+    x: &Tensor,
+    (top, left): (usize, usize),
+    (height, width): (usize, usize),
+    unit: usize,
+) -> Result<Tensor> {
+    let rows = x.narrow(2, top * unit, height * unit)?;
+    Ok(rows.narrow(3, left * unit, width * unit)?.contiguous()?)
 }
 
 /// First pixels of tiles that cover `length` and overlap by at least `overlap`, evenly spread.
@@ -149,8 +181,9 @@ fn tile_starts(length: usize, tile: usize, overlap: usize) -> Vec<usize> {
     (0..=steps).map(|i| i * rest / steps).collect()
 }
 
-/// A weighted sum of tiles, three channels.
+/// A weighted sum of tiles.
 struct Canvas {
+    channels: usize,
     height: usize,
     width: usize,
     /// Pixels over which a tile's weight rises from its border.
@@ -160,9 +193,16 @@ struct Canvas {
 }
 
 impl Canvas {
-    fn new(height: usize, width: usize, feather: usize) -> Self {
+    fn new(channels: usize, height: usize, width: usize, feather: usize) -> Self {
         let pixels = height * width;
-        Self { height, width, feather, sum: vec![0.0; 3 * pixels], weight: vec![0.0; pixels] }
+        Self {
+            channels,
+            height,
+            width,
+            feather,
+            sum: vec![0.0; channels * pixels],
+            weight: vec![0.0; pixels],
+        }
     }
 
     fn add(&mut self, tile: &Tensor, top: usize, left: usize) -> Result<()> {
@@ -175,7 +215,7 @@ impl Canvas {
                 let weight = ramp(y, h) * ramp(x, w);
                 let at = (top + y) * self.width + left + x;
                 self.weight[at] += weight;
-                for c in 0..3 {
+                for c in 0..self.channels {
                     self.sum[c * self.height * self.width + at] += weight * values[(c * h + y) * w + x];
                 }
             }
@@ -188,7 +228,11 @@ impl Canvas {
         for (i, value) in self.sum.iter_mut().enumerate() {
             *value /= self.weight[i % pixels];
         }
-        Ok(Tensor::from_vec(self.sum, (1, 3, self.height, self.width), &candle_core::Device::Cpu)?)
+        Ok(Tensor::from_vec(
+            self.sum,
+            (1, self.channels, self.height, self.width),
+            &candle_core::Device::Cpu,
+        )?)
     }
 }
 

@@ -34,3 +34,26 @@ pub enum Error {
         source: std::io::Error,
     },
 }
+
+impl From<networks::Error> for Error {
+    fn from(error: networks::Error) -> Self {
+        match error {
+            networks::Error::Tensor(error) => Self::Compute(error),
+            told => Self::Profile(told.to_string()),
+        }
+    }
+}
+
+impl From<diffusion::Error> for Error {
+    fn from(error: diffusion::Error) -> Self {
+        match error {
+            diffusion::Error::Stopped => Self::Cancelled,
+            diffusion::Error::Tensor(error) => Self::Compute(error),
+            diffusion::Error::Denoiser(source) => match source.downcast::<networks::Error>() {
+                Ok(error) => Self::from(*error),
+                Err(other) => Self::Compute(candle_core::Error::wrap(other)),
+            },
+            told @ diffusion::Error::Invalid(_) => Self::Profile(told.to_string()),
+        }
+    }
+}

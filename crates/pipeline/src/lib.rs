@@ -4,6 +4,7 @@
 //! Two engines share one sampler: the embedded `exemplar` and the reference `sdxl`. A profile names the
 //! engine, its weights and its dimensions. This crate knows nothing of HTTP or of queues.
 
+mod clock;
 mod device;
 mod engine;
 mod error;

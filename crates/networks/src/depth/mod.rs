@@ -51,10 +51,10 @@ impl DepthAnything {
         Ok(Self { backbone, head })
     }
 
-    /// Builds the network from a file in either naming.
-    pub fn open(path: &Path, config: &DepthConfig, dtype: DType, device: &Device) -> Result<Self> {
+    /// The tensors of a file in either naming, under transformers' names.
+    pub fn weights(path: &Path, dtype: DType, device: &Device) -> Result<Weights> {
         let source = transformers_names(Arc::new(WeightFile::open(path)?));
-        Self::load(config, &Weights::new(path.display().to_string(), source, dtype, device))
+        Ok(Weights::new(path.display().to_string(), source, dtype, device))
     }
 
     /// The backbone, whose features the head reads.

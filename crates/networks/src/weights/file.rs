@@ -118,6 +118,8 @@ impl Source for WeightFile {
                 Tensor::from_raw_buffer(&gathered, stored.dtype, &stored.shape, &Device::Cpu)?
             }
         };
+        // The tensor is a copy: the file's pages need not stay in memory beside it.
+        map.release(stored.bytes.clone());
         Ok(tensor)
     }
 }

@@ -103,7 +103,7 @@ fn wrong_dimensions_are_named() -> Result<()> {
 #[ignore = "needs the published u2net.onnx (176 MB): U2NET_ONNX=path cargo test -- --ignored"]
 fn published_weights() -> Result<()> {
     let file = std::env::var_os("U2NET_ONNX").expect("U2NET_ONNX names the file");
-    let net = U2Net::open(file.as_ref(), &U2NetConfig::u2net(), DType::F32, &Device::Cpu)?;
+    let net = U2Net::load(&U2NetConfig::u2net(), &U2Net::weights(file.as_ref(), DType::F32, &Device::Cpu)?)?;
     let pixel = |x: i32, y: i32| match (x - 160).pow(2) + (y - 150).pow(2) < 4900 {
         true => [220, 180, 90],
         false => [40 + 60 * x / 319, 50, 60 + 40 * y / 319],

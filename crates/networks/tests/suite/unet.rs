@@ -67,7 +67,7 @@ fn prompts(config: &IpAdapterConfig, model: &str, picture: &Tensor) -> Result<[I
     let black = vision.forward(&golden::black_pixels()?)?;
     Ok([
         adapter.prompt(&adapter.tokens(&material)?, 1.0)?,
-        adapter.prompt(&adapter.empty_tokens(&black)?, 1.0)?,
+        adapter.prompt(&adapter.empty_tokens(|| Ok(black))?, 1.0)?,
     ])
 }
 

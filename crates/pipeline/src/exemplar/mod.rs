@@ -18,8 +18,6 @@ mod synthesis;
 #[cfg(test)]
 mod tests;
 
-use std::time::{Duration, Instant};
-
 use candle_core::Device;
 
 use self::material::Material;
@@ -27,6 +25,7 @@ use self::raster::{Kernel, Raster};
 use self::relight::Light;
 use self::subject::Subject;
 use self::synthesis::{Event, Plan, Synthesis};
+use crate::clock::Clock;
 use crate::mask::{Masker, SubjectMask};
 use crate::profile::{ExemplarProfile, ExemplarTunables};
 use crate::{
@@ -91,7 +90,7 @@ impl Exemplar {
     }
 
     fn run(&self, transfer: &Transfer, progress: &dyn Progress, cancel: &Cancel) -> Result<Outcome, Error> {
-        let mut clock = Clock::default();
+        let mut clock = Clock::start();
         cancel.check()?;
         let (picture, given) = fitted(transfer);
         let SubjectMask { mask, note } = self.masker.subject(&picture, given.as_ref())?;
@@ -145,7 +144,7 @@ impl Exemplar {
         Ok(Outcome {
             picture: Picture::opaque(result),
             intermediates,
-            timings: clock.laps,
+            timings: clock.laps(),
             ignored: ignored(transfer),
             notes: note.into_iter().collect(),
         })
@@ -164,26 +163,6 @@ impl Engine for Exemplar {
         cancel: &Cancel,
     ) -> Result<Outcome, Error> {
         self.run(transfer, progress, cancel)
-    }
-}
-
-/// Seconds per stage.
-struct Clock {
-    last: Instant,
-    laps: Vec<(&'static str, Duration)>,
-}
-
-impl Default for Clock {
-    fn default() -> Self {
-        Self { last: Instant::now(), laps: Vec::new() }
-    }
-}
-
-impl Clock {
-    fn lap(&mut self, name: &'static str) {
-        let now = Instant::now();
-        self.laps.push((name, now - self.last));
-        self.last = now;
     }
 }
 

@@ -37,11 +37,12 @@ fn main_branch() -> String {
 }
 
 /// The TOML sources, in the order they are listed to people.
-const SOURCES: [&str; 13] = [
+const SOURCES: [&str; 14] = [
     include_str!("../../../../models/juggernaut-x.toml"),
     include_str!("../../../../models/sdxl-base.toml"),
     include_str!("../../../../models/sdxl-lightning-4step.toml"),
     include_str!("../../../../models/sdxl-vae-fp16-fix.toml"),
+    include_str!("../../../../models/u2net.toml"),
     include_str!("../../../../models/clip-vit-h.toml"),
     include_str!("../../../../models/ip-adapter-sdxl-vit-h.toml"),
     include_str!("../../../../models/ip-adapter-plus-sdxl-vit-h.toml"),

@@ -17,7 +17,8 @@ const STD: [f64; 3] = [0.268_629_54, 0.261_302_58, 0.275_777_11];
 /// Tensor errors.
 pub fn network_input(image: &RgbImage) -> Result<Tensor> {
     let (width, height) = image.dimensions();
-    let mut samples = Samples::<f64>::from_bytes(image, (width, height), 3);
+    let mut samples = Samples::<f32>::from_bytes(image, (width, height), 3);
+    samples.values.iter_mut().for_each(|v| *v /= 255.0);
     if (width, height) != (SIDE, SIDE) {
         let ratio = f64::from(SIDE) / f64::from(width.min(height));
         samples = torch::bicubic_antialiased(&samples, (scaled(width, ratio), scaled(height, ratio)));
@@ -27,7 +28,8 @@ pub fn network_input(image: &RgbImage) -> Result<Tensor> {
     let pixel = |c: usize, i: usize| {
         let (x, y) = (left + i % side, top + i / side);
         let value = samples.values[(y * samples.width + x) * 3 + c];
-        ((value.clamp(0.0, 255.0).round_ties_even() / 255.0 - MEAN[c]) / STD[c]) as f32
+        let step = (value * 255.0).clamp(0.0, 255.0).round_ties_even();
+        ((f64::from(step) / 255.0 - MEAN[c]) / STD[c]) as f32
     };
     let values: Vec<f32> =
         (0..3).flat_map(|c| (0..side * side).map(move |i| (c, i))).map(|(c, i)| pixel(c, i)).collect();

@@ -1,23 +1,29 @@
-//! The pixel stages of the reference pipeline: everything that is neither a network nor the sampler.
+//! The reference pipeline: the workflow behind the hosted service, node by node, on SDXL.
 //!
-//! Each module is one node of the workflow behind the hosted service, as `docs/` and the goldens in `tests/golden/` describe it, quirks
-//! included: the resize cap, background removal before and after its network, mask blur, grey-out, the crops, the
-//! two hints, and the way back to 8 bits. Pure functions on plain buffers, without network or files; 8-bit pictures are
-//! `image` buffers, masks are [`Plane`]s in [0, 1] with 1 = subject, network inputs are f32 tensors (1, c, h, w) on the CPU.
+//! [`Sdxl`] is the engine. Its pixel stages are public modules of pure functions, each one node of the workflow with its
+//! quirks, as the goldens in `tests/golden/` show it: the resize cap, background removal before and after its network, mask
+//! blur, grey-out, the crops, the two hints, the way back to 8 bits. There, 8-bit pictures are `image` buffers, masks are
+//! [`Plane`]s in [0, 1] with 1 = subject, network inputs are f32 tensors (1, c, h, w) on the CPU.
 
 use image::{ImageBuffer, Luma};
 
 pub mod background;
 pub mod blur;
 pub mod crop;
+mod denoiser;
 pub mod depth;
+mod engine;
+mod files;
 pub mod greyout;
 pub mod hint;
 pub mod inpaint;
 pub mod lineart;
 pub mod material;
+mod models;
 pub mod resize;
 pub mod save;
+
+pub use engine::Sdxl;
 
 /// One f32 channel, row-major.
 pub type Plane = ImageBuffer<Luma<f32>, Vec<f32>>;

@@ -5,7 +5,7 @@
 
 use rayon::prelude::*;
 
-use super::separable::{Taps, antialiased};
+use super::separable::Taps;
 
 /// Fraction bits of a weight.
 const PRECISION: u32 = 22;
@@ -46,13 +46,25 @@ fn weigh(taps: &Taps<i32>, sample: impl Fn(usize) -> u8) -> u8 {
     (sum >> PRECISION).clamp(0, 255) as u8
 }
 
+/// The kernel's taps, widened for reductions: normalised in f64, then in fixed point.
 fn weights(input: u32, output: u32) -> Vec<Taps<i32>> {
+    let scale = f64::from(input) / f64::from(output);
+    let stretch = scale.max(1.0);
+    let reach = LOBES * stretch;
     let one = f64::from(1u32 << PRECISION);
     // `as` truncates, so adding half away from zero rounds.
     let fixed = |weight: f64| (weight * one + 0.5f64.copysign(weight)) as i32;
-    antialiased(input, output, LOBES, lanczos)
-        .into_iter()
-        .map(|taps| taps.into_iter().map(|(at, weight)| (at, fixed(weight))).collect())
+    (0..output)
+        .map(|i| {
+            let centre = (f64::from(i) + 0.5) * scale;
+            // Here `as` truncates and stops at 0.
+            let low = (centre - reach + 0.5) as usize;
+            let high = ((centre + reach + 0.5) as usize).min(input as usize);
+            let weights: Vec<f64> =
+                (low..high).map(|j| lanczos((j as f64 - centre + 0.5) / stretch)).collect();
+            let sum: f64 = weights.iter().sum();
+            (low..high).zip(weights).map(|(j, weight)| (j, fixed(weight / sum))).collect()
+        })
         .collect()
 }
 

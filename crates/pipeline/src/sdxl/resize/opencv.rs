@@ -13,24 +13,60 @@ const A: f64 = -0.75;
 const LEAST_SHARE: f64 = 1e-3;
 
 /// INTER_CUBIC on 8-bit pixels.
+///
+/// f32, columns before rows. Where a sum falls on one half the order of the additions decides the pixel; this order gives
+/// the library's answer more often than any other of the usual ones (all but 7 of 2.7 million golden samples).
 #[must_use]
 pub fn cubic(image: &RgbImage, (width, height): (u32, u32)) -> RgbImage {
-    let samples =
-        cubic_samples(&Samples::from_bytes(image, image.dimensions(), 3), (width, height), exact_weights);
-    rgb(width, height, samples.values.into_iter().map(|v| v.round_ties_even().clamp(0.0, 255.0) as u8))
+    let columns = cubic_weights(image.width(), width);
+    let rows = cubic_weights(image.height(), height);
+    let bytes: &[u8] = image.as_raw();
+    let narrow: Vec<f32> = bytes
+        .chunks_exact(3 * image.width() as usize)
+        .flat_map(|row| {
+            let sample = move |x: usize, channel: usize| f32::from(row[3 * x + channel]);
+            columns.iter().flat_map(move |taps| {
+                std::array::from_fn::<f32, 3, _>(|channel| {
+                    let [a, b, c, d] = taps.map(|(x, weight)| sample(x, channel) * weight);
+                    (a + c) + (b + d)
+                })
+            })
+        })
+        .collect();
+    let stride = 3 * width as usize;
+    let sums = rows.iter().flat_map(|taps| {
+        let lines = taps.map(|(y, weight)| (&narrow[y * stride..][..stride], weight));
+        (0..stride).map(move |i| {
+            let [a, b, c, d] = lines.map(|(line, weight)| line[i] * weight);
+            (a + b) + (c + d)
+        })
+    });
+    rgb(width, height, sums.map(|v| v.round_ties_even().clamp(0.0, 255.0) as u8))
 }
 
-/// INTER_CUBIC on f64 samples, whose weights the library computes in f32.
+/// The four samples and weights of every output position.
+fn cubic_weights(input: u32, output: u32) -> Vec<[(usize, f32); 4]> {
+    let scale = f64::from(input) / f64::from(output);
+    let last = i64::from(input) - 1;
+    (0..output)
+        .map(|i| {
+            let position = (f64::from(i) + 0.5) * scale - 0.5;
+            let base = position.floor();
+            let weights = exact_weights(position - base);
+            std::array::from_fn(|k| {
+                let at = (base as i64 + k as i64 - 1).clamp(0, last) as usize;
+                (at, weights[k] as f32)
+            })
+        })
+        .collect()
+}
+
+/// INTER_CUBIC on f64 samples, whose positions and weights the library computes in f32.
 pub(crate) fn cubic_f64(samples: &Samples<f64>, to: (u32, u32)) -> Samples<f64> {
-    cubic_samples(samples, to, |t| f32_weights(t as f32).map(f64::from))
+    samples.resample(&cubic_taps(samples.width, to.0), &cubic_taps(samples.height, to.1))
 }
 
-fn cubic_samples(samples: &Samples<f64>, to: (u32, u32), weights: impl Fn(f64) -> [f64; 4]) -> Samples<f64> {
-    let axis = |input: usize, output: u32| cubic_taps(input, output, &weights);
-    samples.resample(&axis(samples.width, to.0), &axis(samples.height, to.1))
-}
-
-fn cubic_taps(input: usize, output: u32, weights: impl Fn(f64) -> [f64; 4]) -> Vec<Taps<f64>> {
+fn cubic_taps(input: usize, output: u32) -> Vec<Taps<f64>> {
     let scale = input as f64 / f64::from(output);
     let last = input.saturating_sub(1) as i64;
     (0..output)
@@ -38,7 +74,8 @@ fn cubic_taps(input: usize, output: u32, weights: impl Fn(f64) -> [f64; 4]) -> V
             let position = f64::from(((f64::from(i) + 0.5) * scale - 0.5) as f32);
             let base = position.floor();
             let at = |k: usize| (base as i64 + k as i64 - 1).clamp(0, last) as usize;
-            weights(position - base).into_iter().enumerate().map(|(k, weight)| (at(k), weight)).collect()
+            let weights = f32_weights((position - base) as f32);
+            weights.into_iter().enumerate().map(|(k, weight)| (at(k), f64::from(weight))).collect()
         })
         .collect()
 }

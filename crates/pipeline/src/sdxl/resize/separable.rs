@@ -59,28 +59,3 @@ fn add_scaled<T: Copy + Mul<Output = T> + AddAssign>(out: &mut [T], from: &[T], 
         *o += *v * weight;
     }
 }
-
-/// The taps of a kernel that widens with the reduction (Pillow's and torch's antialiasing): `support` in output pixels, weights
-/// normalised to sum 1, in f64.
-pub(crate) fn antialiased(
-    input: u32,
-    output: u32,
-    support: f64,
-    kernel: impl Fn(f64) -> f64,
-) -> Vec<Taps<f64>> {
-    let scale = f64::from(input) / f64::from(output);
-    let stretch = scale.max(1.0);
-    let reach = support * stretch;
-    (0..output)
-        .map(|i| {
-            let centre = (f64::from(i) + 0.5) * scale;
-            // `as` truncates and stops at 0.
-            let low = (centre - reach + 0.5) as usize;
-            let high = ((centre + reach + 0.5) as usize).min(input as usize);
-            let weights: Vec<f64> =
-                (low..high).map(|j| kernel((j as f64 - centre + 0.5) / stretch)).collect();
-            let sum: f64 = weights.iter().sum();
-            (low..high).zip(weights).map(|(j, weight)| (j, weight / sum)).collect()
-        })
-        .collect()
-}

@@ -1,22 +1,41 @@
 //! torch's interpolations of f32 images: bicubic with antialiasing and bilinear with half-pixel centres.
 
-use super::separable::{Samples, Taps, antialiased};
+use super::separable::{Samples, Taps};
 
-const A: f64 = -0.5;
-const REACH: f64 = 2.0;
+const A: f32 = -0.5;
+const REACH: f32 = 2.0;
 
 /// `interpolate(mode="bicubic", antialias=True)`: A = -0.5, the kernel widened for reductions.
-pub(crate) fn bicubic_antialiased(samples: &Samples<f64>, to: (u32, u32)) -> Samples<f64> {
-    let axis = |input: usize, output: u32| antialiased(input as u32, output, REACH, cubic);
-    samples.resample(&axis(samples.width, to.0), &axis(samples.height, to.1))
+pub(crate) fn bicubic_antialiased(samples: &Samples<f32>, to: (u32, u32)) -> Samples<f32> {
+    samples.resample(&cubic_taps(samples.width, to.0), &cubic_taps(samples.height, to.1))
 }
 
-fn cubic(x: f64) -> f64 {
+/// The library's weights, in f32 as it computes them: exact ones would round one sample in ten thousand to another 8-bit
+/// step.
+fn cubic_taps(input: usize, output: u32) -> Vec<Taps<f32>> {
+    let scale = input as f32 / output as f32;
+    let stretch = scale.max(1.0);
+    let (reach, narrowing) = (REACH * stretch, 1.0 / stretch);
+    (0..output)
+        .map(|i| {
+            let centre = scale * (i as f32 + 0.5);
+            // `as` truncates and stops at 0.
+            let low = (centre - reach + 0.5) as usize;
+            let high = ((centre + reach + 0.5) as usize).min(input);
+            let weights: Vec<f32> =
+                (low..high).map(|j| cubic((j as f32 - centre + 0.5) * narrowing)).collect();
+            let sum: f32 = weights.iter().sum();
+            (low..high).zip(weights).map(|(j, weight)| (j, weight / sum)).collect()
+        })
+        .collect()
+}
+
+fn cubic(x: f32) -> f32 {
     let x = x.abs();
     if x < 1.0 {
         ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0
     } else if x < REACH {
-        ((A * x - 5.0 * A) * x + 8.0 * A) * x - 4.0 * A
+        (((x - 5.0) * x + 8.0) * x - 4.0) * A
     } else {
         0.0
     }

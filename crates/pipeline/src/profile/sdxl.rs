@@ -1,0 +1,426 @@
+//! What the SDXL engine can be told: weights, numeric formats, memory, sampler, conditioning, dimensions.
+//! `docs/profiles.md` explains every key to people.
+
+use std::path::{Path, PathBuf};
+
+use diffusion::{Generator, Sampler, Schedule};
+use networks::clip::text::ClipTextConfig;
+use networks::clip::vision::ClipVisionConfig;
+use networks::depth::DepthConfig;
+use networks::ip_adapter::IpAdapterConfig;
+use networks::line_art::LineArtConfig;
+use networks::t2i_adapter::T2iConfig;
+use networks::u2net::U2NetConfig;
+use networks::unet::UNetConfig;
+use networks::vae::VaeConfig;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::hub::{Manifest, manifest};
+
+/// What the `sdxl` engine needs.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SdxlProfile {
+    /// Always `sdxl`.
+    pub engine: String,
+    /// How closely the pixel stages keep to the reference.
+    #[serde(default)]
+    pub fidelity: Fidelity,
+    /// Numeric format of the UNet.
+    #[serde(default)]
+    pub precision: Precision,
+    /// Numeric format of the autoencoder.
+    #[serde(default)]
+    pub vae_precision: VaePrecision,
+    /// Which networks stay in memory between two transfers.
+    #[serde(default)]
+    pub memory: MemoryPlan,
+    /// Pictures wider or higher than this, in pixels, pass the autoencoder in tiles of this side; 0 never tiles. Not given: 0
+    /// where everything is resident, else 1024.
+    pub vae_tile: Option<usize>,
+    /// Where the weights are.
+    pub weights: WeightFiles,
+    /// How noise becomes a picture.
+    #[serde(default)]
+    pub sampling: Sampling,
+    /// What the UNet is conditioned on, and how strongly.
+    #[serde(default)]
+    pub conditioning: Conditioning,
+    /// Dimensions of the networks, where they differ from the published ones.
+    #[serde(default)]
+    pub dimensions: Dimensions,
+    /// Folder that relative paths start from.
+    #[serde(skip)]
+    pub folder: PathBuf,
+}
+
+/// How closely the pixel stages keep to the reference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fidelity {
+    /// Every step as the reference does it, quirks included.
+    #[default]
+    Reference,
+}
+
+/// Numeric format of the UNet and of the image tokens' keys and values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// f16 on a GPU, f32 on the CPU.
+    #[default]
+    Auto,
+    /// 16 bits, 11 of them precision.
+    F16,
+    /// 16 bits, 8 of them precision, the range of f32.
+    Bf16,
+    /// 32 bits.
+    F32,
+}
+
+/// Numeric format of the autoencoder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VaePrecision {
+    /// For the fp16-fix autoencoder only: SDXL's own overflows.
+    F16,
+    /// What the reference uses on recent GPUs.
+    Bf16,
+    /// 32 bits.
+    #[default]
+    F32,
+}
+
+/// Which networks stay in memory between two transfers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MemoryPlan {
+    /// All of them: fastest, about 14 GB in half precision.
+    Resident,
+    /// UNet and autoencoder; encoders, annotators and adapters are loaded when needed and released: a 12 GB GPU suffices.
+    #[default]
+    Released,
+    /// None: each is loaded when needed and released before the next. Least memory.
+    Staged,
+}
+
+/// Where the weights are: each a name of the model hub's list (`material-transfer models list`) or a path, relative to the
+/// profile's folder.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)] // the names say it
+pub struct WeightFiles {
+    pub checkpoint: String,
+    /// Another autoencoder than the checkpoint's.
+    pub vae: Option<String>,
+    pub background: String,
+    pub clip_vision: String,
+    pub ip_adapter_medium: String,
+    pub ip_adapter_strong: String,
+    pub t2i_depth: String,
+    pub t2i_lineart: String,
+    pub depth: String,
+    pub lineart: String,
+    /// Merged into the checkpoint at load, in this order.
+    #[serde(default)]
+    pub loras: Vec<LoraFile>,
+}
+
+/// A LoRA and how strongly it is merged.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoraFile {
+    /// Name or path.
+    pub file: String,
+    /// Factor on its change; negative takes away.
+    #[serde(default = "one")]
+    pub strength: f64,
+}
+
+/// How noise becomes a picture.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sampling {
+    /// The solver.
+    #[serde(deserialize_with = "by_name")]
+    pub sampler: Sampler,
+    /// The noise levels.
+    #[serde(deserialize_with = "by_name")]
+    pub schedule: Schedule,
+    /// The stream that a seed selects: `cpu` or `cuda`, as torch draws on these devices.
+    #[serde(deserialize_with = "generator")]
+    pub noise: Generator,
+    /// Share of rescaled guidance, 0 (plain) to 1.
+    pub rescale: f64,
+    /// Steps of every transfer, whatever a request says: for distilled models.
+    pub steps: Option<u32>,
+    /// Guidance of every transfer, whatever a request says: for distilled models.
+    pub guidance_scale: Option<f64>,
+}
+
+impl Default for Sampling {
+    /// The reference's.
+    fn default() -> Self {
+        Self {
+            sampler: Sampler::DPMPP_SDE,
+            schedule: Schedule::Karras,
+            noise: Generator::Mt19937,
+            rescale: 0.9,
+            steps: None,
+            guidance_scale: None,
+        }
+    }
+}
+
+/// What the UNet is conditioned on besides the request's prompt.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Conditioning {
+    /// Put before every negative prompt.
+    pub negative_prefix: String,
+    /// Factor on the attention to the material picture.
+    pub image_weight: f64,
+    /// The subject's depth.
+    pub depth: HintStrength,
+    /// The subject's lines.
+    pub lineart: HintStrength,
+}
+
+impl Default for Conditioning {
+    /// The reference's.
+    fn default() -> Self {
+        Self {
+            negative_prefix: "nsfw, nude, ".to_owned(),
+            image_weight: 1.0,
+            depth: HintStrength { strength: 0.9, start: 0.0, end: 1.0 },
+            lineart: HintStrength { strength: 0.35, start: 0.0, end: 0.6 },
+        }
+    }
+}
+
+/// How strongly a hint acts, and when: from `start` to `end` of the way from noise (0) to picture (1).
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HintStrength {
+    /// Factor on the adapter's features; 0 switches it off, and its files are not read.
+    pub strength: f64,
+    /// 0 to 1.
+    #[serde(default)]
+    pub start: f64,
+    /// 0 to 1.
+    #[serde(default = "one")]
+    pub end: f64,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+/// Dimensions of every network. A table in a profile states what differs; all else is as published.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[allow(missing_docs)] // each says what it is in its own documentation
+pub struct Dimensions {
+    #[serde(deserialize_with = "unet")]
+    pub unet: UNetConfig,
+    #[serde(deserialize_with = "vae")]
+    pub vae: VaeConfig,
+    #[serde(deserialize_with = "clip_l")]
+    pub clip_l: ClipTextConfig,
+    #[serde(deserialize_with = "clip_g")]
+    pub clip_g: ClipTextConfig,
+    #[serde(deserialize_with = "clip_vision")]
+    pub clip_vision: ClipVisionConfig,
+    #[serde(deserialize_with = "ip_adapter_medium")]
+    pub ip_adapter_medium: IpAdapterConfig,
+    #[serde(deserialize_with = "ip_adapter_strong")]
+    pub ip_adapter_strong: IpAdapterConfig,
+    #[serde(deserialize_with = "t2i")]
+    pub t2i: T2iConfig,
+    #[serde(deserialize_with = "depth")]
+    pub depth: DepthConfig,
+    #[serde(deserialize_with = "lineart")]
+    pub lineart: LineArtConfig,
+    #[serde(deserialize_with = "background")]
+    pub background: U2NetConfig,
+}
+
+impl Default for Dimensions {
+    fn default() -> Self {
+        Self {
+            unet: UNetConfig::sdxl(),
+            vae: VaeConfig::sdxl(),
+            clip_l: ClipTextConfig::clip_l(),
+            clip_g: ClipTextConfig::clip_g(),
+            clip_vision: ClipVisionConfig::vit_h(),
+            ip_adapter_medium: IpAdapterConfig::standard(),
+            ip_adapter_strong: IpAdapterConfig::plus(),
+            t2i: T2iConfig::xl(),
+            depth: DepthConfig::large(),
+            lineart: LineArtConfig::default(),
+            background: U2NetConfig::u2net(),
+        }
+    }
+}
+
+impl SdxlProfile {
+    /// The same profile, with relative paths starting from `folder`.
+    pub(super) fn in_folder(self, folder: &Path) -> Self {
+        Self { folder: folder.to_owned(), ..self }
+    }
+
+    /// Where a name or path of `weights` lies if it is a path.
+    #[must_use]
+    pub fn path_of(&self, file: &str) -> PathBuf {
+        self.folder.join(file)
+    }
+
+    /// The files of the model hub that this profile names, each once.
+    #[must_use]
+    pub fn downloads(&self) -> Vec<&'static Manifest> {
+        let mut found: Vec<&'static Manifest> = Vec::new();
+        for manifest in self.weights.files().into_iter().filter_map(|(_, file)| manifest(file)) {
+            if !found.iter().any(|known| known.name == manifest.name) {
+                found.push(manifest);
+            }
+        }
+        found
+    }
+
+    /// Refuses numbers that make no sense, by name.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let conditioning = &self.conditioning;
+        let ranges = [
+            ("sampling.rescale", self.sampling.rescale, 0.0, 1.0),
+            ("sampling.guidance_scale", self.sampling.guidance_scale.unwrap_or(1.0), 1.0, 30.0),
+            ("sampling.steps", f64::from(self.sampling.steps.unwrap_or(1)), 1.0, 1000.0),
+            ("conditioning.image_weight", conditioning.image_weight, 0.0, 5.0),
+            ("conditioning.depth.strength", conditioning.depth.strength, 0.0, 10.0),
+            ("conditioning.depth.start", conditioning.depth.start, 0.0, conditioning.depth.end),
+            ("conditioning.depth.end", conditioning.depth.end, 0.0, 1.0),
+            ("conditioning.lineart.strength", conditioning.lineart.strength, 0.0, 10.0),
+            ("conditioning.lineart.start", conditioning.lineart.start, 0.0, conditioning.lineart.end),
+            ("conditioning.lineart.end", conditioning.lineart.end, 0.0, 1.0),
+        ];
+        if let Some((name, value, low, high)) =
+            ranges.iter().find(|(_, value, low, high)| !(*low..=*high).contains(value))
+        {
+            return Err(format!("{name} is {value}; it must lie between {low} and {high}"));
+        }
+        if let Some(tile @ 1..256) = self.vae_tile {
+            return Err(format!("vae_tile is {tile}; it must be 0 (never) or at least 256 pixels"));
+        }
+        if self.vae_precision == VaePrecision::F16
+            && !self.weights.vae.as_ref().is_some_and(|vae| vae.contains("fp16"))
+        {
+            return Err("vae_precision = \"f16\" overflows with SDXL's own autoencoder: set weights.vae = \
+                        \"sdxl-vae-fp16-fix\", or use bf16 or f32"
+                .to_owned());
+        }
+        Ok(())
+    }
+}
+
+impl WeightFiles {
+    /// Key and value of every file that is named.
+    #[must_use]
+    pub fn files(&self) -> Vec<(&'static str, &str)> {
+        let fixed = [
+            ("checkpoint", &self.checkpoint),
+            ("background", &self.background),
+            ("clip_vision", &self.clip_vision),
+            ("ip_adapter_medium", &self.ip_adapter_medium),
+            ("ip_adapter_strong", &self.ip_adapter_strong),
+            ("t2i_depth", &self.t2i_depth),
+            ("t2i_lineart", &self.t2i_lineart),
+            ("depth", &self.depth),
+            ("lineart", &self.lineart),
+        ];
+        let mut files: Vec<(&'static str, &str)> =
+            fixed.into_iter().map(|(key, file)| (key, file.as_str())).collect();
+        files.extend(self.vae.iter().map(|file| ("vae", file.as_str())));
+        files.extend(self.loras.iter().map(|lora| ("loras", lora.file.as_str())));
+        files
+    }
+}
+
+fn by_name<'de, D: Deserializer<'de>, T>(deserializer: D) -> Result<T, D::Error>
+where
+    T: std::str::FromStr<Err = diffusion::Error>,
+{
+    String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+}
+
+fn generator<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Generator, D::Error> {
+    match String::deserialize(deserializer)?.as_str() {
+        "cpu" => Ok(Generator::Mt19937),
+        "cuda" => Ok(Generator::Philox),
+        other => Err(D::Error::custom(format!("unknown noise {other:?}: choose cpu or cuda"))),
+    }
+}
+
+/// `published` with the keys that a profile's table gives in its place; tables inside are merged likewise.
+fn overlaid<T: Serialize + DeserializeOwned>(
+    name: &str,
+    published: &T,
+    given: toml::Table,
+) -> Result<T, String> {
+    fn merge(base: &mut toml::Table, given: toml::Table) {
+        for (key, value) in given {
+            match (base.get_mut(&key), value) {
+                (Some(toml::Value::Table(base)), toml::Value::Table(given)) => merge(base, given),
+                (_, value) => drop(base.insert(key, value)),
+            }
+        }
+    }
+    let told = |error: String| format!("dimensions.{name}: {}", error.trim_end());
+    let mut table = toml::Table::try_from(published).map_err(|error| told(error.to_string()))?;
+    merge(&mut table, given);
+    table.try_into().map_err(|error: toml::de::Error| told(error.to_string()))
+}
+
+/// One reader for each network's table.
+macro_rules! dimensions {
+    ($($name:ident: $type:ty = $published:expr;)*) => {
+        $(fn $name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<$type, D::Error> {
+            let given = toml::Table::deserialize(deserializer)?;
+            overlaid(stringify!($name), &$published, given).map_err(D::Error::custom)
+        })*
+    };
+}
+
+dimensions! {
+    unet: UNetConfig = UNetConfig::sdxl();
+    vae: VaeConfig = VaeConfig::sdxl();
+    clip_l: ClipTextConfig = ClipTextConfig::clip_l();
+    clip_g: ClipTextConfig = ClipTextConfig::clip_g();
+    clip_vision: ClipVisionConfig = ClipVisionConfig::vit_h();
+    t2i: T2iConfig = T2iConfig::xl();
+    depth: DepthConfig = DepthConfig::large();
+    lineart: LineArtConfig = LineArtConfig::default();
+    background: U2NetConfig = U2NetConfig::u2net();
+}
+
+fn ip_adapter_medium<'de, D: Deserializer<'de>>(deserializer: D) -> Result<IpAdapterConfig, D::Error> {
+    ip_adapter("ip_adapter_medium", IpAdapterConfig::standard(), deserializer)
+}
+
+fn ip_adapter_strong<'de, D: Deserializer<'de>>(deserializer: D) -> Result<IpAdapterConfig, D::Error> {
+    ip_adapter("ip_adapter_strong", IpAdapterConfig::plus(), deserializer)
+}
+
+/// An adapter's kind may be stated too; it decides which published dimensions the table is laid over.
+fn ip_adapter<'de, D: Deserializer<'de>>(
+    name: &str,
+    usual: IpAdapterConfig,
+    deserializer: D,
+) -> Result<IpAdapterConfig, D::Error> {
+    let given = toml::Table::deserialize(deserializer)?;
+    let published = match given.get("kind").and_then(toml::Value::as_str) {
+        Some("standard") => IpAdapterConfig::standard(),
+        Some("plus") => IpAdapterConfig::plus(),
+        _ => usual,
+    };
+    overlaid(name, &published, given).map_err(D::Error::custom)
+}
