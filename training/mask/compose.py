@@ -1,11 +1,9 @@
-"""Training samples: teacher-labelled photographs, and composites of cut-outs over backgrounds with exact masks.
+"""The pictures that the teacher is asked about: photographs, windows of them, and composites of cut-outs over backgrounds.
 
-A sample is (rgb SxSx3 u8, mask SxS f32 in 0..1). Cut-outs: pictures with an alpha channel, and objects that the teacher
-cut out of training photographs with confidence. Composites have shadows, blur, off-centre placement and free aspect,
-because the deployed network sees pictures stretched to a square.
+Cut-outs are pictures with an alpha channel, and what the teacher cut out of training photographs with confidence.
+Composites have shadows, blur, off-centre placement and free aspect, because the network sees pictures stretched to a square.
 """
 
-import glob
 import json
 import os
 import pickle
@@ -14,76 +12,53 @@ import random
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 
+from label import open_rgb
 from split import split, usable
 
-
-def confident(mask):
-    """True for a mask that is nearly binary and of a middling area."""
-    m = mask.astype(np.float32) / 255
-    return ((m > 0.9) | (m < 0.1)).mean() > 0.94 and 0.03 < m.mean() < 0.6
-
-
-def border_share(mask):
-    m = mask > 127
-    return (m[0].mean() + m[-1].mean() + m[:, 0].mean() + m[:, -1].mean()) / 4
+SIZE = 320  # the teacher's own
 
 
 class Pool:
-    """Everything in memory: labelled photographs, cut-outs, backgrounds."""
+    """Training photographs (at most LARGEST pixels a side) and cut-outs, all in memory."""
+
+    LARGEST = 640
 
     def __init__(self, folder):
-        self.folder = folder
-        self.pictures = json.load(open(os.path.join(folder, "pictures.json")))
-        self.train = {p["id"] for p in self.pictures if usable(p) and split(p) == "train"}
-        self.labelled, self.seen = [], set()
-        self.cutouts, self.photos = self.cached()
-        self.refresh()
-
-    def cached(self):
-        """(cut-outs, unlabelled backgrounds) of all packages, decoded once."""
-        path = os.path.join(self.folder, "pool.pickle")
+        path = os.path.join(folder, "pool.pickle")
+        pictures = json.load(open(os.path.join(folder, "pictures.json")))
         if not os.path.exists(path):
-            cutouts = [self.alpha_cutout(p["path"]) for p in self.pictures if p["kind"] == "cutout"]
-            photos = []
-            for p in self.pictures:
-                if p["id"] in self.train and "gcompris" not in p["package"]:
-                    with Image.open(p["path"]) as im:
-                        im.draft("RGB", (512, 512))
-                        photos.append(im.convert("RGB").resize((256, 256), Image.Resampling.BILINEAR, reducing_gap=2))
+            photos = [self.photograph(p["path"]) for p in pictures if usable(p) and split(p) == "train"]
+            cutouts = [self.cutout(p["path"]) for p in pictures if p["kind"] == "cutout"]
             with open(path + ".part", "wb") as f:
-                pickle.dump(([c for c in cutouts if c], photos), f)
+                pickle.dump((photos, [c for c in cutouts if c]), f)
             os.replace(path + ".part", path)
-        return pickle.load(open(path, "rb"))
+        self.photos, self.cutouts = pickle.load(open(path, "rb"))
+
+    def photograph(self, path):
+        im = open_rgb(path)
+        im.thumbnail((self.LARGEST, self.LARGEST), Image.Resampling.LANCZOS)
+        return im
 
     @staticmethod
-    def alpha_cutout(path):
+    def cutout(path):
         im = Image.open(path).convert("RGBA")
         box = im.getchannel("A").point(lambda v: 255 if v > 40 else 0).getbbox()
         if not box:
             return None
         im = im.crop(box)
-        im.thumbnail((256, 256), Image.Resampling.LANCZOS)
+        im.thumbnail((384, 384), Image.Resampling.LANCZOS)
         if min(im.size) < 24 or np.asarray(im.getchannel("A")).mean() < 50:
             return None
         return im
 
-    def refresh(self):
-        """Takes in the labels written since the last call."""
-        for path in sorted(glob.glob(os.path.join(self.folder, "labels", "*.npz"))):
-            name = os.path.basename(path)[:-4]
-            if name in self.seen or name.split("-")[0] not in self.train:
-                continue
-            self.seen.add(name)
-            z = np.load(path)
-            rgb, mask = z["rgb"], z["mask"]
-            if "-" in name or len(self.photos) < 400:
-                self.photos.append(Image.fromarray(rgb))
-            spread = ((mask > 40) & (mask < 215)).mean()
-            if spread < 0.25 and (mask > 127).mean() > 0.01:
-                self.labelled.append((Image.fromarray(rgb), Image.fromarray(mask)))
-            if confident(mask) and border_share(mask) < 0.08:
-                im = Image.merge("RGBA", (*Image.fromarray(rgb).split(), Image.fromarray(mask)))
-                self.cutouts.append(im.crop(Image.fromarray(mask).point(lambda v: 255 if v > 40 else 0).getbbox()))
+    def take_cutout(self, im, mask):
+        """Keeps the subject of a photograph whose mask is nearly binary, of a middling area and inside the frame."""
+        m = np.asarray(mask)
+        sure = ((m > 230) | (m < 25)).mean() > 0.94 and 0.03 < (m > 127).mean() < 0.6
+        edges = (m[0] > 127).mean() + (m[-1] > 127).mean() + (m[:, 0] > 127).mean() + (m[:, -1] > 127).mean()
+        if sure and edges < 0.32:
+            box = mask.point(lambda v: 255 if v > 40 else 0).getbbox()
+            self.cutouts.append(Image.merge("RGBA", (*im.split(), mask)).crop(box))
 
 
 def jitter(im, rnd, strength=1.0):
@@ -110,24 +85,12 @@ def spoil(a, rnd):
     return a
 
 
-def photograph(pool, size, rnd):
-    """A teacher-labelled photograph, cropped so that most of its subject stays."""
-    rgb, mask = rnd.choice(pool.labelled)
-    n = rgb.width
-    box = (0, 0, n, n)
-    if rnd.random() < 0.6:
-        m = np.asarray(mask, np.float32)
-        for _ in range(6):
-            w, h = (int(n * rnd.uniform(0.55, 1)) for _ in range(2))
-            x, y = rnd.randint(0, n - w), rnd.randint(0, n - h)
-            if m[y:y + h, x:x + w].sum() > 0.85 * m.sum():
-                box = (x, y, x + w, y + h)
-                break
-    rgb = rgb.resize((size, size), Image.Resampling.BICUBIC, box)
-    mask = mask.resize((size, size), Image.Resampling.BILINEAR, box)
-    if rnd.random() < 0.5:
-        rgb, mask = rgb.transpose(Image.Transpose.FLIP_LEFT_RIGHT), mask.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    return spoil(np.asarray(jitter(rgb, rnd, 0.8)), rnd), np.asarray(mask, np.float32) / 255
+def window(im, size, rnd, smallest=0.4):
+    """A random window of a photograph, stretched to a square, perhaps mirrored."""
+    w, h = (s * rnd.uniform(smallest, 1) for s in im.size)
+    x, y = rnd.uniform(0, im.width - w), rnd.uniform(0, im.height - h)
+    im = im.resize((size, size), Image.Resampling.LANCZOS, (x, y, x + w, y + h))
+    return im.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rnd.random() < 0.5 else im
 
 
 def background(pool, size, rnd):
@@ -135,13 +98,11 @@ def background(pool, size, rnd):
     kind = rnd.random()
     if kind < 0.6 and pool.photos:
         im = rnd.choice(pool.photos)
-        share = rnd.uniform(0.12, 0.45) if rnd.random() < 0.5 else rnd.uniform(0.45, 1)
-        w = max(int(im.width * share), 16)
-        x, y = rnd.randint(0, im.width - w), rnd.randint(0, im.height - w)
-        im = im.resize((size, size), Image.Resampling.BICUBIC, (x, y, x + w, y + w))
-        if share > 0.45 or rnd.random() < 0.4:
+        near = rnd.random() < 0.5
+        im = window(im, size, rnd, 0.15 if near else 0.5)
+        if not near or rnd.random() < 0.4:
             im = im.filter(ImageFilter.GaussianBlur(size * rnd.uniform(0.01, 0.06)))
-        return jitter(im.transpose(rnd.choice([Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180])), rnd)
+        return jitter(im, rnd)
     g = np.random.default_rng(rnd.getrandbits(32))
     if kind < 0.78:  # studio: light, nearly neutral, a floor line
         top = np.full(3, rnd.uniform(200, 255)) + g.uniform(-6, 6, 3)
@@ -180,7 +141,6 @@ def place(im, size, rnd):
 
 def composite(pool, size, rnd):
     out = np.asarray(background(pool, size, rnd), np.float32)
-    total = np.zeros((size, size), np.float32)
     for _ in range(2 if rnd.random() < 0.12 else 1):
         layer = place(rnd.choice(pool.cutouts), size, rnd)
         alpha = layer.getchannel("A")
@@ -196,24 +156,26 @@ def composite(pool, size, rnd):
             alpha = alpha.filter(ImageFilter.GaussianBlur(rnd.uniform(0.3, 0.9)))
         a = np.asarray(alpha, np.float32) / 255
         out = out * (1 - a[..., None]) + np.asarray(layer.convert("RGB"), np.float32) * a[..., None]
-        total = np.maximum(total, a)
-    return spoil(np.clip(out, 0, 255).astype(np.uint8), rnd), total
+    return spoil(np.clip(out, 0, 255).astype(np.uint8), rnd)
 
 
-def sample(pool, size, rnd, photo_share):
-    if pool.labelled and rnd.random() < photo_share:
-        return photograph(pool, size, rnd)
-    return composite(pool, size, rnd)
+def lesson(pool, number):
+    """u8 SIZExSIZEx3: the picture of lesson `number`. First every photograph whole, then windows and composites in turn."""
+    rnd = random.Random(number)
+    if number < len(pool.photos):
+        im = pool.photos[random.Random(0).sample(range(len(pool.photos)), len(pool.photos))[number]]
+        return np.asarray(im.resize((SIZE, SIZE), Image.Resampling.LANCZOS))
+    if number % 2:
+        return spoil(np.asarray(jitter(window(rnd.choice(pool.photos), SIZE, rnd), rnd, 0.7)), rnd)
+    return composite(pool, SIZE, rnd)
 
 
-if __name__ == "__main__":  # a sheet of samples, to look at: compose.py FOLDER OUT.png
+if __name__ == "__main__":  # a sheet of lessons, to look at: compose.py FOLDER OUT.png
     import sys
 
-    pool, rnd, s = Pool(sys.argv[1]), random.Random(3), 128
-    print(len(pool.photos), len(pool.labelled), len(pool.cutouts))
-    sheet = Image.new("RGB", (10 * s, 8 * s))
-    for k in range(40):
-        rgb, mask = sample(pool, s, rnd, 0.4)
-        sheet.paste(Image.fromarray(rgb), (k % 10 * s, k // 10 * 2 * s))
-        sheet.paste(Image.fromarray((mask * 255).astype(np.uint8)), (k % 10 * s, (k // 10 * 2 + 1) * s))
+    pool, s = Pool(sys.argv[1]), 128
+    print(len(pool.photos), "photographs,", len(pool.cutouts), "cut-outs")
+    sheet = Image.new("RGB", (12 * s, 7 * s))
+    for k in range(84):
+        sheet.paste(Image.fromarray(lesson(pool, 5000 + k)).resize((s, s)), (k % 12 * s, k // 12 * s))
     sheet.save(sys.argv[2])

@@ -14,19 +14,19 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from export import folded_network
 from label import Teacher, open_rgb
-from network import load_network
-from split import split, theme, usable
-from train import normalise
+from network import MaskNet, normalise
+from split import ordinary, split, theme, usable
 
 COMPARE = 256
 
 
 def load(path):
-    if path.endswith(".safetensors"):
-        return folded_network(load_file(path))
-    return load_network(torch.load(path, map_location="cpu", weights_only=False)["ema"]).eval()
+    """A checkpoint's average weights, or an exported file's widened from f16."""
+    net = MaskNet()
+    state = load_file(path) if path.endswith(".safetensors") else torch.load(path)["ema"]
+    net.load_state_dict({key: value.float() for key, value in state.items()})
+    return net.eval()
 
 
 @torch.no_grad()
@@ -63,7 +63,7 @@ def main():
     ap.add_argument("folder")
     ap.add_argument("weights", help="checkpoint or .safetensors")
     ap.add_argument("--group", default="validation", choices=["validation", "test"])
-    ap.add_argument("--sizes", default="192", help="input sizes to try, comma separated")
+    ap.add_argument("--sizes", default="320", help="input sizes to try, comma separated")
     ap.add_argument("--extra", nargs="*")
     ap.add_argument("--teacher", help="u2net.onnx for --extra; without it NAME_u2net_mask.png beside NAME_input.png")
     ap.add_argument("--sheet", help="PNG: picture, teacher, network for every case, worst first")
@@ -74,15 +74,15 @@ def main():
     rows, tiles = [], []
     for group, name, im, target in cases(a):
         masks = [predict(net, im, s) for s in sizes]
-        clear = ((target > 215) | (target < 40)).mean()
-        rows.append((name, [iou(m, target) for m in masks], (target > 127).mean(), clear, group))
+        plain = ordinary(target)
+        rows.append((name, [iou(m, target) for m in masks], (target > 127).mean(), plain, group))
         tiles.append((rows[-1][1][-1], im, target, masks[-1]))
     if not a.brief:
-        for name, scores, area, clear, _ in sorted(rows, key=lambda r: r[1][-1]):
-            print(" ".join(f"{s:.3f}" for s in scores), f"subject {area:.2f} clear {clear:.2f}", name)
-    for group in ["all"] + sorted({r[4] for r in rows}):
+        for name, scores, area, plain, _ in sorted(rows, key=lambda r: r[1][-1]):
+            print(" ".join(f"{s:.3f}" for s in scores), f"subject {area:.2f}", "ordinary" if plain else "        ", name)
+    for group in ["all", "ordinary"] + sorted({r[4] for r in rows}):
         for n, size in enumerate(sizes):
-            v = np.array([r[1][n] for r in rows if group in ("all", r[4])])
+            v = np.array([r[1][n] for r in rows if group in ("all", r[4]) or group == "ordinary" and r[3]])
             print(f"{a.group}, {group}, size {size}: n {len(v)} mean {v.mean():.3f} median {np.median(v):.3f} "
                   f"min {v.min():.3f} below 0.6: {(v < 0.6).sum()}")
     if a.sheet:

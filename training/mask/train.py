@@ -1,16 +1,16 @@
-"""Trains the subject mask network; stops and goes on from its last checkpoint at any time.
+"""Trains the whole mask network on the teacher's lessons, from the start that distil.py solved; stops and goes on at any time.
 
-Loss: binary cross entropy + soft IoU against the soft teacher (or exact) mask, on the fused output and all six sides.
-AdamW; the rate warms up, then falls as a cosine over --budget seconds of training (as CPU throughput is not known
-beforehand); an exponential average of the weights is what gets exported. Size plan: --sizes "0:96,0.45:128,0.85:160".
---workers processes of one thread each average their gradients once a step, which a busy machine disturbs less than
-threads inside every operation.
+Loss: binary cross entropy + soft IoU against the teacher's soft masks, the fused one and all six sides at their own
+resolution, and the relative error of the chosen channels of five stages. Some steps vary the lessons (mirrored, zoomed,
+recoloured), with the masks alone. Adam on whitened inputs; the rate warms up, then falls as a cosine over --budget seconds
+of training (as CPU throughput is not known beforehand); an exponential average of the weights is what gets exported.
+bfloat16 arithmetic, f32 weights. --deep trains only the stages at an eighth of the picture's size and below.
+--workers processes of one thread each average their gradients once a step.
 """
 
 import argparse
 import math
 import os
-import random
 import time
 
 import numpy as np
@@ -18,183 +18,255 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 
-from compose import Pool, sample
-from network import MaskNet
+from distil import patches
+from lessons import HINTS, convolutions
+from network import MaskNet, down, normalise
 
-MEAN = torch.tensor((0.485, 0.456, 0.406)).view(1, 3, 1, 1)
-STD = torch.tensor((0.229, 0.224, 0.225)).view(1, 3, 1, 1)
 SIDE_WEIGHTS = (1.0, 0.5, 0.4, 0.4, 0.3, 0.3, 0.3)
+DEEP = ("stage4", "stage5", "stage6", "side4", "side5", "side6")
 
 
-class Batches(torch.utils.data.IterableDataset):
-    """Endless batches of (progress-dependent) size; the parent tells the size through a shared tensor."""
+class Lessons:
+    """Random batches of what lessons.py has written so far."""
 
-    def __init__(self, folder, batch, size, photo_share, seed):
-        self.folder, self.batch, self.size, self.photo_share, self.seed = folder, batch, size, photo_share, seed
+    def __init__(self, folder, seed, shallow=None):
+        self.folder, self.shallow = os.path.join(folder, "lessons"), shallow
+        self.random, self.queue = np.random.default_rng(seed), []
 
-    def __iter__(self):
-        torch.set_num_threads(1)
-        rnd, pool, n = random.Random(self.seed), Pool(self.folder), 0
-        while True:
-            if n % 100 == 99:
-                pool.refresh()
-            n += 1
-            s = int(self.size.item())
-            pairs = [sample(pool, s, rnd, self.photo_share) for _ in range(self.batch)]
-            yield (torch.from_numpy(np.stack([p[0] for p in pairs])), torch.from_numpy(np.stack([p[1] for p in pairs])))
-
-
-def normalise(rgb):
-    """u8 BxSxSx3 -> f32 Bx3xSxS, divided by each picture's maximum as the reference does."""
-    x = rgb.permute(0, 3, 1, 2).float()
-    x = x / x.amax((1, 2, 3), keepdim=True).clamp(min=1)
-    return (x - MEAN) / STD
+    def batch(self, size):
+        """(pictures, or shallow activations if there are such; masks; hints)."""
+        if len(self.queue) < size:
+            names = sorted(n for n in os.listdir(self.shallow or self.folder) if n.endswith((".npz", ".npy")))
+            self.queue = [names[k][:5] for k in self.random.permutation(len(names))]
+        names = [self.queue.pop() for _ in range(size)]
+        loaded = [np.load(os.path.join(self.folder, name + ".npz")) for name in names]
+        stack = lambda key: torch.from_numpy(np.stack([z[key] for z in loaded]))
+        masks = [stack(f"mask{k}")[:, None].float() / 255 for k in range(4 if self.shallow else 0, 7)]
+        hints = {name: stack(name).float() for name in HINTS}
+        if self.shallow:
+            kept = np.stack([np.load(os.path.join(self.shallow, name + ".npy")) for name in names])
+            return torch.from_numpy(kept), masks, hints
+        return normalise(stack("rgb")), masks, hints
 
 
-def loss_of(logits, mask):
-    total = 0.0
-    for weight, z in zip(SIDE_WEIGHTS, logits):
-        p = torch.sigmoid(z)
-        inter = (p * mask).sum((1, 2, 3))
-        union = (p + mask - p * mask).sum((1, 2, 3))
-        iou = 1 - (inter + 1) / (union + 1)
-        total = total + weight * (F.binary_cross_entropy_with_logits(z, mask) + 0.5 * iou.mean())
-    return total
+def vary(rgb, masks, random, size):
+    """A normalised batch and its masks mirrored, zoomed and recoloured, at `size`: the teacher would answer nearly so."""
+    n = len(rgb)
+    zoom = torch.tensor(random.uniform(0.7, 1, (n, 2)), dtype=torch.float32)
+    shift = (1 - zoom) * torch.tensor(random.uniform(-1, 1, (n, 2)), dtype=torch.float32)
+    theta = torch.zeros(n, 2, 3)
+    theta[:, 0, 0] = zoom[:, 0] * torch.tensor(random.choice((-1.0, 1.0), n), dtype=torch.float32)
+    theta[:, 1, 1], theta[:, :, 2] = zoom[:, 1], shift
+
+    def cut(x, side):
+        grid = F.affine_grid(theta, (n, 1, side, side), align_corners=False)
+        return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
+
+    gain = torch.tensor(random.uniform(0.75, 1.25, (n, 1, 1, 1)) * random.uniform(0.9, 1.1, (n, 3, 1, 1)), dtype=torch.float32)
+    offset = torch.tensor(random.uniform(-0.3, 0.3, (n, 1, 1, 1)), dtype=torch.float32)
+    sides = [size] + [size >> k for k in range(len(masks) - 1)]
+    return cut(rgb, size) * gain + offset, [cut(m, s) for m, s in zip(masks, sides)]
 
 
-def size_at(plan, progress):
-    return [s for p, s in plan if progress >= p][-1]
+@torch.no_grad()
+def write_shallow(net, folder, out, rank, workers):
+    """Stage 3's halved output for every lesson, once, as these stages rest while the deep ones are trained."""
+    os.makedirs(out, exist_ok=True)
+    names = sorted(n for n in os.listdir(os.path.join(folder, "lessons")) if n.endswith(".npz"))
+    for name in names[rank::workers]:
+        path = os.path.join(out, name[:5] + ".npy")
+        if not os.path.exists(path):
+            h = normalise(torch.from_numpy(np.load(os.path.join(folder, "lessons", name))["rgb"])[None])
+            h = h.contiguous(memory_format=torch.channels_last)
+            with torch.autocast("cpu", torch.bfloat16):
+                for n in range(1, 4):
+                    h = down(getattr(net, f"stage{n}")(h))
+            np.save(path, h[0].half().numpy())
+
+
+def mask_loss(z, mask):
+    p = torch.sigmoid(z)
+    inter = (p * mask).sum((1, 2, 3))
+    union = (p + mask - p * mask).sum((1, 2, 3))
+    slack = mask[0].numel() * 1e-4
+    return F.binary_cross_entropy_with_logits(z, mask) + 0.5 * (1 - (inter + slack) / (union + slack)).mean()
+
+
+def hint_loss(h, hint):
+    return (h - hint).square().mean() / hint.var((0, 2, 3)).mean()
+
+
+@torch.no_grad()
+def input_bases(net, folder, count=160, damping=0.03):
+    """For every convolution a matrix M: its weights and bias are V M, where V acts on whitened, uncorrelated inputs.
+
+    From the second moments of the patches that the convolution saw in `count` lessons.
+    """
+    grams, size = {}, 8
+    names = {conv: name for name, conv in convolutions(net).items()}
+
+    def add(conv, inputs):
+        x = patches(inputs[0], conv)
+        grams[names[conv]] = grams.get(names[conv], 0) + x.T @ x / len(x)
+
+    handles = [conv.register_forward_pre_hook(add) for conv in names]
+    lessons = Lessons(folder, 1)
+    for _ in range(count // size):
+        net(lessons.batch(size)[0].contiguous(memory_format=torch.channels_last))
+    for handle in handles:
+        handle.remove()
+    bases = {}
+    for name, gram in grams.items():
+        power, axes = torch.linalg.eigh(gram / (count // size))
+        bases[name] = (power.clamp(min=0) + damping * power.mean()).rsqrt()[:, None] * axes.T
+    return bases
+
+
+class Whitened:
+    """Adam on the weights as seen from whitened inputs.
+
+    Activations after ReLUs are positive and correlated, and without BatchNorm a step that is harmless in one direction of a
+    layer's input is ruinous in another. In the basis of `input_bases` all directions matter alike, so that one rate,
+    relative to each layer's root mean square, fits all. Gradients are one flat tensor, so that workers average them at once.
+    """
+
+    def __init__(self, net, bases):
+        self.layers = [(conv, bases[name]) for name, conv in convolutions(net).items() if name in bases]
+        params = [p for conv, _ in self.layers for p in (conv.weight, conv.bias)]
+        self.grad = torch.zeros(sum(p.numel() for p in params))
+        at = 0
+        for p in params:
+            p.grad = self.grad[at:at + p.numel()].view(p.shape)
+            at += p.numel()
+        rows = lambda conv: torch.cat((conv.weight.detach().flatten(1), conv.bias.detach()[:, None]), 1)
+        self.values = [torch.linalg.solve(m, rows(conv), left=False) for conv, m in self.layers]
+        self.scale = [v.square().mean().sqrt() for v in self.values]
+        self.first, self.second = ([torch.zeros_like(v) for v in self.values] for _ in range(2))
+        self.average = [v.clone() for v in self.values]
+
+    @torch.no_grad()
+    def step(self, rate, step):
+        keep = min(0.995, (1 + step) / (20 + step))
+        for k, (conv, m) in enumerate(self.layers):
+            grad = torch.cat((conv.weight.grad.flatten(1), conv.bias.grad[:, None]), 1) @ m.T
+            self.first[k].lerp_(grad, 0.1)
+            self.second[k].lerp_(grad.square(), 0.01)
+            first, second = self.first[k] / (1 - 0.9 ** step), self.second[k] / (1 - 0.99 ** step)
+            self.values[k] -= rate * self.scale[k] * first / (second.sqrt() + 1e-12)
+            self.average[k].lerp_(self.values[k], 1 - keep)
+            self.put(conv, self.values[k] @ m)
+
+    @staticmethod
+    def put(conv, rows):
+        conv.weight.data.copy_(rows[:, :-1].view(conv.weight.shape))
+        conv.bias.data.copy_(rows[:, -1])
+
+    def state(self):
+        return {key: getattr(self, key) for key in ("values", "scale", "first", "second", "average")}
+
+    def load(self, state):
+        for key, tensors in state.items():
+            setattr(self, key, tensors)
+        for (conv, m), value in zip(self.layers, self.values):
+            self.put(conv, value @ m)
+
+    def averaged(self, net):
+        """State dict of the exponential average."""
+        now = {key: value.clone() for key, value in net.state_dict().items()}
+        for (conv, m), value in zip(self.layers, self.average):
+            self.put(conv, value @ m)
+        out = {key: value.clone() for key, value in net.state_dict().items()}
+        net.load_state_dict(now)
+        return out
 
 
 def options():
     ap = argparse.ArgumentParser()
     ap.add_argument("folder")
     ap.add_argument("--run", default="run1")
-    ap.add_argument("--budget", type=float, default=4500, help="seconds of training, over which the rate falls")
-    ap.add_argument("--sizes", default="0:96,0.45:128,0.85:160")
-    ap.add_argument("--batch", type=int, default=8, help="samples per worker and step")
-    ap.add_argument("--rate", type=float, default=3e-3)
-    ap.add_argument("--photos", type=float, default=0.5, help="share of photographs among the samples")
+    ap.add_argument("--start", help="weights to begin with, of distil.py or of an earlier run")
+    ap.add_argument("--budget", type=float, default=3600, help="seconds of training, over which the rate falls")
+    ap.add_argument("--batch", type=int, default=4, help="lessons per worker and step")
+    ap.add_argument("--rate", type=float, default=0.004, help="relative to each layer's size")
+    ap.add_argument("--hints", type=float, default=1.0, help="weight of the stages' error")
+    ap.add_argument("--deep", action="store_true", help="train only stages 4 to 4d, from kept activations")
+    ap.add_argument("--varied", type=float, default=0.6, help="share of steps on varied lessons, without the stages' error")
     ap.add_argument("--workers", type=int, default=2)
     ap.add_argument("--port", type=int, default=29511)
     ap.add_argument("--seed", type=int, default=20240501)
-    ap.add_argument("--passed", type=float, default=0, help="begin as if this many seconds had passed")
-    ap.add_argument("--start", help="weights of an earlier run of ours to go on from, with a fresh rate")
     return ap.parse_args()
-
-
-class Flat:
-    """All parameters, gradients and running statistics as three flat tensors that the network's own are views of.
-
-    One tensor to average, clip, step and smooth instead of hundreds: a fifth of a step's time on a small CPU.
-    """
-
-    def __init__(self, net):
-        params = list(net.parameters())
-        stats = [b for b in net.buffers() if b.is_floating_point()]
-        self.param = torch.nn.Parameter(torch.cat([p.detach().flatten() for p in params]))
-        self.param.grad = torch.zeros_like(self.param)
-        self.stats = torch.cat([b.flatten() for b in stats])
-        at = 0
-        for p in params:
-            p.data = self.param.data[at:at + p.numel()].view(p.shape)
-            p.grad = self.param.grad[at:at + p.numel()].view(p.shape)
-            at += p.numel()
-        at = 0
-        for b in stats:
-            b.data = self.stats[at:at + b.numel()].view(b.shape)
-            at += b.numel()
-        self.net, self.averages = net, None
-
-    def smooth(self, decay):
-        """Exponential averages of weights and statistics."""
-        now = (self.param.detach(), self.stats)
-        if self.averages is None:
-            self.averages = [t.clone() for t in now]
-        for average, t in zip(self.averages, now):
-            average.lerp_(t, 1 - decay)
-
-    def averaged_state(self):
-        if self.averages is None:
-            return {k: v.clone() for k, v in self.net.state_dict().items()}
-        keep = [self.param.detach().clone(), self.stats.clone()]
-        self.set(*self.averages)
-        state = {k: v.clone() for k, v in self.net.state_dict().items()}
-        self.set(*keep)
-        return state
-
-    def set(self, param, stats):
-        self.param.data.copy_(param)
-        self.stats.copy_(stats)
 
 
 def work(rank, a):
     torch.manual_seed(a.seed)
     torch.set_num_threads(1)
     dist.init_process_group("gloo", f"tcp://127.0.0.1:{a.port}", rank=rank, world_size=a.workers)
-    plan = [(float(p), int(s)) for p, s in (x.split(":") for x in a.sizes.split(","))]
     run = os.path.join(a.folder, a.run)
     os.makedirs(run, exist_ok=True)
     last = os.path.join(run, "last.pt")
-
-    net, step, before, spent, saved_opt, averages = MaskNet(), 0, 0.0, 0.0, None, None
+    net, step, before = MaskNet(), 0, 0.0
+    if a.start:
+        net.load_state_dict(torch.load(a.start)["ema"])
+    torch.set_flush_denormal(True)
+    path, shallow = os.path.join(a.folder, "bases.pt"), os.path.join(run, "shallow") if a.deep else None
+    if rank == 0 and not os.path.exists(path):
+        torch.save(input_bases(net, a.folder), path)
+    if a.deep:
+        write_shallow(net, a.folder, shallow, rank, a.workers)
+    dist.barrier()
+    bases = torch.load(path)
+    optimiser = Whitened(net, {name: m for name, m in bases.items() if not a.deep or name.startswith(DEEP)})
     if os.path.exists(last):
-        ck = torch.load(last, weights_only=False)
-        net.load_state_dict(ck["net"])
-        step, before, saved_opt, averages = ck["step"], ck["spent"], ck["opt"], ck["averages"]
-    elif a.start:
-        net.load_state_dict(torch.load(a.start, weights_only=False)["net"])
-        before = a.passed
-    flat = Flat(net)
-    flat.averages = averages
-    opt = torch.optim.AdamW([flat.param], lr=a.rate, weight_decay=1e-3, fused=True)
-    if saved_opt:
-        opt.load_state_dict(saved_opt)
+        ck = torch.load(last)
+        optimiser.load(ck["optimiser"])
+        step, before = ck["step"], ck["spent"]
+    lessons = Lessons(a.folder, a.seed + 1000 * rank + step, shallow)
+    stages, taken = dict(net.named_children()), {}
+    for name in HINTS:
+        stages[name].register_forward_hook(lambda _, __, out, name=name: taken.__setitem__(name, out))
 
     def save():
-        ck = {"net": net.state_dict(), "opt": opt.state_dict(), "averages": flat.averages, "ema": flat.averaged_state(),
-              "step": step, "spent": spent, "args": vars(a)}
+        ck = {"optimiser": optimiser.state(), "ema": optimiser.averaged(net), "step": step, "spent": spent, "args": vars(a)}
         torch.save(ck, last + ".part")
         os.replace(last + ".part", last)
 
-    size = torch.tensor([size_at(plan, before / a.budget)]).share_memory_()
-    data = Batches(a.folder, a.batch, size, a.photos, a.seed + 1000 * rank + step)
-    loader = torch.utils.data.DataLoader(data, batch_size=None, num_workers=1, prefetch_factor=3)
-    net.train()
-    mean_loss, saved, begun = 0.0, time.time(), time.time()
-    for rgb, mask in loader:
+    means, usual, saved, begun, first = np.zeros(3), None, time.time(), time.time(), step
+    while True:
         clock = torch.tensor([before + time.time() - begun], dtype=torch.float64)
         dist.broadcast(clock, 0)
         spent = clock.item()
-        progress = spent / a.budget
-        if progress >= 1:
+        if spent >= a.budget:
             break
-        rate = a.rate * min(1, (step + 1) / 100) * (0.5 + 0.5 * math.cos(math.pi * progress))
-        for group in opt.param_groups:
-            group["lr"] = max(rate, a.rate * 0.005)
-        size[0] = size_at(plan, progress)
-        x = normalise(rgb).contiguous(memory_format=torch.channels_last)
-        loss = loss_of(net(x), mask[:, None])
-        flat.param.grad.zero_()
-        loss.backward()
-        dist.all_reduce(flat.param.grad)
-        flat.param.grad /= a.workers
-        torch.nn.utils.clip_grad_norm_([flat.param], 5.0)
-        opt.step()
+        x, masks, hints = lessons.batch(a.batch)
+        varied = not a.deep and lessons.random.random() < a.varied
+        if varied:
+            x, masks = vary(x, masks, lessons.random, int(lessons.random.choice((256, 288, 320))))
+        x = x.contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = net.deep(x.bfloat16())[1] if a.deep else net(x)
+        each = [w * mask_loss(z.float(), m) for w, z, m in zip(SIDE_WEIGHTS[-len(masks):], logits, masks)]
+        hint = torch.zeros(())
+        if not varied:
+            hint = sum(hint_loss(taken[name].float(), hints[name]) for name in HINTS) / len(HINTS)
+        optimiser.grad.zero_()
+        (sum(each) + a.hints * hint).backward()
+        dist.all_reduce(optimiser.grad)
+        norm = optimiser.grad.norm().item()
+        usual = norm if usual is None else 0.95 * usual + 0.05 * min(norm, 2 * usual)
+        optimiser.grad *= min(1, 2 * usual / norm)
         step += 1
+        optimiser.step(a.rate * min(1, step / 100) * (0.5 + 0.5 * math.cos(math.pi * spent / a.budget)), step)
         if rank > 0:
             continue
-        flat.smooth(min(0.995, (1 + step) / (20 + step)))
-        mean_loss = loss.item() if mean_loss == 0 else 0.97 * mean_loss + 0.03 * loss.item()
+        means += (np.array([each[0].item(), sum(each).item(), hint.item()]) - means) * max(0.03, 1 / (step - first))
         if step % 20 == 0:
-            print(f"step {step} size {x.shape[2]} loss {mean_loss:.3f} rate {rate:.5f} spent {spent:.0f}s", flush=True)
+            print(f"step {step} first {means[0]:.3f} masks {means[1]:.3f} hints {means[2]:.3f} spent {spent:.0f}s", flush=True)
         if time.time() - saved > 60:
             save()
             saved = time.time()
     if rank == 0:
         save()
         print("done", step, flush=True)
-    os._exit(0)  # the endless loaders have nothing to finish
 
 
 if __name__ == "__main__":

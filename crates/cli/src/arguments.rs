@@ -26,6 +26,12 @@ pub(crate) enum Command {
     /// Every option is an environment variable too (`--data-dir` is MATERIAL_TRANSFER_DATA_DIR). There are more settings,
     /// for the file and the environment: docs/configuration.md lists them all.
     Serve(Box<ServeArguments>),
+    /// List, fetch, check and remove the weights of network engines.
+    ///
+    /// Files lie in the cache that all Hugging Face clients share: what another one has fetched is found. The environment
+    /// says where and how: HF_HOME is the cache's folder [default: ~/.cache/huggingface], HF_TOKEN a token for repositories
+    /// that want one, HF_ENDPOINT another hub, HF_HUB_OFFLINE=1 forbids the network.
+    Models(ModelsArguments),
 }
 
 /// Options of `transfer`.
@@ -197,6 +203,55 @@ impl ServeArguments {
         }
         settings
     }
+}
+
+/// Options of `models`.
+#[derive(Debug, Args)]
+pub(crate) struct ModelsArguments {
+    #[command(subcommand)]
+    pub(crate) command: ModelsCommand,
+    /// Print one JSON object on standard output, and no progress bars.
+    #[arg(
+        long, global = true, action = ArgAction::SetTrue, value_parser = BoolishValueParser::new(),
+        env = "MATERIAL_TRANSFER_JSON"
+    )]
+    pub(crate) json: bool,
+}
+
+/// What is to be done with weights.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelsCommand {
+    /// Show every file with its size and licence, and which profile needs which.
+    List,
+    /// Fetch what is not there yet.
+    ///
+    /// Licences and sizes are shown before the first byte is fetched. A download that broke off
+    /// or was stopped goes on where it was. Every file is checked against its SHA-256 where the hub tells it.
+    Pull {
+        /// A profile (`models list` shows them), a profile file, or a model. A name that is both is the profile.
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
+    /// Read files and compare them with their announced sizes and hashes.
+    ///
+    /// Exit code 2 when one is damaged, or is named and not there.
+    Verify {
+        /// Profiles, profile files or models [default: everything in the cache].
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+    },
+    /// Remove files, and unfinished downloads from the same repositories.
+    ///
+    /// A profile's name removes those of its files that no other built-in profile needs; the others stay unless they are
+    /// named themselves.
+    Remove {
+        /// Profiles, profile files or models.
+        #[arg(required_unless_present = "all", value_name = "NAME")]
+        names: Vec<String>,
+        /// Everything that `models list` shows.
+        #[arg(long, conflicts_with = "names")]
+        all: bool,
+    },
 }
 
 #[cfg(test)]

@@ -1,17 +1,22 @@
 //! Why a command did not do what it was asked for, and the exit code that says so to scripts.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::process::ExitCode;
+
+use pipeline::hub::HubError;
 
 /// What a command ends with when it is not done.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The person can put it right: an option, a picture, a profile. Exit code 2.
+    /// The person can put it right: an option, a picture, a profile, a model's licence. Exit code 2.
     Input(String),
     /// The machine's fault or ours. Exit code 1.
     Fault(anyhow::Error),
     /// Stopped by Ctrl-C. Exit code 130, which is what shells expect of a program ended by SIGINT.
     Cancelled,
+    /// A download stopped by Ctrl-C. Exit code 130 as well.
+    PullStopped,
 }
 
 impl Failure {
@@ -19,7 +24,7 @@ impl Failure {
         ExitCode::from(match self {
             Self::Input(_) => 2,
             Self::Fault(_) => 1,
-            Self::Cancelled => 130,
+            Self::Cancelled | Self::PullStopped => 130,
         })
     }
 }
@@ -30,6 +35,9 @@ impl fmt::Display for Failure {
             Self::Input(message) => write!(f, "error: {message}"),
             Self::Fault(error) => write!(f, "fault: {error:#}"),
             Self::Cancelled => write!(f, "cancelled: nothing was written"),
+            Self::PullStopped => {
+                write!(f, "stopped: what has arrived is kept, the same command goes on from there")
+            }
         }
     }
 }
@@ -46,10 +54,28 @@ impl From<pipeline::Error> for Failure {
         match error {
             Error::Cancelled => Self::Cancelled,
             Error::Picture { .. } | Error::Profile(_) | Error::Device(_) => Self::Input(error.to_string()),
-            Error::File { ref source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            Error::File { ref source, .. } if source.kind() == ErrorKind::NotFound => {
                 Self::Input(error.to_string())
             }
             other => Self::Fault(other.into()),
+        }
+    }
+}
+
+impl From<HubError> for Failure {
+    fn from(error: HubError) -> Self {
+        match error {
+            HubError::Offline { .. }
+            | HubError::Forbidden { .. }
+            | HubError::Missing { .. }
+            | HubError::DiskSpace { .. } => Self::Input(error.to_string()),
+            HubError::File { ref source, .. } => match source.kind() {
+                ErrorKind::StorageFull | ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+                    Self::Input(error.to_string())
+                }
+                _ => Self::Fault(error.into()),
+            },
+            HubError::Interrupted { .. } | HubError::Damaged { .. } => Self::Fault(error.into()),
         }
     }
 }

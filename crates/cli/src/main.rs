@@ -1,11 +1,13 @@
-//! The binary `material-transfer`: a transfer from the command line, or the server.
+//! The binary `material-transfer`: a transfer from the command line, the server, the weights.
 //!
 //! Thin: arguments are read here and handed on. Exit codes are 0 for done, 2 for something the person can put right (an
 //! option, a picture, a profile), 1 for a fault of the machine or of ours, 130 after Ctrl-C.
 
 mod arguments;
 mod failure;
+mod models;
 mod serve;
+mod signal;
 mod transfer;
 
 use std::process::ExitCode;
@@ -18,6 +20,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Transfer(arguments) => transfer::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),
+        Command::Models(arguments) => models::run(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -10,6 +10,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::arguments::ServeArguments;
 use crate::failure::Failure;
+use crate::models;
 
 pub(crate) fn run(arguments: &ServeArguments) -> Result<(), Failure> {
     start_log(arguments)?;
@@ -26,9 +27,10 @@ pub(crate) fn run(arguments: &ServeArguments) -> Result<(), Failure> {
         .map_err(Failure::from)
 }
 
-/// Makes engines as the settings say. Profile and device are looked at now, so that a mistake in them ends the start.
+/// Makes engines as the settings say. Profile, its weights and device are looked at now, so that a mistake in them ends the start.
 fn engine_factory(config: &Config) -> Result<EngineFactory, Failure> {
     let profile = profile::load(&config.profile)?;
+    models::require(&profile, &config.profile)?;
     let choice: DeviceChoice = config.device.parse()?;
     let device = pipeline::device(choice)?;
     Ok(Arc::new(move || Ok(Arc::<dyn Engine>::from(profile::engine(&profile, &device)?))))

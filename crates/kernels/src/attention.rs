@@ -5,6 +5,10 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 
+use crate::cpu;
+use crate::cpu::attention::{Operand, Sizes};
+use crate::cpu::micro::Micro;
+
 /// Most scores held at once: 2²⁴ f32 = 64 MiB (and as much again for their softmax).
 pub const SCORES_BUDGET: usize = 1 << 24;
 
@@ -12,10 +16,53 @@ pub const SCORES_BUDGET: usize = 1 << 24;
 ///
 /// `scale` multiplies the scores; `mask` (n, m) is added to them (−∞ forbids a key).
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64, mask: Option<&Tensor>) -> Result<Tensor> {
+    if mask.is_none()
+        && let Some(fused) = crate::gpu::attention(q, k, v, scale)
+    {
+        return fused;
+    }
+    if let Some(sizes) = sizes(q, k, v, mask) {
+        return fast(Micro::best(), [q, k, v], sizes, scale, mask);
+    }
     let (batch, heads, queries, _) = q.dims4()?;
     let keys = k.dim(2)?;
     let tile = (SCORES_BUDGET / (batch * heads * keys).max(1)).clamp(1, queries.max(1));
     attention_in_tiles(q, k, v, scale, mask, tile)
+}
+
+/// The sizes of a case the fast form takes.
+fn sizes(q: &Tensor, k: &Tensor, v: &Tensor, mask: Option<&Tensor>) -> Option<Sizes> {
+    let (batch, heads, queries, dim) = q.dims4().ok()?;
+    let keys = k.dim(2).ok()?;
+    let fits = [q, k, v].into_iter().all(cpu::takes)
+        && k.dims() == [batch, heads, keys, dim]
+        && v.dims() == k.dims()
+        && mask.is_none_or(|mask| mask.device().is_cpu() && mask.dims() == [queries, keys])
+        && keys > 0
+        && dim > 0;
+    fits.then_some(Sizes { batch, heads, queries, keys, dim })
+}
+
+/// The result lies in memory as (b, n, heads, d), so that [`merge_heads`] copies nothing.
+fn fast(
+    micro: &Micro,
+    [q, k, v]: [&Tensor; 3],
+    sizes: Sizes,
+    scale: f64,
+    mask: Option<&Tensor>,
+) -> Result<Tensor> {
+    let mask = mask.map(|mask| mask.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()).transpose()?;
+    let y = cpu::read(q, |q_values, q_layout| {
+        cpu::read(k, |k_values, k_layout| {
+            cpu::read(v, |v_values, v_layout| {
+                let operands = [(q_values, q_layout), (k_values, k_layout), (v_values, v_layout)];
+                let operands = operands.map(|(values, layout)| Operand { values, layout });
+                Ok(cpu::attention::attend(micro, operands, sizes, scale as f32, mask.as_deref()))
+            })
+        })
+    })?;
+    let Sizes { batch, heads, queries, dim, .. } = sizes;
+    Tensor::from_vec(y, (batch, queries, heads, dim), &Device::Cpu)?.transpose(1, 2)
 }
 
 /// [`attention`] with `tile` queries at a time: the result does not depend on it beyond rounding.
@@ -69,4 +116,56 @@ pub fn causal_mask(tokens: usize, device: &Device) -> Result<Tensor> {
     let zero = Tensor::zeros((tokens, tokens), DType::F32, device)?;
     let never = Tensor::full(f32::NEG_INFINITY, (tokens, tokens), device)?;
     key.le(&query)?.where_cond(&zero, &never)
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Result};
+
+    use super::{attention_in_tiles, causal_mask, fast, merge_heads, sizes};
+    use crate::compare::{assert_close, noise};
+    use crate::cpu::micro::Micro;
+
+    #[test]
+    fn fast_form_agrees_with_the_plain_one() -> Result<()> {
+        for micro in Micro::all() {
+            for [b, h, n, m, d] in [
+                [1, 1, 1, 1, 1],
+                [2, 3, 5, 4, 7],
+                [1, 2, 33, 77, 64],
+                [1, 2, 77, 16, 80],
+                [2, 1, 130, 300, 40],
+                [1, 1, 65, 1025, 512],
+                [1, 5, 700, 700, 64],
+            ] {
+                // Strong scores, so that the largest one moves from block to block.
+                let q = (noise(&[b, h, n, d], 1) * 6.0)?;
+                let (k, v) = (noise(&[b, h, m, d], 2), noise(&[b, h, m, d], 3));
+                let scale = (d as f64).sqrt().recip() * 3.0;
+                let want = attention_in_tiles(&q, &k, &v, scale, None, n)?;
+                let sizes = sizes(&q, &k, &v, None).unwrap();
+                let what = format!("{} {b} {h} {n}x{m} d{d}", micro.name);
+                assert_close(&fast(micro, [&q, &k, &v], sizes, scale, None)?, &want, 5e-6, &what);
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn masks_and_layouts() -> Result<()> {
+        for micro in Micro::all() {
+            for n in [1, 40, 77, 300] {
+                // (b, n, h, d) seen as (b, h, n, d), as it comes out of a projection.
+                let view = |seed| noise(&[2, n, 3, 24], seed).transpose(1, 2);
+                let (q, k, v) = (view(1)?, view(2)?, view(3)?);
+                let mask = causal_mask(n, &Device::Cpu)?;
+                let want = attention_in_tiles(&q, &k, &v, 0.7, Some(&mask), n)?;
+                let sizes = sizes(&q, &k, &v, Some(&mask)).unwrap();
+                let got = fast(micro, [&q, &k, &v], sizes, 0.7, Some(&mask))?;
+                assert_close(&got, &want, 5e-6, micro.name);
+                assert_close(&merge_heads(&got)?, &merge_heads(&want)?, 5e-6, micro.name);
+            }
+        }
+        Ok(())
+    }
 }

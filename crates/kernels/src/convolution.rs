@@ -3,25 +3,33 @@
 //! A [`Conv2d`] owns its weight, so that a faster form may keep it packed; [`conv2d`] and [`conv_transpose2d`]
 //! apply it. "Convolution" is cross-correlation, as in every deep-learning framework.
 
-use candle_core::{Result, Tensor};
+use candle_core::{Device, Result, Tensor};
 
 use crate::Activation;
+use crate::cpu;
+use crate::cpu::gemm::Epilogue;
+use crate::cpu::micro::Micro;
+use crate::cpu::{implicit, winograd};
+use crate::linear::with_bias;
+use crate::weight::Weight;
 
 /// A convolution: weight (out, in, kh, kw), optional bias (out), geometry, optional activation after the bias.
 #[derive(Clone, Debug)]
 pub struct Conv2d {
-    weight: Tensor,
+    weight: Weight,
     bias: Option<Tensor>,
     stride: usize,
     padding: usize,
     dilation: usize,
     activation: Option<Activation>,
+    exact: bool,
 }
 
 impl Conv2d {
     /// Stride 1, no padding, no dilation, no activation. `weight`: (out, in, kh, kw); `bias`: (out).
     pub fn new(weight: Tensor, bias: Option<Tensor>) -> Self {
-        Self { weight, bias, stride: 1, padding: 0, dilation: 1, activation: None }
+        let weight = Weight::new(weight);
+        Self { weight, bias, stride: 1, padding: 0, dilation: 1, activation: None, exact: false }
     }
 
     /// Steps of the window along both axes.
@@ -47,12 +55,106 @@ impl Conv2d {
         self.activation = Some(activation);
         self
     }
+
+    /// Only forms that sum the products themselves: rounding of 4e-7 (relative, L2) instead of Winograd's 4e-6.
+    pub fn exact(mut self) -> Self {
+        self.exact = true;
+        self
+    }
 }
 
 /// `x` (b, in, h, w) → (b, out, h', w') with h' = (h + 2·padding − dilation·(kh−1) − 1)/stride + 1.
 pub fn conv2d(x: &Tensor, conv: &Conv2d) -> Result<Tensor> {
-    let y = x.contiguous()?.conv2d(&conv.weight, conv.padding, conv.stride, conv.dilation, 1)?;
+    match conv.weight.takes(x) {
+        true => fast(Micro::best(), x, conv),
+        false => plain(x, conv),
+    }
+}
+
+/// The definition.
+fn plain(x: &Tensor, conv: &Conv2d) -> Result<Tensor> {
+    let weight = conv.weight.plain()?;
+    let (padding, stride, dilation) = (conv.padding, conv.stride, conv.dilation);
+    let y = match crate::gpu::conv2d(x, &weight, padding, stride, dilation) {
+        Some(y) => y?,
+        None => x.contiguous()?.conv2d(&weight, padding, stride, dilation, 1)?,
+    };
     finish(y, conv.bias.as_ref(), conv.activation)
+}
+
+/// Sizes of a convolution of one input.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Geometry {
+    pub(crate) batch: usize,
+    pub(crate) input: usize,
+    pub(crate) height: usize,
+    pub(crate) width: usize,
+    pub(crate) output: usize,
+    pub(crate) kernel_height: usize,
+    pub(crate) kernel_width: usize,
+    pub(crate) stride: usize,
+    pub(crate) padding: usize,
+    pub(crate) dilation: usize,
+    pub(crate) out_height: usize,
+    pub(crate) out_width: usize,
+}
+
+impl Geometry {
+    fn new(x: &Tensor, conv: &Conv2d) -> Result<Self> {
+        let (batch, input, height, width) = x.dims4()?;
+        let &[output, channels, kernel_height, kernel_width] = conv.weight.dims() else {
+            candle_core::bail!("a convolution's weight has four dimensions, not {:?}", conv.weight.dims())
+        };
+        let (stride, padding, dilation) = (conv.stride, conv.padding, conv.dilation);
+        let size = |n: usize, kernel: usize| {
+            (n + 2 * padding)
+                .checked_sub(dilation * kernel.saturating_sub(1) + 1)
+                .map(|n| n / stride.max(1) + 1)
+        };
+        match (size(height, kernel_height), size(width, kernel_width)) {
+            (Some(out_height), Some(out_width)) if channels == input && stride > 0 => Ok(Self {
+                batch,
+                input,
+                height,
+                width,
+                output,
+                kernel_height,
+                kernel_width,
+                stride,
+                padding,
+                dilation,
+                out_height,
+                out_width,
+            }),
+            _ => candle_core::bail!(
+                "a convolution of {:?} (stride {stride}, padding {padding}, dilation {dilation}) cannot take {:?}",
+                conv.weight.dims(),
+                x.dims()
+            ),
+        }
+    }
+
+    /// Taps of the window.
+    pub(crate) fn taps(&self) -> usize {
+        self.kernel_height * self.kernel_width
+    }
+}
+
+/// Winograd's form where it applies, else the implicit product; both read the same packed weight.
+fn fast(micro: &'static Micro, x: &Tensor, conv: &Conv2d) -> Result<Tensor> {
+    let geometry = Geometry::new(x, conv)?;
+    let dims = (geometry.batch, geometry.output, geometry.out_height, geometry.out_width);
+    let packed = conv.weight.packed(|values| implicit::pack(micro, values, &geometry))?;
+    let y = with_bias(conv.bias.as_ref(), geometry.output, |row_bias| {
+        let epilogue = Epilogue { row_bias, column_bias: None, activation: conv.activation };
+        cpu::read_contiguous(x, |x| {
+            Ok(match winograd::takes(&geometry) && !conv.exact {
+                true => winograd::convolve(micro, x, packed, &geometry, epilogue),
+                false => implicit::convolve(micro, x, packed, &geometry, epilogue),
+            })
+        })
+    })?;
+    Tensor::from_vec(y, dims, &Device::Cpu)
 }
 
 /// A transposed convolution: weight (in, out, kh, kw), optional bias (out).
@@ -93,5 +195,84 @@ fn finish(y: Tensor, bias: Option<&Tensor>, activation: Option<Activation>) -> R
     match activation {
         Some(activation) => activation.apply(&y),
         None => Ok(y),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Result;
+
+    use super::{Conv2d, fast, plain};
+    use crate::Activation;
+    use crate::compare::{assert_close, noise};
+    use crate::cpu::micro::Micro;
+
+    #[test]
+    fn implicit_form_agrees_with_the_plain_one() -> Result<()> {
+        for micro in Micro::all() {
+            // batch, in, out, height, width, kernel, stride, padding, dilation
+            for [b, i, o, h, w, k, s, p, d] in [
+                [1, 1, 1, 1, 1, 1, 1, 0, 1],
+                [2, 3, 5, 7, 6, 3, 2, 1, 1],
+                [1, 4, 9, 33, 5, 3, 1, 1, 1],
+                [2, 5, 7, 9, 40, 3, 1, 2, 2],
+                [1, 3, 33, 16, 16, 7, 1, 3, 1],
+                [1, 3, 20, 28, 42, 14, 14, 0, 1],
+                [3, 37, 18, 5, 13, 1, 1, 0, 1],
+                [1, 64, 48, 8, 8, 1, 2, 0, 1],
+                [1, 130, 10, 12, 11, 3, 1, 8, 8],
+                [1, 2, 2, 3, 3, 3, 1, 1, 1],
+                [1, 6, 4, 2, 70, 2, 1, 1, 1],
+            ] {
+                let make = || {
+                    let conv = Conv2d::new(noise(&[o, i, k, k], 1), Some(noise(&[o], 2))).exact();
+                    conv.stride(s).padding(p).dilation(d).activation(Activation::Relu)
+                };
+                let x = noise(&[b, i, h, w], 3);
+                let what = format!("{} {b} {i}->{o} {h}x{w} k{k} s{s} p{p} d{d}", micro.name);
+                assert_close(&fast(micro, &x, &make())?, &plain(&x, &make())?, 2e-6, &what);
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn winograd_form_agrees_with_the_plain_one() -> Result<()> {
+        for micro in Micro::all() {
+            let sizes = [
+                (8, 8),
+                (9, 8),
+                (10, 17),
+                (11, 7),
+                (64, 1),
+                (1, 65),
+                (21, 34),
+                (40, 41),
+                (12, 150),
+                (130, 9),
+            ];
+            for (n, (h, w)) in sizes.into_iter().enumerate() {
+                for (b, i, o) in [(1, 16, 16), (2, 17, 50), (1, 165, 30)] {
+                    let make = || {
+                        let conv = Conv2d::new(noise(&[o, i, 3, 3], 1), Some(noise(&[o], 2))).padding(1);
+                        if n % 2 == 0 { conv.activation(Activation::Silu) } else { conv }
+                    };
+                    let x = noise(&[b, i, h, w], 3);
+                    let what = format!("{} {b} {i}->{o} {h}x{w}", micro.name);
+                    assert_close(&fast(micro, &x, &make())?, &plain(&x, &make())?, 1e-5, &what);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn empty_and_impossible_shapes() -> Result<()> {
+        let conv = Conv2d::new(noise(&[20, 16, 3, 3], 1), None).padding(1);
+        assert_eq!(fast(Micro::best(), &noise(&[0, 16, 9, 9], 1), &conv)?.dims(), [0, 20, 9, 9]);
+        assert!(fast(Micro::best(), &noise(&[1, 15, 9, 9], 1), &conv).is_err());
+        let conv = Conv2d::new(noise(&[2, 2, 3, 3], 1), None);
+        assert!(fast(Micro::best(), &noise(&[1, 2, 2, 2], 1), &conv).is_err());
+        Ok(())
     }
 }

@@ -6,13 +6,18 @@
 
 mod activation;
 mod attention;
+#[cfg(test)]
+mod compare;
 mod convolution;
+mod cpu;
+mod gpu;
 mod linear;
 mod mapped_file;
 mod normalisation;
 pub mod patch;
 mod resampling;
 mod sinusoid;
+mod weight;
 
 pub use activation::{Activation, geglu, gelu, quick_gelu, sigmoid, silu};
 pub use attention::{SCORES_BUDGET, attention, attention_in_tiles, causal_mask, merge_heads, split_heads};

@@ -1,28 +1,51 @@
 //! The linear map y = x·Wᵀ + b over the last dimension.
 
-use candle_core::{D, Result, Tensor};
+use candle_core::{D, Device, Layout, Result, Tensor};
 
-/// A linear map: weight (out, in), optional bias (out).
+use crate::Activation;
+use crate::cpu;
+use crate::cpu::gemm::{Epilogue, Shape, gemm};
+use crate::cpu::micro::Micro;
+use crate::cpu::pack::{Packed, Rows};
+use crate::cpu::scratch::Output;
+use crate::weight::Weight;
+
+/// A linear map: weight (out, in), optional bias (out), optional activation after the bias.
 #[derive(Clone, Debug)]
 pub struct Linear {
-    weight: Tensor,
+    weight: Weight,
     bias: Option<Tensor>,
+    activation: Option<Activation>,
 }
 
 impl Linear {
     /// `weight`: (out, in); `bias`: (out).
     pub fn new(weight: Tensor, bias: Option<Tensor>) -> Self {
-        Self { weight, bias }
+        Self { weight: Weight::new(weight), bias, activation: None }
+    }
+
+    /// Function applied after the bias.
+    pub fn activation(mut self, activation: Activation) -> Self {
+        self.activation = Some(activation);
+        self
     }
 }
 
 /// `x` (…, in) → (…, out).
 pub fn linear(x: &Tensor, map: &Linear) -> Result<Tensor> {
+    match map.weight.takes(x) {
+        true => fast(Micro::best(), x, map),
+        false => plain(x, map),
+    }
+}
+
+/// The definition.
+fn plain(x: &Tensor, map: &Linear) -> Result<Tensor> {
     let mut dims = x.dims().to_vec();
     let width = x.dim(D::Minus1)?;
     // One matrix product whatever the leading dimensions: batched products re-pack the weight for each of them.
     let rows = x.contiguous()?.reshape(((), width))?;
-    let y = rows.matmul(&map.weight.t()?)?;
+    let y = rows.matmul(&map.weight.plain()?.t()?)?;
     let y = match &map.bias {
         Some(bias) => y.broadcast_add(bias)?,
         None => y,
@@ -30,5 +53,147 @@ pub fn linear(x: &Tensor, map: &Linear) -> Result<Tensor> {
     if let Some(last) = dims.last_mut() {
         *last = y.dim(1)?;
     }
-    y.reshape(dims)
+    let y = y.reshape(dims)?;
+    match map.activation {
+        Some(activation) => activation.apply(&y),
+        None => Ok(y),
+    }
+}
+
+/// Rows of any layout times the packed weight.
+#[allow(unsafe_code)]
+fn fast(micro: &'static Micro, x: &Tensor, map: &Linear) -> Result<Tensor> {
+    let &[n, k] = map.weight.dims() else {
+        candle_core::bail!("a linear map's weight has two dimensions, not {:?}", map.weight.dims())
+    };
+    let mut dims = x.dims().to_vec();
+    match dims.last_mut() {
+        Some(last) if *last == k => *last = n,
+        _ => candle_core::bail!("a linear map of {k} values cannot take {:?}", x.dims()),
+    }
+    let m = x.elem_count() / k.max(1);
+    let packed =
+        map.weight.packed(|values| Packed::new(values, n, k, micro.nr, move |lane, i| lane * k + i))?;
+    let x = match strides(x.layout()) {
+        Some(_) => x.clone(),
+        None => x.contiguous()?,
+    };
+    let y = with_bias(map.bias.as_ref(), n, |bias| {
+        cpu::read(&x, |values, layout| {
+            let Some((inner, steps)) = strides(layout) else {
+                candle_core::bail!("rows without a common stride: {layout:?}")
+            };
+            let rows = Rows { values, rows: m, inner, steps, width: micro.mr };
+            let mut output = Output::new(m * n);
+            let epilogue = Epilogue { row_bias: None, column_bias: bias, activation: map.activation };
+            let shape = Shape::rows_first(micro, m, n, k);
+            // SAFETY: the output holds m rows of n values; rows and weight are packed for this micro-kernel; `gemm`
+            // writes all of them.
+            unsafe {
+                gemm(micro, shape, &rows, packed, (output.shared(), n), epilogue);
+                Ok(output.finish())
+            }
+        })
+    })?;
+    Tensor::from_vec(y, dims, &Device::Cpu)
+}
+
+/// Rows of a batch element, and steps from one batch element to the next, one row to the next, one value to the next; for
+/// up to three dimensions, or any number of contiguous ones.
+fn strides(layout: &Layout) -> Option<(usize, [usize; 3])> {
+    let (dims, steps) = (layout.dims(), layout.stride());
+    match (dims, steps) {
+        (&[_, n, _], &[b, r, c]) => Some((n.max(1), [b, r, c])),
+        (&[n, _], &[r, c]) => Some((n.max(1), [0, r, c])),
+        _ if layout.is_contiguous() => {
+            let width = dims.last().copied().unwrap_or(1);
+            Some((usize::MAX, [0, width, 1]))
+        }
+        _ => None,
+    }
+}
+
+/// Calls `f` with the values of a bias of `len`.
+pub(crate) fn with_bias<R>(
+    bias: Option<&Tensor>,
+    len: usize,
+    f: impl FnOnce(Option<&[f32]>) -> Result<R>,
+) -> Result<R> {
+    match bias {
+        Some(bias) => cpu::read_contiguous(bias, |values| match values.len() == len {
+            true => f(Some(values)),
+            false => candle_core::bail!("a bias of {} values where {len} are needed", values.len()),
+        }),
+        None => f(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device, Result, Tensor};
+
+    use super::{Linear, fast, plain};
+    use crate::Activation;
+    use crate::compare::{assert_close, noise};
+    use crate::cpu::micro::Micro;
+
+    #[test]
+    fn fast_form_agrees_with_the_plain_one() -> Result<()> {
+        for micro in Micro::all() {
+            for (m, n, k) in [
+                (1, 1, 1),
+                (1, 33, 7),
+                (5, 16, 321),
+                (6, 32, 64),
+                (7, 31, 640),
+                (77, 100, 65),
+                (193, 47, 333),
+                (400, 1100, 30),
+                (0, 4, 4),
+            ] {
+                let (weight, bias) = (noise(&[n, k], 1), noise(&[n], 2));
+                for activation in [None, Some(Activation::Gelu)] {
+                    let make = || {
+                        let map = Linear::new(weight.clone(), Some(bias.clone()));
+                        activation.map_or(map.clone(), |activation| map.activation(activation))
+                    };
+                    let x = noise(&[m, k], 3);
+                    if m > 0 {
+                        assert_close(&fast(micro, &x, &make())?, &plain(&x, &make())?, 2e-6, micro.name);
+                    } else {
+                        assert_eq!(fast(micro, &x, &make())?.dims(), [0, n]);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn rows_of_any_layout() -> Result<()> {
+        let map = || Linear::new(noise(&[20, 12], 1), None);
+        let tokens = noise(&[2, 12, 35], 2).transpose(1, 2)?;
+        let four = noise(&[2, 3, 5, 12], 3).transpose(1, 2)?;
+        let some = noise(&[2, 40, 12], 4).narrow(1, 3, 30)?;
+        for micro in Micro::all() {
+            for x in [&tokens, &four, &some] {
+                assert_close(&fast(micro, x, &map())?, &plain(x, &map())?, 2e-6, micro.name);
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn blank_weights_and_clones() -> Result<()> {
+        let blank = Tensor::zeros((), DType::F32, &Device::Cpu)?.broadcast_as((64, 32))?;
+        let map = Linear::new(blank, None);
+        let twin = map.clone();
+        let x = noise(&[3, 32], 1);
+        let y = fast(Micro::best(), &x, &map)?;
+        assert_eq!(y.sqr()?.sum_all()?.to_scalar::<f32>()?, 0.0);
+        assert!(plain(&x, &twin).is_err(), "the tensor is let go once it is packed");
+        assert_eq!(fast(Micro::best(), &x, &twin)?.dims(), [3, 64]);
+        assert!(fast(Micro::best(), &noise(&[3, 31], 1), &map).is_err(), "a wrong width is an error");
+        Ok(())
+    }
 }

@@ -4,13 +4,21 @@
 //! Conventions are torch's: `nearest` takes source floor(i·in/out); `bilinear` uses half-pixel centres, or corner-aligned
 //! ones with `align_corners`, never anti-aliasing.
 
-use candle_core::{Result, Tensor};
+use candle_core::{Device, Result, Tensor};
+
+use crate::cpu;
 
 /// Nearest-neighbour resize to `height` × `width`: source index floor(i·in/out).
 pub fn upsample_nearest(x: &Tensor, height: usize, width: usize) -> Result<Tensor> {
-    let (_, _, h, w) = x.dims4()?;
+    let (batch, channels, h, w) = x.dims4()?;
     if (h, w) == (height, width) {
         return Ok(x.clone());
+    }
+    if cpu::takes(x) && h > 0 && w > 0 {
+        let y = cpu::read_contiguous(x, |values| {
+            Ok(cpu::pointwise::upsample_nearest(values, batch * channels, (h, w), (height, width)))
+        })?;
+        return Tensor::from_vec(y, (batch, channels, height, width), &Device::Cpu);
     }
     x.contiguous()?.upsample_nearest2d(height, width)
 }
@@ -66,4 +74,24 @@ pub fn pixel_unshuffle(x: &Tensor, factor: usize) -> Result<Tensor> {
         .permute([0, 1, 3, 5, 2, 4])?
         .contiguous()?
         .reshape((batch, channels * factor * factor, h, w))
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Result;
+
+    use super::upsample_nearest;
+    use crate::compare::{assert_close, noise};
+
+    #[test]
+    fn nearest_agrees_with_the_plain_form() -> Result<()> {
+        let sizes =
+            [((1, 1), (5, 3)), ((4, 6), (8, 12)), ((5, 7), (9, 14)), ((7, 5), (3, 2)), ((16, 31), (31, 62))];
+        for (from, to) in sizes {
+            let x = noise(&[2, 3, from.0, from.1], 1);
+            let want = x.upsample_nearest2d(to.0, to.1)?;
+            assert_close(&upsample_nearest(&x, to.0, to.1)?, &want, 0.0, &format!("{from:?} {to:?}"));
+        }
+        Ok(())
+    }
 }

@@ -243,7 +243,8 @@ fn block(w: &Weights, input: usize, output: usize, dilation: usize) -> Result<Co
         weight = weight.broadcast_mul(&scale.reshape((output, 1, 1, 1))?)?;
         bias = (((bias - mean?)? * scale)? + beta?)?;
     }
-    let conv = Conv2d::new(weight, Some(bias)).padding(dilation).dilation(dilation);
+    // Exact: the mask is cut to 8 bits, where a rounding error ten times as large moves ten times as many pixels.
+    let conv = Conv2d::new(weight, Some(bias)).padding(dilation).dilation(dilation).exact();
     Ok(conv.activation(Activation::Relu))
 }
 

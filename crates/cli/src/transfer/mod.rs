@@ -17,6 +17,7 @@ use pipeline::{Cancel, Engine, Outcome, Transfer, profile};
 
 use crate::arguments::TransferArguments;
 use crate::failure::Failure;
+use crate::models;
 
 use self::output::Destination;
 use self::report::Report;
@@ -35,6 +36,7 @@ pub(crate) fn run(arguments: &TransferArguments) -> Result<(), Failure> {
     let cancel = watch::cancel_on_signal(&runtime);
 
     let profile = profile::load(&arguments.profile)?;
+    models::require(&profile, &arguments.profile)?;
     let engine = profile::engine(&profile, &pipeline::device(arguments.device.parse()?)?)?;
     let fetched = Instant::now();
     let subject = source::picture(request.subject_image, "--subject", &runtime, &cancel)?;

@@ -11,6 +11,7 @@ use pipeline::{Cancel, OutputFormat, Picture, Progress, View};
 use tokio::runtime::Runtime;
 
 use crate::failure::Failure;
+use crate::signal;
 
 /// How often waiting code looks whether it was cancelled.
 const GLANCE: Duration = Duration::from_millis(50);
@@ -103,7 +104,7 @@ pub(crate) fn cancel_on_signal(runtime: &Runtime) -> Cancel {
     let cancel = Cancel::default();
     let flag = cancel.clone();
     runtime.spawn(async move {
-        while stop_signal().await.is_ok() {
+        while signal::stop().await.is_ok() {
             if flag.is_raised() {
                 std::process::exit(130);
             }
@@ -112,21 +113,6 @@ pub(crate) fn cancel_on_signal(runtime: &Runtime) -> Cancel {
         }
     });
     cancel
-}
-
-#[cfg(unix)]
-async fn stop_signal() -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted,
-        _ = terminate.recv() => Ok(()),
-    }
-}
-
-#[cfg(not(unix))]
-async fn stop_signal() -> std::io::Result<()> {
-    tokio::signal::ctrl_c().await
 }
 
 /// Resolves soon after `cancel` was raised.

@@ -109,6 +109,26 @@ impl Hub {
         }
         Ok(size)
     }
+
+    /// Removes what broken-off downloads from the manifest's repository have left. Returns how many bytes that frees.
+    ///
+    /// # Errors
+    /// [`HubError::File`] when the cache cannot be written.
+    pub fn remove_parts(&self, manifest: &Manifest) -> Result<u64, HubError> {
+        let blobs = self.folder().join(repo(manifest).folder_name()).join("blobs");
+        if !blobs.exists() {
+            return Ok(0);
+        }
+        let mut freed = 0;
+        for entry in std::fs::read_dir(&blobs).map_err(|source| file_error(&blobs, source))?.flatten() {
+            let path = entry.path();
+            if path.extension().is_some_and(|extension| extension == "part") {
+                freed += entry.metadata().map_or(0, |file| file.len());
+                std::fs::remove_file(&path).map_err(|source| file_error(&path, source))?;
+            }
+        }
+        Ok(freed)
+    }
 }
 
 pub(super) fn repo(manifest: &Manifest) -> Repo {

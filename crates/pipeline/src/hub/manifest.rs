@@ -24,6 +24,8 @@ pub struct Manifest {
     pub file: String,
     /// Size in bytes, where it is known exactly.
     pub size: Option<u64>,
+    /// Size in bytes, roughly, where it is not: for people only.
+    pub about: Option<u64>,
     /// Lower-case hexadecimal SHA-256, where it is known beforehand.
     pub sha256: Option<String>,
     /// The licence's name.

@@ -19,10 +19,14 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// Hears how a download goes. Called from several threads.
 pub trait PullProgress: Send + Sync {
+    /// The hub has told the sizes of all `absent` files and the disk has room; `needed` bytes are still to come.
+    fn plan(&self, _absent: &[(&Manifest, u64)], _needed: u64) {}
     /// A file's download begins, or begins again; `size` is all of it.
     fn begin(&self, manifest: &Manifest, size: u64);
     /// So many more bytes are there.
     fn advance(&self, manifest: &Manifest, bytes: u64);
+    /// An attempt at a file failed; the next one follows after `pause`.
+    fn again(&self, _manifest: &Manifest, _reason: &str, _pause: Duration) {}
     /// The file is complete and checked.
     fn finish(&self, manifest: &Manifest, path: &Path);
 }
@@ -61,9 +65,14 @@ impl Hub {
 
     fn fetch_all(&self, absent: &[&Manifest], progress: &dyn PullProgress) -> Result<(), HubError> {
         let api = self.api().map_err(|reason| interrupted(absent[0], 0, &reason))?;
-        let announced: Vec<Metadata> =
-            absent.iter().map(|manifest| self.announced(&api, manifest)).collect::<Result<_, _>>()?;
-        self.check_room(absent, &announced)?;
+        let announced: Vec<Metadata> = absent
+            .iter()
+            .map(|manifest| self.announced(&api, manifest, progress))
+            .collect::<Result<_, _>>()?;
+        let needed = self.check_room(absent, &announced)?;
+        let sizes: Vec<(&Manifest, u64)> =
+            absent.iter().zip(&announced).map(|(manifest, file)| (*manifest, file.size() as u64)).collect();
+        progress.plan(&sizes, needed);
         let next = AtomicUsize::new(0);
         let failure = Mutex::new(None);
         std::thread::scope(|scope| {
@@ -95,9 +104,14 @@ impl Hub {
     }
 
     /// Size and hash of a file as the hub announces them.
-    fn announced(&self, api: &Api, manifest: &Manifest) -> Result<Metadata, HubError> {
+    fn announced(
+        &self,
+        api: &Api,
+        manifest: &Manifest,
+        progress: &dyn PullProgress,
+    ) -> Result<Metadata, HubError> {
         let url = api.repo(repo(manifest)).url(&manifest.file);
-        self.retry(manifest, || api.metadata(&url))
+        self.retry(manifest, progress, || api.metadata(&url))
     }
 
     /// Fetches one file and checks it; a damaged one is fetched anew once.
@@ -105,8 +119,8 @@ impl Hub {
         let repository = api.repo(repo(manifest));
         let mut damage = None;
         for _ in 0..2 {
-            let metadata = self.announced(api, manifest)?;
-            let path = self.retry(manifest, || {
+            let metadata = self.announced(api, manifest, progress)?;
+            let path = self.retry(manifest, progress, || {
                 let watch = Watch { manifest, progress };
                 repository.download_with_progress(&manifest.file, watch)
             })?;
@@ -122,12 +136,21 @@ impl Hub {
         Err(damage.unwrap_or_else(|| missing(manifest)))
     }
 
-    /// Repeats what may succeed later (broken connections, 429, 5xx); says at once what cannot (401, 403, 404).
-    fn retry<T>(&self, manifest: &Manifest, run: impl Fn() -> Result<T, ApiError>) -> Result<T, HubError> {
+    /// Repeats what may succeed later (broken connections, 429, 5xx); says at once what cannot (401, 403, 404, a disk that
+    /// takes nothing).
+    fn retry<T>(
+        &self,
+        manifest: &Manifest,
+        progress: &dyn PullProgress,
+        run: impl Fn() -> Result<T, ApiError>,
+    ) -> Result<T, HubError> {
         let mut pause = self.first_pause;
         for attempt in 1.. {
             let error = match run() {
                 Ok(value) => return Ok(value),
+                Err(ApiError::IoError(source)) if refused_by_disk(&source) => {
+                    return Err(file_error(self.folder(), source));
+                }
                 Err(error) => error,
             };
             match status(&error) {
@@ -139,28 +162,19 @@ impl Hub {
                 _ if attempt == ATTEMPTS => return Err(interrupted(manifest, attempt, &error)),
                 _ => {}
             }
-            if matches!(error, ApiError::InvalidResume) {
-                self.discard_parts(manifest)?;
+            // 416: all bytes were there already, but the file was never given its name.
+            if matches!(error, ApiError::InvalidResume) || status(&error) == Some(416) {
+                self.remove_parts(manifest)?;
             }
+            progress.again(manifest, &error.to_string(), pause);
             std::thread::sleep(pause);
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
         unreachable!("the loop returns at the last attempt")
     }
 
-    /// Deletes parts of files in the manifest's repository that cannot be resumed.
-    fn discard_parts(&self, manifest: &Manifest) -> Result<(), HubError> {
-        let blobs = self.folder().join(repo(manifest).folder_name()).join("blobs");
-        for entry in std::fs::read_dir(&blobs).map_err(|source| file_error(&blobs, source))?.flatten() {
-            let path = entry.path();
-            if path.extension().is_some_and(|extension| extension == "part") {
-                std::fs::remove_file(&path).map_err(|source| file_error(&path, source))?;
-            }
-        }
-        Ok(())
-    }
-
-    fn check_room(&self, absent: &[&Manifest], announced: &[Metadata]) -> Result<(), HubError> {
+    /// Bytes that are still to be downloaded, if the disk has room for them.
+    fn check_room(&self, absent: &[&Manifest], announced: &[Metadata]) -> Result<u64, HubError> {
         let folder = self.folder();
         std::fs::create_dir_all(folder).map_err(|source| file_error(folder, source))?;
         let arrived: u64 =
@@ -169,7 +183,7 @@ impl Hub {
         let needed = total.saturating_sub(arrived);
         let available = fs4::available_space(folder).map_err(|source| file_error(folder, source))?;
         if needed <= available {
-            return Ok(());
+            return Ok(needed);
         }
         Err(HubError::DiskSpace { folder: folder.to_owned(), needed, available })
     }
@@ -207,6 +221,12 @@ fn status(error: &ApiError) -> Option<u16> {
         },
         _ => None,
     }
+}
+
+/// Whether the cache cannot be written, which no further attempt changes.
+fn refused_by_disk(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem, StorageFull};
+    matches!(error.kind(), StorageFull | PermissionDenied | ReadOnlyFilesystem)
 }
 
 fn missing(manifest: &Manifest) -> HubError {

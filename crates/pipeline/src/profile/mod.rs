@@ -33,7 +33,7 @@ pub const EMBEDDED: [(&str, &str); 4] = [
 #[derive(Debug, Clone, PartialEq)]
 pub enum Profile {
     /// The embedded engine: patches of the material picture, no downloads.
-    Exemplar(ExemplarProfile),
+    Exemplar(Box<ExemplarProfile>),
     /// The reference pipeline on SDXL.
     Sdxl(Box<SdxlProfile>),
 }
@@ -93,7 +93,7 @@ fn parse(text: &str, origin: &str, folder: &Path) -> Result<Profile, Error> {
     let table: toml::Table = text.parse().map_err(told)?;
     let head: Head = table.try_into().map_err(told)?;
     match head.engine.as_str() {
-        "exemplar" => Ok(Profile::Exemplar(toml::from_str(text).map_err(told)?)),
+        "exemplar" => Ok(Profile::Exemplar(Box::new(toml::from_str(text).map_err(told)?))),
         "sdxl" => {
             let profile: SdxlProfile = toml::from_str(text).map_err(told)?;
             profile.check().map_err(bad)?;

@@ -203,7 +203,7 @@ impl Default for Conditioning {
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HintStrength {
-    /// Factor on the adapter's features; 0 switches it off, and its files are not read.
+    /// Factor on the adapter's features; 0 switches the hint off.
     pub strength: f64,
     /// 0 to 1.
     #[serde(default)]

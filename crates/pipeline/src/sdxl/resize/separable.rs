@@ -2,7 +2,7 @@
 //!
 //! Nothing is rounded between the two passes. Samples are interleaved (height × width × channels).
 
-use std::ops::{AddAssign, Mul};
+use std::ops::{Add, Mul};
 
 use rayon::prelude::*;
 
@@ -27,11 +27,24 @@ impl<T: From<u8>> Samples<T> {
     }
 }
 
-impl<T: Copy + Default + Send + Sync + Mul<Output = T> + AddAssign> Samples<T> {
+impl<T: Copy + Default + Send + Sync + Mul<Output = T> + Add<Output = T>> Samples<T> {
     /// Each output column is the weighted sum of input columns, each output row of (already resampled) rows.
     pub(crate) fn resample(&self, columns: &[Taps<T>], rows: &[Taps<T>]) -> Self {
+        self.resample_by(columns, rows, |sum, sample, weight| sum + sample * weight)
+    }
+
+    /// [`Samples::resample`] with another way to add `sample · weight` to a sum: its rounding.
+    pub(crate) fn resample_by(
+        &self,
+        columns: &[Taps<T>],
+        rows: &[Taps<T>],
+        add: impl Fn(T, T, T) -> T + Sync,
+    ) -> Self {
         let channels = self.channels;
         let (width, height) = (columns.len(), rows.len());
+        let add_scaled = |out: &mut [T], from: &[T], weight: T| {
+            out.iter_mut().zip(from).for_each(|(sum, sample)| *sum = add(*sum, *sample, weight));
+        };
         let mut narrow = vec![T::default(); self.height * width * channels];
         narrow
             .par_chunks_exact_mut((width * channels).max(1))
@@ -51,11 +64,5 @@ impl<T: Copy + Default + Send + Sync + Mul<Output = T> + AddAssign> Samples<T> {
             }
         });
         Self { width, height, channels, values }
-    }
-}
-
-fn add_scaled<T: Copy + Mul<Output = T> + AddAssign>(out: &mut [T], from: &[T], weight: T) {
-    for (o, v) in out.iter_mut().zip(from) {
-        *o += *v * weight;
     }
 }

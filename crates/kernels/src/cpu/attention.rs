@@ -1,0 +1,202 @@
+//! Attention with an online softmax over blocks of keys (Milakov and Gimelshein 2018; Dao et al. 2022), on the
+//! micro-kernel. No buffer grows with tokens².
+//!
+//! Everything is transposed: a block of scores is Sᵀ = K·Qᵀ, keys by queries, stored with as many queries to a row as a
+//! panel has lanes. So maximum, exponential and sum run down the columns without a step across lanes, and the shares Pᵀ
+//! are at once the packed operand of Oᵀ = Vᵀ·Pᵀ. Keys and values are packed once for all queries of a head.
+
+use candle_core::Layout;
+
+use super::lanes::{Lanes, versions};
+use super::math::exp;
+use super::micro::Micro;
+use super::pack::Rows;
+use super::parallel;
+use super::scratch::{Output, Shared, lease};
+
+/// Values of a block of scores: 16 KiB, half of the L1 cache.
+const SCORES: usize = 4096;
+/// Panels of queries of a task: a block of keys is read from the L2 cache once for all of them.
+const PANELS: usize = 4;
+
+/// One operand: values of (b, heads, rows, d) in any layout.
+#[derive(Clone, Copy)]
+pub(crate) struct Operand<'a> {
+    pub(crate) values: &'a [f32],
+    pub(crate) layout: &'a Layout,
+}
+
+impl<'a> Operand<'a> {
+    fn step(&self, dimension: usize) -> usize {
+        self.layout.stride()[dimension]
+    }
+
+    /// One head as lanes of `width`, either its rows (k runs over d) or its columns (k runs over rows).
+    fn head(&self, head: usize, heads: usize, width: usize, columns: bool) -> Rows<'a> {
+        let start = head / heads * self.step(0) + head % heads * self.step(1);
+        let (lane, k) = if columns { (3, 2) } else { (2, 3) };
+        let rows = self.layout.dims()[lane];
+        let steps = [0, self.step(lane), self.step(k)];
+        Rows { values: &self.values[start.min(self.values.len())..], rows, inner: rows.max(1), steps, width }
+    }
+}
+
+/// Sizes of an attention: `queries` × `keys` scores for each of `heads` heads of each of `batch` elements.
+#[derive(Clone, Copy)]
+pub(crate) struct Sizes {
+    pub(crate) batch: usize,
+    pub(crate) heads: usize,
+    pub(crate) queries: usize,
+    pub(crate) keys: usize,
+    pub(crate) dim: usize,
+}
+
+/// softmax(scale·Q·Kᵀ + mask)·V as (b, queries, heads, d). `mask` (queries, keys). There is at least one key.
+#[allow(unsafe_code)]
+pub(crate) fn attend(
+    micro: &Micro,
+    [q, k, v]: [Operand<'_>; 3],
+    sizes: Sizes,
+    scale: f32,
+    mask: Option<&[f32]>,
+) -> Vec<f32> {
+    let (mr, nr) = (micro.mr, micro.nr);
+    let Sizes { batch, heads, queries, keys, dim } = sizes;
+    let (key_panels, dim_panels) = (keys.div_ceil(mr), dim.div_ceil(mr));
+    let (k_size, v_size) = (key_panels * dim * mr, dim_panels * keys * mr);
+    let all = batch * heads;
+    let mut packed = lease(all * (k_size + v_size));
+    let packed = Shared::of(&mut packed);
+    parallel::each(2 * all, |task| {
+        let (head, is_v) = (task / 2, task % 2 == 1);
+        // SAFETY: each task writes its own head's keys or values.
+        unsafe {
+            if is_v {
+                let into = packed.slice(all * k_size + head * v_size, v_size);
+                v.head(head, heads, mr, true).pack_into(0..dim_panels, 0..keys, into);
+            } else {
+                let into = packed.slice(head * k_size, k_size);
+                k.head(head, heads, mr, false).pack_into(0..key_panels, 0..dim, into);
+            }
+        }
+    });
+    let mut output = Output::new(all * queries * dim);
+    let out = output.shared();
+    let block = (SCORES / nr).next_multiple_of(mr);
+    let query_panels = queries.div_ceil(nr);
+    // Fewer panels a task where threads would go without.
+    let per_task = PANELS.min((all * query_panels).div_ceil(4 * parallel::threads())).max(1);
+    let tasks = query_panels.div_ceil(per_task);
+    parallel::each(all * tasks, |task| {
+        let (head, first) = (task / tasks, task % tasks * per_task);
+        let panels = first..(first + per_task).min(query_panels);
+        let mut space = lease(panels.len() * (dim * nr + dim_panels * mr * nr + 2 * nr) + block.max(mr) * nr);
+        let (q_space, rest) = space.split_at_mut(panels.len() * dim * nr);
+        let (o_space, rest) = rest.split_at_mut(panels.len() * dim_panels * mr * nr);
+        let (state, scores) = rest.split_at_mut(panels.len() * 2 * nr);
+        q.head(head, heads, nr, false).pack_into(panels.clone(), 0..dim, q_space);
+        q_space.iter_mut().for_each(|value| *value *= scale);
+        o_space.fill(0.0);
+        for state in state.chunks_exact_mut(2 * nr) {
+            state[..nr].fill(LOWEST);
+            state[nr..].fill(0.0);
+        }
+        for k0 in (0..keys).step_by(block) {
+            let len = block.min(keys - k0);
+            for (i, panel) in panels.clone().enumerate() {
+                let q = &q_space[i * dim * nr..][..dim * nr];
+                let o = &mut o_space[i * dim_panels * mr * nr..][..dim_panels * mr * nr];
+                for (row, key_panel) in (k0 / mr..(k0 + len).div_ceil(mr)).enumerate() {
+                    let s = &mut scores[row * mr * nr..][..mr * nr];
+                    let k = packed.at(head * k_size + key_panel * dim * mr);
+                    // SAFETY: `q` holds dim·nr values, `s` mr·nr, and a panel of keys dim·mr that nobody writes now.
+                    unsafe { micro.tile(dim, k, q.as_ptr(), s.as_mut_ptr(), nr, false) };
+                }
+                if let Some(mask) = mask {
+                    for query in panel * nr..((panel + 1) * nr).min(queries) {
+                        for (key, value) in mask[query * keys + k0..][..len].iter().enumerate() {
+                            scores[key * nr + query - panel * nr] += value;
+                        }
+                    }
+                }
+                soften(micro, &mut scores[..len * nr], nr, &mut state[i * 2 * nr..][..2 * nr], o);
+                for c in 0..dim_panels {
+                    let v = packed.at(all * k_size + head * v_size + (c * keys + k0) * mr);
+                    // SAFETY: `o` holds dim_panels tiles of mr·nr, `scores` len·nr values, and the panel of values
+                    // len·mr from key k0 on.
+                    unsafe { micro.tile(len, v, scores.as_ptr(), o[c * mr * nr..].as_mut_ptr(), nr, true) };
+                }
+            }
+        }
+        for (i, panel) in panels.enumerate() {
+            let o = &o_space[i * dim_panels * mr * nr..][..dim * nr];
+            let sums = &state[i * 2 * nr + nr..][..nr];
+            for query in panel * nr..((panel + 1) * nr).min(queries) {
+                let lane = query - panel * nr;
+                let start = ((head / heads * queries + query) * heads + head % heads) * dim;
+                // SAFETY: this task alone writes this query's row of this head.
+                let row = unsafe { out.slice(start, dim) };
+                let share = 1.0 / sums[lane];
+                for (value, o) in row.iter_mut().zip(o.chunks_exact(nr)) {
+                    *value = o[lane] * share;
+                }
+            }
+        }
+    });
+    // SAFETY: the tasks cover all queries of all heads.
+    unsafe { output.finish() }
+}
+
+/// Below every score, and finite, so that differences are never NaN.
+const LOWEST: f32 = -1e30;
+
+versions! {
+    /// Scores (keys × `nr` queries) become shares relative to the largest so far; `state` (largest, sum) and the
+    /// result so far `o` are brought to the same scale.
+    fn soften(scores: &mut [f32], nr: usize, state: &mut [f32], o: &mut [f32]) = soften_body
+}
+
+#[inline(always)]
+#[allow(unsafe_code)]
+fn soften_body<L: Lanes>(scores: &mut [f32], nr: usize, state: &mut [f32], o: &mut [f32]) {
+    assert!(state.len() == 2 * nr && nr.is_multiple_of(2 * L::N));
+    assert!(scores.len().is_multiple_of(nr) && o.len().is_multiple_of(nr));
+    // Two vectors at a time hide the latency of the exponential.
+    for lane in (0..nr).step_by(2 * L::N) {
+        // SAFETY: lane + 2·N ≤ nr, and every access lies in a row of nr values of one of the four slices.
+        unsafe {
+            let before = [L::load(state.as_ptr().add(lane)), L::load(state.as_ptr().add(lane + L::N))];
+            let mut largest = before;
+            let mut at = lane;
+            while at < scores.len() {
+                largest[0] = largest[0].max(L::load(scores.as_ptr().add(at)));
+                largest[1] = largest[1].max(L::load(scores.as_ptr().add(at + L::N)));
+                at += nr;
+            }
+            let mut sums = [L::splat(0.0); 2];
+            let mut at = lane;
+            while at < scores.len() {
+                let to = scores.as_mut_ptr().add(at);
+                let a = exp(L::load(to).sub(largest[0]));
+                let b = exp(L::load(to.add(L::N)).sub(largest[1]));
+                sums = [sums[0].add(a), sums[1].add(b)];
+                a.store(to);
+                b.store(to.add(L::N));
+                at += nr;
+            }
+            let factors = [exp(before[0].sub(largest[0])), exp(before[1].sub(largest[1]))];
+            for i in 0..2 {
+                let to = state.as_mut_ptr().add(lane + i * L::N);
+                largest[i].store(to);
+                L::load(to.add(nr)).mul_add(factors[i], sums[i]).store(to.add(nr));
+            }
+            let mut at = lane;
+            while at < o.len() {
+                let to = o.as_mut_ptr().add(at);
+                L::load(to).mul(factors[0]).store(to);
+                L::load(to.add(L::N)).mul(factors[1]).store(to.add(L::N));
+                at += nr;
+            }
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! The micro-kernel: C (mr × nr) = A·B over k, A and B packed in panels, C in registers (Goto and van de Geijn 2008; Van
+//! Zee and van de Geijn 2015, BLIS).
+//!
+//! A panel of A holds, for every k, `mr` values; a panel of B `nr` values. Each step of k loads one run of B, broadcasts
+//! every value of A, and issues mr·nr/lanes fused multiply-adds:
+//!
+//! | form | mr × nr | accumulators | loads for each step of k |
+//! | --- | --- | --- | --- |
+//! | AVX-512 | 8 × 32 | 16 of 32 registers | 2 + 8 broadcasts for 16 FMA |
+//! | AVX2 + FMA | 6 × 16 | 12 of 16 | 2 + 6 for 12 |
+//! | portable | 4 × 8 | SSE2: 8 of 16, NEON: 8 of 32 | 2 + 4 for 8 |
+
+#[cfg(target_arch = "x86_64")]
+mod avx;
+mod portable;
+
+use std::sync::OnceLock;
+
+/// Computes one tile: `(k, a, b, c, ldc, accumulate)`.
+type TileFn = unsafe fn(usize, *const f32, *const f32, *mut f32, usize, bool);
+
+/// A micro-kernel and its tile.
+#[derive(Debug)]
+pub(crate) struct Micro {
+    /// Rows of a tile: lanes of a panel of A.
+    pub(crate) mr: usize,
+    /// Columns of a tile: lanes of a panel of B.
+    pub(crate) nr: usize,
+    /// What it is called in benches.
+    pub(crate) name: &'static str,
+    wide: bool,
+    tile: TileFn,
+}
+
+impl Micro {
+    /// The fastest form this processor has. `KERNELS_ISA` (`portable`, `avx2`, `avx512`) asks for a lesser one, for
+    /// comparisons; a form the processor lacks is never chosen.
+    pub(crate) fn best() -> &'static Self {
+        static BEST: OnceLock<&'static Micro> = OnceLock::new();
+        BEST.get_or_init(|| {
+            let wish = std::env::var("KERNELS_ISA").unwrap_or_default();
+            let all = Self::all();
+            all.iter().find(|micro| micro.name == wish).or(all.first()).copied().unwrap_or(&portable::MICRO)
+        })
+    }
+
+    /// Every form this processor can run, fastest first.
+    pub(crate) fn all() -> Vec<&'static Self> {
+        let mut all = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
+            if std::arch::is_x86_feature_detected!("avx512f") {
+                all.push(&avx::AVX512);
+            }
+            all.push(&avx::AVX2);
+        }
+        all.push(&portable::MICRO);
+        all
+    }
+
+    /// Whether AVX2 and FMA were detected and may be used.
+    #[inline]
+    pub(crate) fn wide(&self) -> bool {
+        self.wide
+    }
+
+    /// C (mr × nr, rows `ldc` apart) = A·B over `k`, added to C if `accumulate`.
+    ///
+    /// # Safety
+    /// `a` must hold k·mr values, `b` k·nr, and `c` be writable at mr rows of nr values, `ldc` apart.
+    #[inline]
+    #[allow(unsafe_code)]
+    pub(crate) unsafe fn tile(
+        &self,
+        k: usize,
+        a: *const f32,
+        b: *const f32,
+        c: *mut f32,
+        ldc: usize,
+        accumulate: bool,
+    ) {
+        // SAFETY: the caller's promise; the form was chosen from those the processor can run.
+        unsafe { (self.tile)(k, a, b, c, ldc, accumulate) }
+    }
+}

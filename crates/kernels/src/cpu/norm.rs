@@ -1,0 +1,211 @@
+//! Normalisation: statistics in one pass over memory, application in a second.
+//!
+//! A run of [`RUN`] values gets its mean and its sum of squared deviations while it is in the L1 cache; runs are joined in
+//! f64 (Chan, Golub and LeVeque 1979). So a large mean costs no digits, and sums of millions of values keep theirs.
+
+use super::lanes::{Lanes, versions};
+use super::math::{Function, Identity, Silu, map};
+use super::micro::Micro;
+use super::parallel;
+use super::scratch::Output;
+
+/// Values of a run: 16 KiB.
+const RUN: usize = 4096;
+
+/// Mean and biased variance so far.
+#[derive(Clone, Copy, Default)]
+struct Moments {
+    count: f64,
+    mean: f64,
+    /// Sum of squared deviations.
+    squares: f64,
+}
+
+impl Moments {
+    fn join(&mut self, other: Self) {
+        let count = self.count + other.count;
+        if count == 0.0 {
+            return;
+        }
+        let delta = other.mean - self.mean;
+        self.mean += delta * other.count / count;
+        self.squares += other.squares + delta * delta * self.count * other.count / count;
+        self.count = count;
+    }
+
+    /// (mean, 1/√(variance + eps)).
+    fn scale(&self, eps: f64) -> (f64, f64) {
+        (self.mean, (self.squares / self.count.max(1.0) + eps).sqrt().recip())
+    }
+}
+
+fn moments(micro: &Micro, x: &[f32]) -> Moments {
+    let mut all = Moments::default();
+    for run in x.chunks(RUN) {
+        let mut sum = 0.0;
+        deviations(micro, run, 0.0, &mut sum, &mut 0.0);
+        let mean = (sum / run.len() as f64) as f32;
+        let (mut rest, mut squares) = (0.0, 0.0);
+        deviations(micro, run, mean, &mut rest, &mut squares);
+        let count = run.len() as f64;
+        // `mean` was rounded to f32: what the deviations from it sum to corrects both.
+        let off = rest / count;
+        all.join(Moments { count, mean: f64::from(mean) + off, squares: squares - off * rest });
+    }
+    all
+}
+
+versions! {
+    /// Σ(x − mean) and Σ(x − mean)² of a short run.
+    fn deviations(x: &[f32], mean: f32, sum: &mut f64, squares: &mut f64) = deviations_body
+}
+
+#[inline(always)]
+#[allow(unsafe_code)]
+fn deviations_body<L: Lanes>(x: &[f32], mean: f32, sum: &mut f64, squares: &mut f64) {
+    let shift = L::splat(mean);
+    let mut sums = [L::splat(0.0); 4];
+    let mut all = [L::splat(0.0); 4];
+    let mut at = 0;
+    while at + 4 * L::N <= x.len() {
+        for i in 0..4 {
+            // SAFETY: 4·N values from `at` lie inside `x`.
+            let d = unsafe { L::load(x.as_ptr().add(at + i * L::N)) }.sub(shift);
+            sums[i] = sums[i].add(d);
+            all[i] = d.mul_add(d, all[i]);
+        }
+        at += 4 * L::N;
+    }
+    for i in 0..4 {
+        let mut lanes = [[0f32; 8]; 2];
+        // SAFETY: each array holds 8 values, at least as many as a vector.
+        unsafe {
+            sums[i].store(lanes[0].as_mut_ptr());
+            all[i].store(lanes[1].as_mut_ptr());
+        }
+        *sum += lanes[0].iter().map(|value| f64::from(*value)).sum::<f64>();
+        *squares += lanes[1].iter().map(|value| f64::from(*value)).sum::<f64>();
+    }
+    for value in &x[at..] {
+        let d = f64::from(value - mean);
+        *sum += d;
+        *squares += d * d;
+    }
+}
+
+/// Which values share a factor and a shift.
+#[derive(Clone, Copy)]
+pub(crate) struct Affine<'a> {
+    pub(crate) weight: &'a [f32],
+    pub(crate) bias: &'a [f32],
+}
+
+/// Group normalisation of `images` pictures of `groups` groups of `channels` channels of `pixels` values each, then SiLU
+/// if `then_silu`. Without `affine`, only the standardisation.
+#[allow(unsafe_code, clippy::too_many_arguments)]
+pub(crate) fn group(
+    micro: &Micro,
+    x: &[f32],
+    groups: usize,
+    channels: usize,
+    pixels: usize,
+    eps: f64,
+    affine: Option<Affine<'_>>,
+    then_silu: bool,
+) -> Vec<f32> {
+    let size = channels * pixels;
+    let mut output = Output::new(x.len());
+    let out = output.shared();
+    parallel::each(x.len() / size.max(1), |task| {
+        let values = &x[task * size..][..size];
+        let (mean, factor) = moments(micro, values).scale(eps);
+        for (i, values) in values.chunks_exact(pixels.max(1)).enumerate() {
+            let channel = task % groups * channels + i;
+            let (weight, bias) =
+                affine.map_or((1.0, 0.0), |affine| (affine.weight[channel], affine.bias[channel]));
+            let scale = f64::from(weight) * factor;
+            // SAFETY: each task writes its own group.
+            let to = unsafe { out.slice(task * size + i * pixels, pixels) };
+            // The mean is taken off first: folded into the shift it would cost digits where it is large.
+            line(micro, values, to, [mean as f32, scale as f32, bias], then_silu);
+        }
+    });
+    // SAFETY: the groups cover all values.
+    unsafe { output.finish() }
+}
+
+versions! {
+    /// (x − mean)·scale + shift, then SiLU if asked for.
+    fn line(x: &[f32], y: &mut [f32], by: [f32; 3], then_silu: bool) = line_body
+}
+
+#[inline(always)]
+fn line_body<L: Lanes>(x: &[f32], y: &mut [f32], by: [f32; 3], then_silu: bool) {
+    match then_silu {
+        true => map::<L>(x, y, Standardise { by, then: Silu }),
+        false => map::<L>(x, y, Standardise { by, then: Identity }),
+    }
+}
+
+/// (x − mean)·scale + shift, then a function.
+#[derive(Clone, Copy)]
+struct Standardise<F> {
+    by: [f32; 3],
+    then: F,
+}
+
+impl<F: Function> Function for Standardise<F> {
+    #[inline(always)]
+    fn of<L: Lanes>(self, x: L) -> L {
+        let [mean, scale, shift] = self.by;
+        self.then.of(x.sub(L::splat(mean)).mul_add(L::splat(scale), L::splat(shift)))
+    }
+}
+
+/// Layer normalisation of rows of `width` values.
+#[allow(unsafe_code)]
+pub(crate) fn layer(micro: &Micro, x: &[f32], width: usize, eps: f64, affine: Affine<'_>) -> Vec<f32> {
+    /// Values of a task.
+    const TASK: usize = 1 << 15;
+    let rows = (TASK / width.max(1)).max(1);
+    let mut output = Output::new(x.len());
+    let out = output.shared();
+    parallel::each(x.len().div_ceil((rows * width).max(1)), |task| {
+        let start = task * rows * width;
+        let values = &x[start..(start + rows * width).min(x.len())];
+        // SAFETY: each task writes its own rows.
+        let to = unsafe { out.slice(start, values.len()) };
+        for (values, to) in values.chunks_exact(width).zip(to.chunks_exact_mut(width)) {
+            let (mean, factor) = moments(micro, values).scale(eps);
+            columns(micro, values, to, [mean as f32, factor as f32], affine);
+        }
+    });
+    // SAFETY: the tasks cover all rows.
+    unsafe { output.finish() }
+}
+
+versions! {
+    /// (x − mean)·factor·weight + bias, weight and bias by position.
+    fn columns(x: &[f32], y: &mut [f32], by: [f32; 2], affine: Affine<'_>) = columns_body
+}
+
+#[inline(always)]
+#[allow(unsafe_code)]
+fn columns_body<L: Lanes>(x: &[f32], y: &mut [f32], by: [f32; 2], affine: Affine<'_>) {
+    let len = x.len();
+    assert!(y.len() == len && affine.weight.len() == len && affine.bias.len() == len);
+    let (mean, factor) = (L::splat(by[0]), L::splat(by[1]));
+    let mut at = 0;
+    while at + L::N <= len {
+        // SAFETY: N values from `at` lie inside all four slices.
+        unsafe {
+            let weight = L::load(affine.weight.as_ptr().add(at)).mul(factor);
+            let bias = L::load(affine.bias.as_ptr().add(at));
+            L::load(x.as_ptr().add(at)).sub(mean).mul_add(weight, bias).store(y.as_mut_ptr().add(at));
+        }
+        at += L::N;
+    }
+    for i in at..len {
+        y[i] = (x[i] - by[0]) * (affine.weight[i] * by[1]) + affine.bias[i];
+    }
+}

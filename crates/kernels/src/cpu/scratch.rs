@@ -1,0 +1,158 @@
+//! Working memory that is kept, and memory for results.
+//!
+//! glibc returns blocks above 32 MB to the system when they are freed and the next call faults every page in again, which
+//! costs more than the arithmetic of a pointwise function. Working memory therefore comes from a pool that never shrinks
+//! below what the largest layer needed, and results ask for huge pages, so that a fault brings 2 MiB instead of 4 KiB.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::{Mutex, PoisonError};
+
+/// Buffers kept for later; more than this many are freed.
+const KEPT: usize = 64;
+/// Bytes from which huge pages are asked for.
+const HUGE: usize = 4 << 20;
+
+static POOL: Mutex<Vec<Vec<f32>>> = Mutex::new(Vec::new());
+
+/// A working buffer with arbitrary contents; it goes back to the pool when dropped.
+pub(crate) struct Lease {
+    buffer: Vec<f32>,
+    len: usize,
+}
+
+/// A buffer of `len` values, whatever they are.
+pub(crate) fn lease(len: usize) -> Lease {
+    let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+    let fits = |(_, buffer): &(usize, &Vec<f32>)| buffer.len() >= len;
+    let best = pool.iter().enumerate().rev().filter(fits).min_by_key(|(_, buffer)| buffer.len());
+    let found = best.map(|(i, _)| i);
+    if let Some(i) = found {
+        let buffer = pool.swap_remove(i);
+        return Lease { buffer, len };
+    }
+    // None is large enough: the largest makes room for its successor.
+    if let Some(i) = pool.iter().enumerate().max_by_key(|(_, buffer)| buffer.len()).map(|(i, _)| i)
+        && pool.len() >= KEPT / 2
+    {
+        pool.swap_remove(i);
+    }
+    drop(pool);
+    let mut buffer = Vec::new();
+    buffer.reserve_exact(len);
+    advise(buffer.as_ptr(), len);
+    buffer.resize(len, 0.0);
+    Lease { buffer, len }
+}
+
+impl Deref for Lease {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        &self.buffer[..self.len]
+    }
+}
+
+impl DerefMut for Lease {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.buffer[..self.len]
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+        if pool.len() < KEPT {
+            pool.push(std::mem::take(&mut self.buffer));
+        }
+    }
+}
+
+/// Memory for a result whose every value will be written through [`Output::shared`].
+pub(crate) struct Output {
+    values: Vec<f32>,
+    len: usize,
+}
+
+impl Output {
+    /// Room for `len` values.
+    pub(crate) fn new(len: usize) -> Self {
+        let values = Vec::with_capacity(len);
+        advise(values.as_ptr(), len);
+        Self { values, len }
+    }
+
+    /// Where the values go.
+    pub(crate) fn shared(&mut self) -> Shared {
+        Shared(self.values.as_mut_ptr())
+    }
+
+    /// The result.
+    ///
+    /// # Safety
+    /// Every one of the `len` values must have been written.
+    #[allow(unsafe_code)]
+    pub(crate) unsafe fn finish(mut self) -> Vec<f32> {
+        // SAFETY: `new` reserved `len` values and the caller wrote them all.
+        unsafe { self.values.set_len(self.len) };
+        self.values
+    }
+}
+
+/// A buffer that several threads write, each its own part.
+#[derive(Clone, Copy)]
+pub(crate) struct Shared(*mut f32);
+
+// SAFETY: a bare address; whoever dereferences it argues that no other thread uses that part.
+#[allow(unsafe_code)]
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+#[allow(unsafe_code)]
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    /// The address of a buffer of which threads will write disjoint parts.
+    pub(crate) fn of(buffer: &mut [f32]) -> Self {
+        Self(buffer.as_mut_ptr())
+    }
+
+    /// The buffer from value `index` on.
+    pub(crate) fn from(self, index: usize) -> Self {
+        Self(self.at(index))
+    }
+
+    /// The address of value `index`, which must lie in the buffer.
+    #[inline(always)]
+    pub(crate) fn at(self, index: usize) -> *mut f32 {
+        self.0.wrapping_add(index)
+    }
+
+    /// Values `start..start + len`.
+    ///
+    /// # Safety
+    /// They must lie in the buffer and be used by nobody else for `'a`. Values not yet written may be written only.
+    #[inline(always)]
+    #[allow(unsafe_code)]
+    pub(crate) unsafe fn slice<'a>(self, start: usize, len: usize) -> &'a mut [f32] {
+        // SAFETY: the caller's promise; every bit pattern is an f32.
+        unsafe { std::slice::from_raw_parts_mut(self.at(start), len) }
+    }
+}
+
+/// Asks for huge pages below `len` values not yet touched. Advice only: failure changes nothing.
+#[allow(unsafe_code)]
+fn advise(from: *const f32, len: usize) {
+    let bytes = len * size_of::<f32>();
+    if bytes < HUGE {
+        return;
+    }
+    #[cfg(target_os = "linux")]
+    {
+        const PAGE: usize = 4096;
+        let skipped = from.addr().next_multiple_of(PAGE) - from.addr();
+        let whole = (bytes - skipped) / PAGE * PAGE;
+        // SAFETY: a range of whole pages inside an allocation of ours; MADV_HUGEPAGE changes no contents.
+        unsafe { libc::madvise(from.byte_add(skipped).cast_mut().cast(), whole, libc::MADV_HUGEPAGE) };
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = from;
+}

