@@ -40,7 +40,13 @@ def inputs():
 
 
 def loaded(network, path):
-    network.load_state_dict({k: v.float() for k, v in load_file(path).items()}, strict=False)
+    """The network with a file's weights; some versions of transformers leave the prefix away that files have."""
+    state = {k: v.float() for k, v in load_file(path).items()}
+    wanted = network.state_dict()
+    if not any(k in wanted for k in state):
+        state = {k.removeprefix("text_model."): v for k, v in state.items()}
+    missing = [k for k in network.load_state_dict(state, strict=False).missing_keys if not k.endswith("position_ids")]
+    assert not missing, missing
     return network.eval()
 
 

@@ -1,0 +1,55 @@
+//! Results are the same bits whatever the number of threads.
+
+use candle_core::{Device, Result, Tensor};
+use kernels::{Conv2d, Linear, Norm};
+
+/// Values in [-1, 1) from a small linear congruential generator.
+fn noise(shape: &[usize]) -> Result<Tensor> {
+    let mut state = 7u32;
+    let values: Vec<f32> = (0..shape.iter().product())
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+        })
+        .collect();
+    Tensor::from_vec(values, shape, &Device::Cpu)
+}
+
+/// Every kind of kernel once, as bits.
+fn everything() -> Result<Vec<u32>> {
+    let picture = noise(&[2, 48, 26, 31])?;
+    let winograd = Conv2d::new(noise(&[70, 48, 3, 3])?, Some(noise(&[70])?)).padding(1);
+    let implicit = winograd.clone().stride(2);
+    let norm = Norm::new(noise(&[48])?, noise(&[48])?, 1e-5);
+    let tokens = noise(&[2, 100, 48])?;
+    let heads = noise(&[1, 3, 400, 40])?;
+    let results = [
+        kernels::conv2d(&picture, &winograd)?,
+        kernels::conv2d(&picture, &implicit)?,
+        kernels::group_norm_silu(&picture, &norm, 8)?,
+        kernels::layer_norm(&tokens, &norm)?,
+        kernels::linear(&tokens, &Linear::new(noise(&[700, 48])?, Some(noise(&[700])?)))?,
+        kernels::linear(&noise(&[1, 900])?, &Linear::new(noise(&[300, 900])?, None))?,
+        kernels::attention(&heads, &heads, &heads, 0.2, None)?,
+        kernels::geglu(&tokens)?,
+    ];
+    let mut bits = Vec::new();
+    for result in results {
+        bits.extend(result.flatten_all()?.to_vec1::<f32>()?.into_iter().map(f32::to_bits));
+    }
+    Ok(bits)
+}
+
+#[test]
+fn results_do_not_depend_on_the_number_of_threads() -> Result<()> {
+    let with = |threads| {
+        let pool =
+            rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(candle_core::Error::wrap)?;
+        pool.install(everything)
+    };
+    let one = with(1)?;
+    for threads in [2, 3, 16] {
+        assert!(with(threads)? == one, "{threads} threads give other bits than one");
+    }
+    Ok(())
+}
