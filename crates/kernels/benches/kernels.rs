@@ -7,8 +7,18 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Result, Tensor};
 use kernels::{Conv2d, Linear, Norm};
+
+#[path = "../tests/noise/mod.rs"]
+mod shared;
+
+fn noise(shape: &[usize]) -> Result<Tensor> {
+    shared::noise(shape, 12345)
+}
+
+#[global_allocator]
+static ARENA: kernels::Arena = kernels::Arena::new();
 
 type Run = Box<dyn Fn() -> Result<Tensor>>;
 
@@ -48,18 +58,6 @@ fn options() -> Options {
         }
     }
     options
-}
-
-/// Values in [-1, 1).
-fn noise(shape: &[usize]) -> Result<Tensor> {
-    let mut state = 12345u32;
-    let values: Vec<f32> = (0..shape.iter().product())
-        .map(|_| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 8) as f32 / (1 << 23) as f32 - 1.0
-        })
-        .collect();
-    Tensor::from_vec(values, shape, &Device::Cpu)
 }
 
 fn conv([input, output, height, width, kernel, stride, padding]: [usize; 7]) -> Result<Case> {

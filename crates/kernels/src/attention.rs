@@ -45,7 +45,7 @@ fn sizes(q: &Tensor, k: &Tensor, v: &Tensor, mask: Option<&Tensor>) -> Option<Si
 
 /// The result lies in memory as (b, n, heads, d), so that [`merge_heads`] copies nothing.
 fn fast(
-    micro: &Micro,
+    micro: &'static Micro,
     [q, k, v]: [&Tensor; 3],
     sizes: Sizes,
     scale: f64,

@@ -1,17 +1,13 @@
 //! What the tests of fast forms share.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 
-/// Values in [-1, 1) from a small linear congruential generator: the same on every run.
+#[path = "../tests/noise/mod.rs"]
+mod shared;
+
+/// Values in [-1, 1), the same on every run.
 pub(crate) fn noise(shape: &[usize], seed: u32) -> Tensor {
-    let mut state = seed;
-    let values: Vec<f32> = (0..shape.iter().product())
-        .map(|_| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 8) as f32 / (1 << 23) as f32 - 1.0
-        })
-        .collect();
-    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+    shared::noise(shape, seed).unwrap()
 }
 
 /// Fails where any value differs by more than `tolerance` of the largest one.

@@ -9,6 +9,7 @@ use crate::Activation;
 use crate::cpu;
 use crate::cpu::gemm::Epilogue;
 use crate::cpu::micro::Micro;
+use crate::cpu::pack::Packed;
 use crate::cpu::{implicit, winograd};
 use crate::linear::with_bias;
 use crate::weight::Weight;
@@ -73,7 +74,7 @@ pub fn conv2d(x: &Tensor, conv: &Conv2d) -> Result<Tensor> {
 
 /// The definition.
 fn plain(x: &Tensor, conv: &Conv2d) -> Result<Tensor> {
-    let weight = conv.weight.plain()?;
+    let weight = conv.weight.plain(x)?;
     let (padding, stride, dilation) = (conv.padding, conv.stride, conv.dilation);
     let y = match crate::gpu::conv2d(x, &weight, padding, stride, dilation) {
         Some(y) => y?,
@@ -140,19 +141,24 @@ impl Geometry {
     }
 }
 
-/// Winograd's form where it applies, else the implicit product; both read the same packed weight.
+/// Winograd's form where it pays, else the implicit product.
 fn fast(micro: &'static Micro, x: &Tensor, conv: &Conv2d) -> Result<Tensor> {
     let geometry = Geometry::new(x, conv)?;
+    match winograd::takes(&geometry) && !conv.exact {
+        true => by(winograd::convolve, micro, x, conv, geometry),
+        false => by(implicit::convolve, micro, x, conv, geometry),
+    }
+}
+
+/// A fast form: picture, weight, sizes, epilogue. All read the same packed weight.
+type Form = fn(&Micro, &[f32], &Packed, &Geometry, Epilogue<'_>) -> Vec<f32>;
+
+fn by(form: Form, micro: &'static Micro, x: &Tensor, conv: &Conv2d, geometry: Geometry) -> Result<Tensor> {
     let dims = (geometry.batch, geometry.output, geometry.out_height, geometry.out_width);
     let packed = conv.weight.packed(|values| implicit::pack(micro, values, &geometry))?;
     let y = with_bias(conv.bias.as_ref(), geometry.output, |row_bias| {
         let epilogue = Epilogue { row_bias, column_bias: None, activation: conv.activation };
-        cpu::read_contiguous(x, |x| {
-            Ok(match winograd::takes(&geometry) && !conv.exact {
-                true => winograd::convolve(micro, x, packed, &geometry, epilogue),
-                false => implicit::convolve(micro, x, packed, &geometry, epilogue),
-            })
-        })
+        cpu::read_contiguous(x, |x| Ok(form(micro, x, packed, &geometry, epilogue)))
     })?;
     Tensor::from_vec(y, dims, &Device::Cpu)
 }
@@ -200,12 +206,17 @@ fn finish(y: Tensor, bias: Option<&Tensor>, activation: Option<Activation>) -> R
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Result;
+    use candle_core::{DType, Result, Tensor};
 
-    use super::{Conv2d, fast, plain};
+    use super::{Conv2d, Geometry, by, fast, plain};
     use crate::Activation;
     use crate::compare::{assert_close, noise};
     use crate::cpu::micro::Micro;
+    use crate::cpu::{implicit, winograd};
+
+    fn by_winograd(micro: &'static Micro, x: &Tensor, conv: &Conv2d) -> Result<Tensor> {
+        by(winograd::convolve, micro, x, conv, Geometry::new(x, conv)?)
+    }
 
     #[test]
     fn implicit_form_agrees_with_the_plain_one() -> Result<()> {
@@ -259,10 +270,39 @@ mod tests {
                     };
                     let x = noise(&[b, i, h, w], 3);
                     let what = format!("{} {b} {i}->{o} {h}x{w}", micro.name);
-                    assert_close(&fast(micro, &x, &make())?, &plain(&x, &make())?, 1e-5, &what);
+                    assert_close(&by_winograd(micro, &x, &make())?, &plain(&x, &make())?, 1e-5, &what);
                 }
             }
         }
+        Ok(())
+    }
+
+    #[test]
+    fn weights_in_f16_give_the_bits_of_the_same_weights_in_f32() -> Result<()> {
+        for micro in Micro::all() {
+            for [i, o, h, w] in [[37, 18, 9, 13], [165, 30, 12, 40], [333, 100, 8, 8]] {
+                let half = noise(&[o, i, 3, 3], 1).to_dtype(DType::F16)?;
+                let conv = |weight| Conv2d::new(weight, None).padding(1);
+                let x = noise(&[1, i, h, w], 3);
+                let geometry = Geometry::new(&x, &conv(half.clone()))?;
+                for form in [implicit::convolve, winograd::convolve] {
+                    let got = by(form, micro, &x, &conv(half.clone()), geometry)?;
+                    let want = by(form, micro, &x, &conv(half.to_dtype(DType::F32)?), geometry)?;
+                    assert_close(&got, &want, 0.0, micro.name);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn the_form_follows_from_the_shape_and_the_accuracy_asked_for() -> Result<()> {
+        let (x, weight) = (noise(&[1, 128, 8, 8], 1), noise(&[128, 128, 3, 3], 2));
+        let conv = || Conv2d::new(weight.clone(), None).padding(1);
+        let bits = |x: Tensor| x.flatten_all()?.to_vec1::<f32>();
+        let winograd = bits(by_winograd(Micro::best(), &x, &conv())?)?;
+        assert_eq!(bits(fast(Micro::best(), &x, &conv())?)?, winograd);
+        assert_ne!(bits(fast(Micro::best(), &x, &conv().exact())?)?, winograd);
         Ok(())
     }
 

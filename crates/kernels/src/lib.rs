@@ -5,6 +5,7 @@
 //! ([`Conv2d`], [`Linear`], [`Norm`]) own them, so that a faster form may keep them packed.
 
 mod activation;
+mod arena;
 mod attention;
 #[cfg(test)]
 mod compare;
@@ -20,6 +21,7 @@ mod sinusoid;
 mod weight;
 
 pub use activation::{Activation, geglu, gelu, quick_gelu, sigmoid, silu};
+pub use arena::Arena;
 pub use attention::{SCORES_BUDGET, attention, attention_in_tiles, causal_mask, merge_heads, split_heads};
 pub use convolution::{Conv2d, ConvTranspose2d, conv_transpose2d, conv2d};
 pub use linear::{Linear, linear};

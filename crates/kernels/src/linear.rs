@@ -45,7 +45,7 @@ fn plain(x: &Tensor, map: &Linear) -> Result<Tensor> {
     let width = x.dim(D::Minus1)?;
     // One matrix product whatever the leading dimensions: batched products re-pack the weight for each of them.
     let rows = x.contiguous()?.reshape(((), width))?;
-    let y = rows.matmul(&map.weight.plain()?.t()?)?;
+    let y = rows.matmul(&map.weight.plain(x)?.t()?)?;
     let y = match &map.bias {
         Some(bias) => y.broadcast_add(bias)?,
         None => y,
@@ -83,7 +83,7 @@ fn fast(micro: &'static Micro, x: &Tensor, map: &Linear) -> Result<Tensor> {
             let Some((inner, steps)) = strides(layout) else {
                 candle_core::bail!("rows without a common stride: {layout:?}")
             };
-            let rows = Rows { values, rows: m, inner, steps, width: micro.mr };
+            let rows = Rows { micro, values, rows: m, inner, steps, width: micro.mr };
             let mut output = Output::new(m * n);
             let epilogue = Epilogue { row_bias: None, column_bias: bias, activation: map.activation };
             let shape = Shape::rows_first(micro, m, n, k);
@@ -178,6 +178,20 @@ mod tests {
         for micro in Micro::all() {
             for x in [&tokens, &four, &some] {
                 assert_close(&fast(micro, x, &map())?, &plain(x, &map())?, 2e-6, micro.name);
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn weights_in_f16_give_the_bits_of_the_same_weights_in_f32() -> Result<()> {
+        for micro in Micro::all() {
+            for (m, n, k) in [(1, 33, 7), (7, 31, 640), (77, 100, 65), (400, 1100, 333)] {
+                let half = noise(&[n, k], 1).to_dtype(DType::F16)?;
+                let x = noise(&[m, k], 3);
+                let want = fast(micro, &x, &Linear::new(half.to_dtype(DType::F32)?, None))?;
+                assert_close(&fast(micro, &x, &Linear::new(half.clone(), None))?, &want, 0.0, micro.name);
+                assert_close(&plain(&x, &Linear::new(half, None))?, &want, 2e-6, micro.name);
             }
         }
         Ok(())

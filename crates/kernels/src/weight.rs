@@ -1,4 +1,4 @@
-//! A layer's weight: the tensor it was made from, until a fast form has packed it.
+//! A layer's weight: the tensor it was made from (f32, or f16 for half the memory), until a fast form has packed it.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use candle_core::{DType, Result, Tensor};
 
 use crate::cpu;
-use crate::cpu::pack::Packed;
+use crate::cpu::pack::{Packed, Values};
 
 /// A weight shared by the clones of a layer. Packing happens at first use, because networks are also built from tensors
 /// nobody reads (zeros of full size without memory); the tensor is then let go, so that a weight is never held twice.
@@ -31,27 +31,27 @@ impl Weight {
         &self.0.dims
     }
 
-    /// The tensor itself, for the plain form.
-    pub(crate) fn plain(&self) -> Result<Tensor> {
+    /// The tensor itself in the dtype of activations `x`, for the plain form.
+    pub(crate) fn plain(&self, x: &Tensor) -> Result<Tensor> {
         match &*self.0.plain.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(tensor) => Ok(tensor.clone()),
+            Some(tensor) => tensor.to_dtype(x.dtype()),
             None => candle_core::bail!("this weight serves f32 on the CPU only, having been packed for it"),
         }
     }
 
     /// Whether the fast forms take this weight together with activations `x`.
     pub(crate) fn takes(&self, x: &Tensor) -> bool {
-        cpu::takes(x) && self.0.dtype == DType::F32
+        cpu::takes(x) && matches!(self.0.dtype, DType::F32 | DType::F16)
     }
 
     /// The packed form, made by `pack` at the first call.
-    pub(crate) fn packed(&self, pack: impl FnOnce(&[f32]) -> Packed) -> Result<&Packed> {
+    pub(crate) fn packed(&self, pack: impl FnOnce(Values<'_>) -> Packed) -> Result<&Packed> {
         if let Some(packed) = self.0.packed.get() {
             return Ok(packed);
         }
         let mut plain = self.0.plain.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(tensor) = plain.as_ref() {
-            let packed = cpu::read_contiguous(tensor, |values| Ok(pack(values)))?;
+            let packed = cpu::read_stored(tensor, pack)?;
             *plain = None;
             return Ok(self.0.packed.get_or_init(|| packed));
         }

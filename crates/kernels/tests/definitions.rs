@@ -1,21 +1,12 @@
 //! Every operation against its textbook definition, written as plain loops in f64 over small tensors.
 
+mod noise;
+
 use candle_core::{DType, Device, Result, Tensor};
 use kernels::{Activation, Conv2d, ConvTranspose2d, Linear, Norm};
+use noise::noise;
 
 const DEVICE: Device = Device::Cpu;
-
-/// Values in [-1, 1) from a small linear congruential generator: the same on every run.
-fn noise(shape: &[usize], seed: u32) -> Result<Tensor> {
-    let mut state = seed;
-    let values: Vec<f32> = (0..shape.iter().product())
-        .map(|_| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 8) as f32 / (1 << 23) as f32 - 1.0
-        })
-        .collect();
-    Tensor::from_vec(values, shape, &DEVICE)
-}
 
 fn values(x: &Tensor) -> Result<Vec<f64>> {
     x.to_dtype(DType::F64)?.flatten_all()?.to_vec1()

@@ -16,6 +16,9 @@ use networks::clip::vision::{ClipVision, ClipVisionConfig};
 use networks::unet::{UNet, UNetConfig};
 use networks::vae::{Vae, VaeConfig};
 
+#[global_allocator]
+static ARENA: kernels::Arena = kernels::Arena::new();
+
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 /// Inputs by name, and the outputs so far.

@@ -8,18 +8,18 @@ impl Weights {
     /// A linear map with bias.
     pub(crate) fn linear(&self, name: &str, input: usize, output: usize) -> Result<Linear> {
         let w = self.at(name);
-        Ok(Linear::new(w.get("weight", &[output, input])?, Some(w.get("bias", &[output])?)))
+        Ok(Linear::new(w.get_compact("weight", &[output, input])?, Some(w.get("bias", &[output])?)))
     }
 
     /// A linear map without bias.
     pub(crate) fn linear_no_bias(&self, name: &str, input: usize, output: usize) -> Result<Linear> {
-        Ok(Linear::new(self.at(name).get("weight", &[output, input])?, None))
+        Ok(Linear::new(self.at(name).get_compact("weight", &[output, input])?, None))
     }
 
     /// A square convolution with bias; stride, padding and the rest are set on the result.
     pub(crate) fn conv2d(&self, name: &str, input: usize, output: usize, size: usize) -> Result<Conv2d> {
         let w = self.at(name);
-        let weight = w.get("weight", &[output, input, size, size])?;
+        let weight = w.get_compact("weight", &[output, input, size, size])?;
         Ok(Conv2d::new(weight, Some(w.get("bias", &[output])?)))
     }
 

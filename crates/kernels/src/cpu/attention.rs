@@ -32,12 +32,20 @@ impl<'a> Operand<'a> {
     }
 
     /// One head as lanes of `width`, either its rows (k runs over d) or its columns (k runs over rows).
-    fn head(&self, head: usize, heads: usize, width: usize, columns: bool) -> Rows<'a> {
+    fn head(
+        &self,
+        micro: &'static Micro,
+        head: usize,
+        heads: usize,
+        width: usize,
+        columns: bool,
+    ) -> Rows<'a> {
         let start = head / heads * self.step(0) + head % heads * self.step(1);
         let (lane, k) = if columns { (3, 2) } else { (2, 3) };
         let rows = self.layout.dims()[lane];
         let steps = [0, self.step(lane), self.step(k)];
-        Rows { values: &self.values[start.min(self.values.len())..], rows, inner: rows.max(1), steps, width }
+        let values = &self.values[start.min(self.values.len())..];
+        Rows { micro, values, rows, inner: rows.max(1), steps, width }
     }
 }
 
@@ -54,7 +62,7 @@ pub(crate) struct Sizes {
 /// softmax(scale·Q·Kᵀ + mask)·V as (b, queries, heads, d). `mask` (queries, keys). There is at least one key.
 #[allow(unsafe_code)]
 pub(crate) fn attend(
-    micro: &Micro,
+    micro: &'static Micro,
     [q, k, v]: [Operand<'_>; 3],
     sizes: Sizes,
     scale: f32,
@@ -73,10 +81,10 @@ pub(crate) fn attend(
         unsafe {
             if is_v {
                 let into = packed.slice(all * k_size + head * v_size, v_size);
-                v.head(head, heads, mr, true).pack_into(0..dim_panels, 0..keys, into);
+                v.head(micro, head, heads, mr, true).pack_into(0..dim_panels, 0..keys, into);
             } else {
                 let into = packed.slice(head * k_size, k_size);
-                k.head(head, heads, mr, false).pack_into(0..key_panels, 0..dim, into);
+                k.head(micro, head, heads, mr, false).pack_into(0..key_panels, 0..dim, into);
             }
         }
     });
@@ -94,7 +102,7 @@ pub(crate) fn attend(
         let (q_space, rest) = space.split_at_mut(panels.len() * dim * nr);
         let (o_space, rest) = rest.split_at_mut(panels.len() * dim_panels * mr * nr);
         let (state, scores) = rest.split_at_mut(panels.len() * 2 * nr);
-        q.head(head, heads, nr, false).pack_into(panels.clone(), 0..dim, q_space);
+        q.head(micro, head, heads, nr, false).pack_into(panels.clone(), 0..dim, q_space);
         q_space.iter_mut().for_each(|value| *value *= scale);
         o_space.fill(0.0);
         for state in state.chunks_exact_mut(2 * nr) {
@@ -129,22 +137,68 @@ pub(crate) fn attend(
             }
         }
         for (i, panel) in panels.enumerate() {
-            let o = &o_space[i * dim_panels * mr * nr..][..dim * nr];
-            let sums = &state[i * 2 * nr + nr..][..nr];
-            for query in panel * nr..((panel + 1) * nr).min(queries) {
-                let lane = query - panel * nr;
-                let start = ((head / heads * queries + query) * heads + head % heads) * dim;
-                // SAFETY: this task alone writes this query's row of this head.
-                let row = unsafe { out.slice(start, dim) };
-                let share = 1.0 / sums[lane];
-                for (value, o) in row.iter_mut().zip(o.chunks_exact(nr)) {
-                    *value = o[lane] * share;
-                }
-            }
+            let o = &mut o_space[i * dim_panels * mr * nr..][..dim * nr];
+            let first = panel * nr;
+            let start = ((head / heads * queries + first) * heads + head % heads) * dim;
+            let to = Target { out: out.from(start), apart: heads * dim, rows: nr.min(queries - first) };
+            unload(micro, o, &state[i * 2 * nr + nr..][..nr], to);
         }
     });
     // SAFETY: the tasks cover all queries of all heads.
     unsafe { output.finish() }
+}
+
+/// Where some queries' results go: rows `apart` from each other.
+#[derive(Clone, Copy)]
+struct Target {
+    out: Shared,
+    apart: usize,
+    rows: usize,
+}
+
+versions! {
+    /// Sums of values, one query a lane, divided by the sums of shares and written as rows, which the calling task alone
+    /// writes.
+    fn unload(o: &mut [f32], sums: &[f32], to: Target) = unload_body
+}
+
+#[inline(always)]
+#[allow(unsafe_code)]
+fn unload_body<L: Lanes>(o: &mut [f32], sums: &[f32], to: Target) {
+    let nr = sums.len();
+    assert!(o.len().is_multiple_of(nr) && nr.is_multiple_of(8) && to.rows <= nr);
+    for lane in (0..nr).step_by(L::N) {
+        // SAFETY: lane + N ≤ nr, and every access lies in a row of nr values.
+        unsafe {
+            let share = L::splat(1.0).div(L::load(sums.as_ptr().add(lane)));
+            for at in (lane..o.len()).step_by(nr) {
+                let value = o.as_mut_ptr().add(at);
+                L::load(value).mul(share).store(value);
+            }
+        }
+    }
+    let dim = o.len() / nr;
+    let (whole_rows, whole_dim) = (to.rows / 8 * 8, dim / 8 * 8);
+    for d in (0..whole_dim).step_by(8) {
+        for lane in (0..whole_rows).step_by(8) {
+            // SAFETY: eight lanes of eight dimensions lie inside `o`; the rows they go to are the calling task's.
+            unsafe {
+                let mut rows = [o.as_ptr(); 8];
+                for (i, row) in rows.iter_mut().enumerate() {
+                    *row = row.add((d + i) * nr + lane);
+                }
+                L::transpose_eight(rows, to.out.at(lane * to.apart + d), to.apart);
+            }
+        }
+    }
+    for lane in 0..to.rows {
+        let done = if lane < whole_rows { whole_dim } else { 0 };
+        // SAFETY: a row of `dim` values that the calling task alone writes.
+        let row = unsafe { to.out.slice(lane * to.apart, dim) };
+        for (d, value) in row.iter_mut().enumerate().skip(done) {
+            *value = o[d * nr + lane];
+        }
+    }
 }
 
 /// Below every score, and finite, so that differences are never NaN.

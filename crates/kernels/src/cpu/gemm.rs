@@ -103,6 +103,7 @@ unsafe fn block(
 ) {
     let (mr, nr) = (micro.mr, micro.nr);
     let (mut a_space, mut b_space) = (Space::default(), Space::default());
+    let (mut a_wide, mut b_wide) = (Space::default(), Space::default());
     let kc = parallel::even(shape.k, KC, 4);
     let b_panels = n.start / nr..n.end.div_ceil(nr);
     let mut k0 = 0;
@@ -114,11 +115,12 @@ unsafe fn block(
             let m1 = (m0 + shape.mc).min(m.end);
             let a_panels = m0 / mr..m1.div_ceil(mr);
             let a_block = a.block(a_panels.clone(), ks.clone(), &mut a_space);
+            let (a_data, a_stride) = a_block.widened(micro, a_panels.len(), ks.len() * mr, &mut a_wide);
             for (j, column) in b_panels.clone().enumerate() {
-                let b_panel = b_block.panel(j, ks.len() * nr);
+                let b_panel = b_block.panel(micro, j, ks.len() * nr, &mut b_wide);
                 let columns = nr.min(n.end - column * nr);
                 for (i, row) in a_panels.clone().enumerate() {
-                    let a_panel = a_block.panel(i, ks.len() * mr);
+                    let a_panel = &a_data[i * a_stride..][..ks.len() * mr];
                     let rows = mr.min(m1 - row * mr);
                     let to = c.at(row * mr * ldc + column * nr);
                     // SAFETY: both panels were just cut to size; rows and columns stop at the end of C.
@@ -220,11 +222,12 @@ fn finish_rows<L: Lanes>(strip: Strip<'_>, f: impl Function) {
             }
             at += L::N;
         }
-        for (i, value) in values.iter_mut().enumerate().skip(at) {
-            let mut one = [*value + strip.column_bias.map_or(0.0, |columns| columns[i]); 8];
-            // SAFETY: `one` holds 8 values, at least as many as a vector.
-            unsafe { f.of(L::load(one.as_ptr()).add(bias)).store(one.as_mut_ptr()) };
-            *value = one[0];
+        if at < values.len() {
+            let mut x = L::load_part(&values[at..]).add(bias);
+            if let Some(columns) = strip.column_bias {
+                x = x.add(L::load_part(&columns[at..]));
+            }
+            f.of(x).store_part(&mut values[at..]);
         }
     }
 }

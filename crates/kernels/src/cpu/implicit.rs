@@ -7,12 +7,12 @@ use std::ops::Range;
 
 use super::gemm::{Epilogue, Shape, gemm};
 use super::micro::Micro;
-use super::pack::{Block, Packed, Panels, Space};
+use super::pack::{Block, Packed, Panels, Space, Values};
 use super::scratch::Output;
 use crate::convolution::Geometry;
 
 /// Packs a weight (out, in, kh, kw): lanes are output channels, k is tap·in + channel.
-pub(crate) fn pack(micro: &Micro, weight: &[f32], geometry: &Geometry) -> Packed {
+pub(crate) fn pack(micro: &Micro, weight: Values<'_>, geometry: &Geometry) -> Packed {
     let (channels, taps) = (geometry.input, geometry.taps());
     Packed::new(weight, geometry.output, taps * channels, micro.mr, move |out, k| {
         (out * channels + k % channels) * taps + k / channels
@@ -153,6 +153,6 @@ impl Panels for Windows<'_> {
             32 => self.pack::<32>(panels, ks, data),
             _ => unreachable!("no micro-kernel has panels of {} lanes", self.width),
         }
-        Block { data, stride }
+        Block::ready(data, stride)
     }
 }

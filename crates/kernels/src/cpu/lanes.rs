@@ -1,7 +1,12 @@
 //! Vectors of f32: one trait, an AVX2 form and a portable form that compilers turn into SSE2 or NEON.
 //!
 //! A kernel is written once over [`Lanes`] as an `#[inline(always)]` body; the `versions!` macro compiles it for AVX2 with
-//! FMA and for the baseline, and chooses at run time.
+//! FMA and F16C and for the baseline, and chooses at run time.
+
+use half::f16;
+
+/// Most values of a vector of any form.
+pub(super) const MOST: usize = 8;
 
 /// `N` values of f32 that are worked on together.
 ///
@@ -10,9 +15,11 @@
 /// caller has to own. A form may need an instruction set; whoever uses it has checked for it.
 #[allow(unsafe_code)]
 pub(super) trait Lanes: Copy {
-    /// Values in a vector; at most 8.
+    /// Values in a vector; at most [`MOST`].
     const N: usize;
     unsafe fn load(from: *const f32) -> Self;
+    /// N values of f16, widened.
+    unsafe fn load_half(from: *const f16) -> Self;
     unsafe fn store(self, to: *mut f32);
     fn splat(value: f32) -> Self;
     fn add(self, other: Self) -> Self;
@@ -29,6 +36,27 @@ pub(super) trait Lanes: Copy {
     unsafe fn load_interleaved(from: *const f32) -> [Self; 4];
     /// The inverse of [`Lanes::load_interleaved`].
     unsafe fn store_interleaved(vectors: [Self; 4], to: *mut f32);
+
+    /// Eight values at each of eight addresses, transposed: value (row, i) goes to `to[i·apart + row]`.
+    unsafe fn transpose_eight(rows: [*const f32; 8], to: *mut f32, apart: usize);
+
+    /// The values of a slice shorter than a vector, then zeros.
+    #[inline(always)]
+    fn load_part(from: &[f32]) -> Self {
+        let mut all = [0f32; MOST];
+        all[..from.len()].copy_from_slice(from);
+        // SAFETY: `all` holds MOST values, at least N.
+        unsafe { Self::load(all.as_ptr()) }
+    }
+
+    /// The first lanes, as many as a slice shorter than a vector takes.
+    #[inline(always)]
+    fn store_part(self, to: &mut [f32]) {
+        let mut all = [0f32; MOST];
+        // SAFETY: as in `load_part`.
+        unsafe { self.store(all.as_mut_ptr()) };
+        to.copy_from_slice(&all[..to.len()]);
+    }
 }
 
 /// Four values in an array.
@@ -50,6 +78,12 @@ impl Lanes for Four {
     unsafe fn load(from: *const f32) -> Self {
         // SAFETY: the caller owns four values at `from`; arrays of f32 need no further alignment.
         Self(unsafe { *from.cast::<[f32; 4]>() })
+    }
+
+    #[inline(always)]
+    unsafe fn load_half(from: *const f16) -> Self {
+        // SAFETY: the caller owns four values at `from`.
+        Self(unsafe { *from.cast::<[f16; 4]>() }.map(f16::to_f32))
     }
 
     #[inline(always)]
@@ -128,21 +162,33 @@ impl Lanes for Four {
         // SAFETY: the caller owns sixteen values at `to`.
         unsafe { *to.cast::<[[f32; 4]; 4]>() = [row(0), row(1), row(2), row(3)] }
     }
+
+    #[inline(always)]
+    unsafe fn transpose_eight(rows: [*const f32; 8], to: *mut f32, apart: usize) {
+        for i in 0..8 {
+            for (row, from) in rows.iter().enumerate() {
+                // SAFETY: the caller owns eight values at each address and every place that is written.
+                unsafe { *to.add(i * apart + row) = *from.add(i) };
+            }
+        }
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
     use std::arch::x86_64::*;
 
+    use half::f16;
+
     use super::Lanes;
 
-    /// Eight values in an AVX register; used only behind a check for AVX2 and FMA.
+    /// Eight values in an AVX register; used only behind a check for AVX2, FMA and F16C.
     #[derive(Clone, Copy)]
     pub(in crate::cpu) struct Eight(__m256);
 
     macro_rules! op {
         ($e:expr) => {{
-            // SAFETY: `Eight` is used only in functions compiled for AVX2 and FMA and called after detecting both.
+            // SAFETY: `Eight` is used only in functions compiled for AVX2, FMA and F16C and called after detecting them.
             Self(unsafe { $e })
         }};
     }
@@ -154,6 +200,11 @@ mod avx2 {
         #[inline(always)]
         unsafe fn load(from: *const f32) -> Self {
             op!(_mm256_loadu_ps(from))
+        }
+
+        #[inline(always)]
+        unsafe fn load_half(from: *const f16) -> Self {
+            op!(_mm256_cvtph_ps(_mm_loadu_si128(from.cast())))
         }
 
         #[inline(always)]
@@ -234,6 +285,31 @@ mod avx2 {
                 _mm256_storeu_ps(to.add(24), _mm256_permute2f128_ps::<0x31>(b[2], b[3]));
             }
         }
+
+        #[inline(always)]
+        unsafe fn transpose_eight(rows: [*const f32; 8], to: *mut f32, apart: usize) {
+            // SAFETY: the caller's promise.
+            unsafe { transpose_8x8(rows, to, apart) }
+        }
+    }
+
+    /// Two 4×4 transpositions side by side give columns 0 to 3, two more columns 4 to 7.
+    #[inline(always)]
+    #[allow(unsafe_code)]
+    unsafe fn transpose_8x8(rows: [*const f32; 8], to: *mut f32, apart: usize) {
+        // SAFETY: the caller owns eight values at each address and every place that is written, and has checked for AVX.
+        unsafe {
+            for half in 0..2 {
+                let pair = |i: usize| {
+                    let low = _mm256_castps128_ps256(_mm_loadu_ps(rows[i].add(4 * half)));
+                    _mm256_insertf128_ps::<1>(low, _mm_loadu_ps(rows[i + 4].add(4 * half)))
+                };
+                let b = transpose([pair(0), pair(1), pair(2), pair(3)]);
+                for i in 0..4 {
+                    _mm256_storeu_ps(to.add((4 * half + i) * apart), b[i]);
+                }
+            }
+        }
     }
 
     /// A 4×4 transposition in each half.
@@ -263,6 +339,9 @@ pub(super) use avx2::Eight;
 
 /// Compiles an `#[inline(always)]` body, generic over [`Lanes`], for every instruction set, behind one function whose
 /// first argument says which one to run.
+///
+/// Bodies use loops and no closures on vectors (`map`, `array::from_fn`): a closure is compiled for the baseline, and its
+/// vectors would pass through memory.
 macro_rules! versions {
     ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) = $body:ident) => {
         $(#[$doc])*
@@ -270,12 +349,12 @@ macro_rules! versions {
         $vis fn $name(micro: &$crate::cpu::micro::Micro, $($arg: $ty),*) {
             #[cfg(target_arch = "x86_64")]
             {
-                #[target_feature(enable = "avx2,fma")]
+                #[target_feature(enable = "avx2,fma,f16c")]
                 fn wide($($arg: $ty),*) {
                     $body::<$crate::cpu::lanes::Eight>($($arg),*)
                 }
                 if micro.wide() {
-                    // SAFETY: `wide` is true only where AVX2 and FMA were detected.
+                    // SAFETY: `wide` is true only where AVX2, FMA and F16C were detected.
                     return unsafe { wide($($arg),*) };
                 }
             }

@@ -142,11 +142,7 @@ pub(super) fn map<L: Lanes>(x: &[f32], y: &mut [f32], f: impl Function) {
         at += L::N;
     }
     if whole < len {
-        let mut rest = [0f32; 8];
-        rest[..len - whole].copy_from_slice(&x[whole..len]);
-        // SAFETY: `rest` holds 8 values, at least as many as a vector.
-        unsafe { f.of(L::load(rest.as_ptr())).store(rest.as_mut_ptr()) };
-        y[whole..len].copy_from_slice(&rest[..len - whole]);
+        f.of(L::load_part(&x[whole..len])).store_part(&mut y[whole..len]);
     }
 }
 

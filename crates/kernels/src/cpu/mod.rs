@@ -45,6 +45,18 @@ pub(crate) fn read<R>(x: &Tensor, f: impl FnOnce(&[f32], &Layout) -> Result<R>) 
     }
 }
 
+/// Calls `f` with all values of a weight in order, in the form they are stored in.
+pub(crate) fn read_stored<R>(x: &Tensor, f: impl FnOnce(pack::Values<'_>) -> R) -> Result<R> {
+    let (x, count) = (x.contiguous()?, x.elem_count());
+    let (storage, layout) = x.storage_and_layout();
+    let from = layout.start_offset();
+    match &*storage {
+        Storage::Cpu(CpuStorage::F32(values)) => Ok(f(pack::Values::F32(&values[from..][..count]))),
+        Storage::Cpu(CpuStorage::F16(values)) => Ok(f(pack::Values::F16(&values[from..][..count]))),
+        _ => candle_core::bail!("weights on the CPU are f32 or f16, not {:?} on {:?}", x.dtype(), x.device()),
+    }
+}
+
 /// Calls `f` with all values of `x` in order, copying them first only if they do not lie so.
 pub(crate) fn read_contiguous<R>(x: &Tensor, f: impl FnOnce(&[f32]) -> Result<R>) -> Result<R> {
     let count = x.elem_count();

@@ -5,27 +5,96 @@
 
 use std::ops::Range;
 
+use half::f16;
+
+use super::lanes::{Lanes, versions};
+use super::micro::Micro;
 use super::parallel;
 use super::scratch::{Lease, Output, lease};
 
-/// Some panels over some of k: panel i begins at `data[i·stride]`.
+/// Values in the form they are stored in.
+#[derive(Clone, Copy)]
+pub(crate) enum Values<'a> {
+    F32(&'a [f32]),
+    F16(&'a [f16]),
+}
+
+impl<'a> Values<'a> {
+    /// Values `range`, in f32: widened into `space` if they are not so stored.
+    fn read(self, micro: &Micro, range: Range<usize>, space: &'a mut Space) -> &'a [f32] {
+        match self {
+            Self::F32(values) => &values[range],
+            Self::F16(values) => {
+                let wide = space.get(range.len());
+                widen(micro, &values[range], wide);
+                wide
+            }
+        }
+    }
+}
+
+versions! {
+    /// f16 → f32, exactly.
+    fn widen(from: &[f16], to: &mut [f32]) = widen_body
+}
+
+#[inline(always)]
+#[allow(unsafe_code)]
+fn widen_body<L: Lanes>(from: &[f16], to: &mut [f32]) {
+    assert!(from.len() == to.len());
+    let mut at = 0;
+    while at + L::N <= from.len() {
+        // SAFETY: N values from `at` lie inside both slices.
+        unsafe { L::load_half(from.as_ptr().add(at)).store(to.as_mut_ptr().add(at)) };
+        at += L::N;
+    }
+    for (to, from) in to[at..].iter_mut().zip(&from[at..]) {
+        *to = from.to_f32();
+    }
+}
+
+/// Some panels over some of k: panel i begins `i·stride` values after the first.
 #[derive(Clone, Copy)]
 pub(crate) struct Block<'a> {
-    pub(crate) data: &'a [f32],
-    pub(crate) stride: usize,
+    values: Values<'a>,
+    stride: usize,
 }
 
 impl<'a> Block<'a> {
-    /// Panel `i`, `len` values.
-    #[inline(always)]
-    pub(crate) fn panel(&self, i: usize, len: usize) -> &'a [f32] {
-        &self.data[i * self.stride..][..len]
+    /// Panels in working memory.
+    pub(crate) fn ready(values: &'a [f32], stride: usize) -> Self {
+        Self { values: Values::F32(values), stride }
+    }
+
+    /// The first `len` values of panel `i`; widened into `space` if need be.
+    pub(crate) fn panel(self, micro: &Micro, i: usize, len: usize, space: &'a mut Space) -> &'a [f32] {
+        self.values.read(micro, i * self.stride..i * self.stride + len, space)
+    }
+
+    /// `count` panels in f32 and the distance between them, the first `len` values of each valid: for the operand that is
+    /// read over and over.
+    pub(crate) fn widened(
+        self,
+        micro: &Micro,
+        count: usize,
+        len: usize,
+        space: &'a mut Space,
+    ) -> (&'a [f32], usize) {
+        let values = match self.values {
+            Values::F32(values) => return (values, self.stride),
+            Values::F16(values) => values,
+        };
+        let wide = space.get(count * len);
+        for (i, wide) in wide.chunks_exact_mut(len.max(1)).enumerate() {
+            widen(micro, &values[i * self.stride..][..len], wide);
+        }
+        (wide, len)
     }
 }
 
 /// An operand that can be had in panels.
 pub(crate) trait Panels: Sync {
-    /// Panels `panels` over `ks`; written to `space` unless they lie ready.
+    /// Panels `panels` over `ks`; written to `space` unless they lie packed.
     fn block<'a>(&'a self, panels: Range<usize>, ks: Range<usize>, space: &'a mut Space) -> Block<'a>;
 }
 
@@ -47,62 +116,114 @@ impl Space {
     }
 }
 
-/// An operand packed whole: all of k for the first panel, then the next; lanes past the end are zero.
+/// An operand packed whole: all of k for the first panel, then the next; lanes past the end are zero. Weights that are
+/// stored in f16 stay so, at half the memory, and are widened on their way into the cache.
 pub(crate) struct Packed {
-    data: Vec<f32>,
+    data: Data,
     k: usize,
     width: usize,
 }
 
+enum Data {
+    F32(Vec<f32>),
+    F16(Vec<f16>),
+}
+
 impl Packed {
     /// Packs `lanes` × `k` values; `source(lane, k)` is the index in `values` of one.
-    #[allow(unsafe_code)]
     pub(crate) fn new(
-        values: &[f32],
+        values: Values<'_>,
         lanes: usize,
         k: usize,
         width: usize,
         source: impl Fn(usize, usize) -> usize + Sync,
     ) -> Self {
-        let panels = lanes.div_ceil(width);
-        let mut output = Output::new(panels * k * width);
-        let data = output.shared();
-        parallel::each(panels, |panel| {
-            // SAFETY: each task writes its own panel.
-            let panel_data = unsafe { data.slice(panel * k * width, k * width) };
-            let first = panel * width;
-            let used = width.min(lanes - first);
-            // Runs of k keep the lines that lanes share in the cache.
-            for start in (0..k).step_by(64) {
-                let end = (start + 64).min(k);
-                for lane in 0..width {
-                    for i in start..end {
-                        let value = if lane < used { values[source(first + lane, i)] } else { 0.0 };
-                        panel_data[i * width + lane] = value;
-                    }
-                }
-            }
-        });
-        // SAFETY: every panel wrote all its k·width values.
-        Self { data: unsafe { output.finish() }, k, width }
+        let data = match values {
+            Values::F32(values) => Data::F32(panels(values, lanes, k, width, source)),
+            Values::F16(values) => Data::F16(panels(values, lanes, k, width, source)),
+        };
+        Self { data, k, width }
     }
 
-    /// All values of panel `panel`.
-    pub(crate) fn panel(&self, panel: usize) -> &[f32] {
-        &self.data[panel * self.k * self.width..][..self.k * self.width]
+    fn values(&self) -> Values<'_> {
+        match &self.data {
+            Data::F32(values) => Values::F32(values),
+            Data::F16(values) => Values::F16(values),
+        }
     }
+
+    /// Runs `ks` of panel `panel`, each of the same length.
+    pub(crate) fn runs<'a, const N: usize>(
+        &'a self,
+        micro: &Micro,
+        panel: usize,
+        ks: [Range<usize>; N],
+        space: &'a mut Space,
+    ) -> [&'a [f32]; N] {
+        let within = |k: usize| (panel * self.k + k) * self.width;
+        let ks = ks.map(|ks| within(ks.start)..within(ks.end));
+        match self.values() {
+            Values::F32(values) => ks.map(|ks| &values[ks]),
+            Values::F16(values) => {
+                let len = ks.first().map_or(0, Range::len);
+                let wide = space.get(N * len);
+                for (wide, ks) in wide.chunks_exact_mut(len.max(1)).zip(&ks) {
+                    widen(micro, &values[ks.clone()], wide);
+                }
+                let wide = &*wide;
+                std::array::from_fn(|i| &wide[i * len..][..len])
+            }
+        }
+    }
+}
+
+/// The panels of an operand, one after the other.
+#[allow(unsafe_code)]
+fn panels<T: Copy + Default + Send + Sync>(
+    values: &[T],
+    lanes: usize,
+    k: usize,
+    width: usize,
+    source: impl Fn(usize, usize) -> usize + Sync,
+) -> Vec<T> {
+    let panels = lanes.div_ceil(width);
+    let mut output = Output::new(panels * k * width);
+    let data = output.shared();
+    parallel::each(panels, |panel| {
+        // SAFETY: each task writes its own panel.
+        let panel_data = unsafe { data.slice(panel * k * width, k * width) };
+        let first = panel * width;
+        let used = width.min(lanes - first);
+        // Runs of k keep the lines that lanes share in the cache.
+        for start in (0..k).step_by(64) {
+            let end = (start + 64).min(k);
+            for lane in 0..width {
+                for i in start..end {
+                    let value = if lane < used { values[source(first + lane, i)] } else { T::default() };
+                    panel_data[i * width + lane] = value;
+                }
+            }
+        }
+    });
+    // SAFETY: every panel wrote all its k·width values.
+    unsafe { output.finish() }
 }
 
 impl Panels for Packed {
     fn block<'a>(&'a self, panels: Range<usize>, ks: Range<usize>, _: &'a mut Space) -> Block<'a> {
         let stride = self.k * self.width;
-        let start = (panels.start * stride + ks.start * self.width).min(self.data.len());
-        Block { data: &self.data[start..], stride }
+        let start = panels.start * stride + ks.start * self.width;
+        let values = match self.values() {
+            Values::F32(values) => Values::F32(&values[start.min(values.len())..]),
+            Values::F16(values) => Values::F16(&values[start.min(values.len())..]),
+        };
+        Block { values, stride }
     }
 }
 
 /// Rows of activations, packed when asked for: value (row, k) at `start(row) + k·step`.
 pub(crate) struct Rows<'a> {
+    pub(crate) micro: &'static Micro,
     pub(crate) values: &'a [f32],
     /// Rows in all.
     pub(crate) rows: usize,
@@ -110,8 +231,12 @@ pub(crate) struct Rows<'a> {
     pub(crate) inner: usize,
     /// From one batch element to the next, from one row to the next, from one k to the next.
     pub(crate) steps: [usize; 3],
+    /// Lanes of a panel; at most [`WIDEST`].
     pub(crate) width: usize,
 }
+
+/// Most lanes of a panel.
+pub(crate) const WIDEST: usize = 32;
 
 impl Rows<'_> {
     fn start(&self, row: usize) -> usize {
@@ -121,44 +246,68 @@ impl Rows<'_> {
     /// Panels `panels` over `ks`, one after the other.
     pub(crate) fn pack_into(&self, panels: Range<usize>, ks: Range<usize>, into: &mut [f32]) {
         let stride = ks.len() * self.width;
+        let last = self.rows - 1;
+        let step = self.steps[2];
         for (into, panel) in into.chunks_exact_mut(stride.max(1)).zip(panels) {
-            match self.width {
-                4 => self.pack::<4>(panel, ks.clone(), into),
-                6 => self.pack::<6>(panel, ks.clone(), into),
-                8 => self.pack::<8>(panel, ks.clone(), into),
-                16 => self.pack::<16>(panel, ks.clone(), into),
-                32 => self.pack::<32>(panel, ks.clone(), into),
-                _ => unreachable!("no micro-kernel has panels of {} lanes", self.width),
+            // Lanes past the end repeat the last row: their results are never stored.
+            let mut starts = [0; WIDEST];
+            for (lane, start) in starts[..self.width].iter_mut().enumerate() {
+                *start = self.start((panel * self.width + lane).min(last));
+            }
+            let starts = &starts[..self.width];
+            if step == 1 {
+                interleave(self.micro, self.values, starts, ks.clone(), into);
+            } else if starts.windows(2).all(|pair| pair[1] == pair[0] + 1) {
+                for (into, k) in into.chunks_exact_mut(self.width).zip(ks.clone()) {
+                    into.copy_from_slice(&self.values[starts[0] + k * step..][..self.width]);
+                }
+            } else {
+                for (into, k) in into.chunks_exact_mut(self.width).zip(ks.clone()) {
+                    for (value, start) in into.iter_mut().zip(starts) {
+                        *value = self.values[start + k * step];
+                    }
+                }
             }
         }
     }
+}
 
-    /// One panel of `W` lanes.
-    fn pack<const W: usize>(&self, panel: usize, ks: Range<usize>, into: &mut [f32]) {
-        let first = panel * W;
-        let last = self.rows - 1;
-        // Lanes past the end repeat the last row: their results are never stored.
-        let starts: [usize; W] = std::array::from_fn(|lane| self.start((first + lane).min(last)));
-        let step = self.steps[2];
-        let (into, _) = into.as_chunks_mut::<W>();
-        if step == 1 {
-            let rows: [&[f32]; W] = std::array::from_fn(|lane| &self.values[starts[lane]..][ks.clone()]);
-            for (k, into) in into.iter_mut().enumerate() {
-                for (value, row) in into.iter_mut().zip(rows) {
-                    *value = row[k];
-                }
+versions! {
+    /// Runs `ks` of the rows that begin at `starts`, value k of every row, then value k + 1.
+    fn interleave(values: &[f32], starts: &[usize], ks: Range<usize>, into: &mut [f32]) = interleave_body
+}
+
+#[inline(always)]
+#[allow(unsafe_code)]
+fn interleave_body<L: Lanes>(values: &[f32], starts: &[usize], ks: Range<usize>, into: &mut [f32]) {
+    let (width, len) = (starts.len(), ks.len());
+    assert!(into.len() == width * len && starts.iter().all(|start| start + ks.end <= values.len()));
+    let eights = len / 8 * 8;
+    for lane in (0..width).step_by(8) {
+        let lanes = 8.min(width - lane);
+        for k in (0..eights).step_by(8) {
+            let mut rows = [values.as_ptr(); 8];
+            for (i, row) in rows.iter_mut().enumerate() {
+                *row = row.wrapping_add(starts[lane + i.min(lanes - 1)] + ks.start + k);
             }
-            return;
-        }
-        let adjacent = starts.windows(2).all(|pair| pair[1] == pair[0] + 1);
-        for (into, k) in into.iter_mut().zip(ks) {
-            if adjacent {
-                into.copy_from_slice(&self.values[starts[0] + k * step..][..W]);
+            let into = &mut into[k * width + lane..];
+            if lanes == 8 {
+                // SAFETY: the assertion above: eight values from `ks.start + k` lie inside each row, and eight rows of
+                // `width` values inside `into`.
+                unsafe { L::transpose_eight(rows, into.as_mut_ptr(), width) };
             } else {
-                for (value, start) in into.iter_mut().zip(starts) {
-                    *value = self.values[start + k * step];
+                let mut eight = [0f32; 64];
+                // SAFETY: as above for the rows; `eight` holds eight rows of eight.
+                unsafe { L::transpose_eight(rows, eight.as_mut_ptr(), 8) };
+                for (into, row) in into.chunks_mut(width).zip(eight.chunks_exact(8)) {
+                    into[..lanes].copy_from_slice(&row[..lanes]);
                 }
             }
+        }
+    }
+    for (k, into) in into.chunks_exact_mut(width.max(1)).enumerate().skip(eights) {
+        for (value, start) in into.iter_mut().zip(starts) {
+            *value = values[start + ks.start + k];
         }
     }
 }
@@ -168,6 +317,6 @@ impl Panels for Rows<'_> {
         let stride = ks.len() * self.width;
         let data = space.get(panels.len() * stride);
         self.pack_into(panels, ks, data);
-        Block { data, stride }
+        Block::ready(data, stride)
     }
 }

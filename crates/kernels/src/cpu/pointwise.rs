@@ -60,11 +60,8 @@ fn gated_body<L: Lanes>(value: &[f32], gate: &[f32], y: &mut [f32]) {
         }
         at += L::N;
     }
-    for i in at..len {
-        let mut one = [gate[i]; 8];
-        // SAFETY: `one` holds 8 values, at least as many as a vector.
-        unsafe { gelu(L::load(one.as_ptr())).store(one.as_mut_ptr()) };
-        y[i] = value[i] * one[0];
+    if at < len {
+        L::load_part(&value[at..]).mul(gelu(L::load_part(&gate[at..]))).store_part(&mut y[at..]);
     }
 }
 

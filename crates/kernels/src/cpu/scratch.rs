@@ -68,12 +68,12 @@ impl Drop for Lease {
 }
 
 /// Memory for a result whose every value will be written through [`Output::shared`].
-pub(crate) struct Output {
-    values: Vec<f32>,
+pub(crate) struct Output<T = f32> {
+    values: Vec<T>,
     len: usize,
 }
 
-impl Output {
+impl<T> Output<T> {
     /// Room for `len` values.
     pub(crate) fn new(len: usize) -> Self {
         let values = Vec::with_capacity(len);
@@ -82,7 +82,7 @@ impl Output {
     }
 
     /// Where the values go.
-    pub(crate) fn shared(&mut self) -> Shared {
+    pub(crate) fn shared(&mut self) -> Shared<T> {
         Shared(self.values.as_mut_ptr())
     }
 
@@ -91,7 +91,7 @@ impl Output {
     /// # Safety
     /// Every one of the `len` values must have been written.
     #[allow(unsafe_code)]
-    pub(crate) unsafe fn finish(mut self) -> Vec<f32> {
+    pub(crate) unsafe fn finish(mut self) -> Vec<T> {
         // SAFETY: `new` reserved `len` values and the caller wrote them all.
         unsafe { self.values.set_len(self.len) };
         self.values
@@ -100,18 +100,18 @@ impl Output {
 
 /// A buffer that several threads write, each its own part.
 #[derive(Clone, Copy)]
-pub(crate) struct Shared(*mut f32);
+pub(crate) struct Shared<T = f32>(*mut T);
 
 // SAFETY: a bare address; whoever dereferences it argues that no other thread uses that part.
 #[allow(unsafe_code)]
-unsafe impl Send for Shared {}
+unsafe impl<T: Send> Send for Shared<T> {}
 // SAFETY: as above.
 #[allow(unsafe_code)]
-unsafe impl Sync for Shared {}
+unsafe impl<T: Send> Sync for Shared<T> {}
 
-impl Shared {
+impl<T> Shared<T> {
     /// The address of a buffer of which threads will write disjoint parts.
-    pub(crate) fn of(buffer: &mut [f32]) -> Self {
+    pub(crate) fn of(buffer: &mut [T]) -> Self {
         Self(buffer.as_mut_ptr())
     }
 
@@ -122,7 +122,7 @@ impl Shared {
 
     /// The address of value `index`, which must lie in the buffer.
     #[inline(always)]
-    pub(crate) fn at(self, index: usize) -> *mut f32 {
+    pub(crate) fn at(self, index: usize) -> *mut T {
         self.0.wrapping_add(index)
     }
 
@@ -132,16 +132,16 @@ impl Shared {
     /// They must lie in the buffer and be used by nobody else for `'a`. Values not yet written may be written only.
     #[inline(always)]
     #[allow(unsafe_code)]
-    pub(crate) unsafe fn slice<'a>(self, start: usize, len: usize) -> &'a mut [f32] {
-        // SAFETY: the caller's promise; every bit pattern is an f32.
+    pub(crate) unsafe fn slice<'a>(self, start: usize, len: usize) -> &'a mut [T] {
+        // SAFETY: the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.at(start), len) }
     }
 }
 
 /// Asks for huge pages below `len` values not yet touched. Advice only: failure changes nothing.
 #[allow(unsafe_code)]
-fn advise(from: *const f32, len: usize) {
-    let bytes = len * size_of::<f32>();
+fn advise<T>(from: *const T, len: usize) {
+    let bytes = len * size_of::<T>();
     if bytes < HUGE {
         return;
     }

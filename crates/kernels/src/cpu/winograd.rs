@@ -15,16 +15,21 @@
 // Indices are those of the paper's matrices.
 #![allow(clippy::needless_range_loop)]
 
+use std::array;
+use std::ops::Range;
+
 use super::gemm::Epilogue;
 use super::lanes::{Lanes, versions};
 use super::math::{Function, by_activation};
 use super::micro::Micro;
-use super::pack::Packed;
+use super::pack::{Packed, Space};
 use super::parallel;
 use super::scratch::{Output, Shared, lease};
 use crate::Activation;
 use crate::convolution::Geometry;
 
+/// Taps of the window.
+const TAPS: usize = 9;
 /// Products of a tile.
 const PRODUCTS: usize = 36;
 /// Tiles of a step.
@@ -89,17 +94,14 @@ pub(crate) fn convolve(
             let ldm = panels * nr;
             let mut u = lease(PRODUCTS * own.len() * kc * mr);
             let mut m = lease(PRODUCTS * own.len() * mr * ldm);
+            let mut widened = Space::default();
             for k0 in (0..geometry.input).step_by(kc) {
                 let len = kc.min(geometry.input - k0);
                 for (i, panel) in own.clone().enumerate() {
-                    let taps = weight.panel(panel);
-                    transform_weights(
-                        micro,
-                        &taps[k0 * mr..],
-                        geometry.input * mr,
-                        &mut u[i * len * mr..],
-                        (len * mr, own.len() * len * mr),
-                    );
+                    let taps: [Range<usize>; TAPS] =
+                        array::from_fn(|tap| tap * geometry.input + k0..tap * geometry.input + k0 + len);
+                    let taps = weight.runs(micro, panel, taps, &mut widened);
+                    transform_weights(micro, taps, &mut u[i * len * mr..], own.len() * len * mr);
                 }
                 for e in 0..PRODUCTS {
                     for j in 0..panels {
@@ -204,14 +206,14 @@ fn transform_windows_body<L: Lanes>(
                 }
                 at += L::N;
             }
-            for at in at..width {
+            if at < width {
                 let mut d = [L::splat(0.0); 6];
                 for (d, row) in d.iter_mut().zip(&source) {
-                    *d = L::splat(row[at]);
+                    *d = L::load_part(&row[at..]);
                 }
                 let v = bt(d);
                 for i in 0..6 {
-                    vertical[i * pitch + 1 + at] = first(v[i]);
+                    v[i].store_part(&mut vertical[i * pitch + 1 + at..][..width - at]);
                 }
             }
             let before = (row - part.rows.0) * part.across;
@@ -245,11 +247,8 @@ fn transform_windows_body<L: Lanes>(
 }
 
 versions! {
-    /// G g Gᵀ for a run of weights: nine taps `taps.1` apart in `taps.0`, 36 products `sizes.1` apart in `u`, each
-    /// `sizes.0` long.
-    fn transform_weights(
-        taps: &[f32], between: usize, u: &mut [f32], sizes: (usize, usize)
-    ) = transform_weights_body
+    /// G g Gᵀ for a run of weights, tap by tap, into 36 runs `apart` from each other in `u`.
+    fn transform_weights(taps: [&[f32]; TAPS], u: &mut [f32], apart: usize) = transform_weights_body
 }
 
 /// G g for one column of g.
@@ -264,16 +263,16 @@ fn g<L: Lanes>(g: [L; 3]) -> [L; 6] {
 
 #[inline(always)]
 #[allow(unsafe_code)]
-fn transform_weights_body<L: Lanes>(taps: &[f32], between: usize, u: &mut [f32], sizes: (usize, usize)) {
-    let (len, apart) = sizes;
-    assert!(taps.len() >= 8 * between + len && u.len() >= (PRODUCTS - 1) * apart + len);
+fn transform_weights_body<L: Lanes>(taps: [&[f32]; TAPS], u: &mut [f32], apart: usize) {
+    let len = taps[0].len();
+    assert!(taps.iter().all(|tap| tap.len() == len) && u.len() >= (PRODUCTS - 1) * apart + len);
     let mut at = 0;
     while at + L::N <= len {
         // SAFETY: the assertion above: N values from `at` lie inside every tap and every product.
         unsafe {
-            let mut nine = [L::splat(0.0); 9];
-            for (tap, v) in nine.iter_mut().enumerate() {
-                *v = L::load(taps.as_ptr().add(tap * between + at));
+            let mut nine = [L::splat(0.0); TAPS];
+            for (v, tap) in nine.iter_mut().zip(taps) {
+                *v = L::load(tap.as_ptr().add(at));
             }
             let columns = columns(nine);
             for i in 0..6 {
@@ -285,16 +284,17 @@ fn transform_weights_body<L: Lanes>(taps: &[f32], between: usize, u: &mut [f32],
         }
         at += L::N;
     }
-    for at in at..len {
-        let mut nine = [L::splat(0.0); 9];
-        for (tap, v) in nine.iter_mut().enumerate() {
-            *v = L::splat(taps[tap * between + at]);
+    if at < len {
+        let mut nine = [L::splat(0.0); TAPS];
+        for (v, tap) in nine.iter_mut().zip(taps) {
+            *v = L::load_part(&tap[at..]);
         }
         let columns = columns(nine);
         for i in 0..6 {
             let row = g([columns[0][i], columns[1][i], columns[2][i]]);
             for j in 0..6 {
-                u[(6 * i + j) * apart + at] = first(row[j]);
+                let from = (6 * i + j) * apart;
+                row[j].store_part(&mut u[from + at..from + len]);
             }
         }
     }
@@ -302,18 +302,8 @@ fn transform_weights_body<L: Lanes>(taps: &[f32], between: usize, u: &mut [f32],
 
 /// G g, column by column.
 #[inline(always)]
-fn columns<L: Lanes>(taps: [L; 9]) -> [[L; 6]; 3] {
+fn columns<L: Lanes>(taps: [L; TAPS]) -> [[L; 6]; 3] {
     [g([taps[0], taps[3], taps[6]]), g([taps[1], taps[4], taps[7]]), g([taps[2], taps[5], taps[8]])]
-}
-
-/// Lane 0.
-#[inline(always)]
-#[allow(unsafe_code)]
-fn first<L: Lanes>(v: L) -> f32 {
-    let mut lanes = [0f32; 8];
-    // SAFETY: `lanes` holds 8 values, at least as many as a vector.
-    unsafe { v.store(lanes.as_mut_ptr()) };
-    lanes[0]
 }
 
 /// Where one channel's results go.
@@ -376,10 +366,7 @@ fn finish_tiles<L: Lanes>(
                         // SAFETY: N values from `from` lie inside `m`.
                         *v = unsafe { L::load(m.as_ptr().add(from)) };
                     } else {
-                        let mut some = [0f32; 8];
-                        some[..lanes].copy_from_slice(&m[from..from + lanes]);
-                        // SAFETY: `some` holds 8 values, at least as many as a vector.
-                        *v = unsafe { L::load(some.as_ptr()) };
+                        *v = L::load_part(&m[from..from + lanes]);
                     }
                 }
                 columns[j] = at(column);

@@ -48,7 +48,10 @@ impl Micro {
     pub(crate) fn all() -> Vec<&'static Self> {
         let mut all = Vec::new();
         #[cfg(target_arch = "x86_64")]
-        if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
+        if std::arch::is_x86_feature_detected!("avx2")
+            && std::arch::is_x86_feature_detected!("fma")
+            && std::arch::is_x86_feature_detected!("f16c")
+        {
             if std::arch::is_x86_feature_detected!("avx512f") {
                 all.push(&avx::AVX512);
             }
@@ -58,7 +61,7 @@ impl Micro {
         all
     }
 
-    /// Whether AVX2 and FMA were detected and may be used.
+    /// Whether AVX2, FMA and F16C were detected and may be used.
     #[inline]
     pub(crate) fn wide(&self) -> bool {
         self.wide

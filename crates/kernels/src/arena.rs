@@ -1,0 +1,319 @@
+//! An allocator that keeps large blocks.
+//!
+//! glibc returns blocks above 32 MB to the system when they are freed, and the next call has every page cleared and faulted
+//! in again: up to a seventh of a VAE's time. [`Arena`] keeps freed blocks from [`LEAST`] bytes on, and hands them out to
+//! the next request of their size class: networks ask for the same sizes over and over. Blocks it has to ask the system for are
+//! advised to lie on huge pages. Everything smaller is the system allocator's.
+//!
+//! A program installs it with `#[global_allocator] static ARENA: kernels::Arena = kernels::Arena::new();`.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::ptr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Smallest block that is kept.
+const LEAST: usize = 1 << 20;
+/// Most bytes kept; the blocks unused for longest go first.
+const MOST: usize = 1 << 30;
+/// Most blocks kept.
+const BLOCKS: usize = 128;
+/// Alignment of every block: what the system's allocator gives without asking, and can zero lazily.
+const ALIGN: usize = 16;
+
+/// The allocator. One in a program.
+#[derive(Debug)]
+pub struct Arena(Mutex<Idle>);
+
+/// Blocks that wait for their next use, the longest unused first.
+#[derive(Debug)]
+struct Idle {
+    blocks: [Block; BLOCKS],
+    count: usize,
+    bytes: usize,
+}
+
+/// A block's address and size class.
+#[derive(Clone, Copy, Debug)]
+struct Block {
+    at: *mut u8,
+    size: usize,
+}
+
+// SAFETY: an idle block belongs to whoever holds the lock.
+#[allow(unsafe_code)]
+unsafe impl Send for Block {}
+
+impl Arena {
+    /// Keeps nothing yet.
+    pub const fn new() -> Self {
+        let none = Block { at: ptr::null_mut(), size: 0 };
+        Self(Mutex::new(Idle { blocks: [none; BLOCKS], count: 0, bytes: 0 }))
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Idle> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for Arena {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Idle {
+    /// The block of this class that was used last.
+    fn take(&mut self, size: usize) -> Option<*mut u8> {
+        let found = self.blocks[..self.count].iter().rposition(|block| block.size == size)?;
+        Some(self.remove(found).at)
+    }
+
+    fn remove(&mut self, index: usize) -> Block {
+        let block = self.blocks[index];
+        self.blocks.copy_within(index + 1..self.count, index);
+        self.count -= 1;
+        self.bytes -= block.size;
+        block
+    }
+
+    /// Keeps a block if there is room for it.
+    fn keep(&mut self, block: Block) -> bool {
+        let room = self.count < BLOCKS && self.bytes + block.size <= MOST;
+        if room {
+            self.blocks[self.count] = block;
+            self.count += 1;
+            self.bytes += block.size;
+        }
+        room
+    }
+
+    /// The block unused for longest.
+    fn oldest(&mut self) -> Option<Block> {
+        (self.count > 0).then(|| self.remove(0))
+    }
+}
+
+/// The size class of a request: at most an eighth more than asked for.
+fn class(size: usize) -> usize {
+    size.next_multiple_of((size.next_power_of_two() / 16).max(1 << 16))
+}
+
+/// Whether the arena answers for blocks of this layout.
+fn owns(layout: Layout) -> bool {
+    layout.size() >= LEAST && layout.align() <= ALIGN
+}
+
+/// How a block of class `size` is asked for and given back; None for sizes no system has.
+fn whole(size: usize) -> Option<Layout> {
+    Layout::from_size_align(size, ALIGN).ok()
+}
+
+// SAFETY: blocks come from `System` with at least the size and alignment asked for, each is idle or handed out once, and a
+// block is given back to `System` with the layout it was asked for with: `class` depends on the size alone, which callers
+// repeat. Nothing here allocates or panics: the idle list has a fixed place.
+#[allow(unsafe_code)]
+unsafe impl GlobalAlloc for Arena {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if !owns(layout) {
+            // SAFETY: the caller's promise.
+            return unsafe { System.alloc(layout) };
+        }
+        let size = class(layout.size());
+        if let Some(block) = self.idle().take(size) {
+            return block;
+        }
+        match whole(size) {
+            Some(whole) => {
+                // SAFETY: the size is not zero.
+                let block = unsafe { System.alloc(whole) };
+                advise(block, size);
+                block
+            }
+            None => ptr::null_mut(),
+        }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        if !owns(layout) {
+            // SAFETY: the caller's promise.
+            return unsafe { System.alloc_zeroed(layout) };
+        }
+        let size = class(layout.size());
+        if let Some(block) = self.idle().take(size) {
+            // SAFETY: an idle block of at least this many bytes, ours alone now.
+            unsafe { block.write_bytes(0, layout.size()) };
+            return block;
+        }
+        // SAFETY: the size is not zero.
+        whole(size).map_or(ptr::null_mut(), |whole| unsafe { System.alloc_zeroed(whole) })
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        if !owns(layout) {
+            // SAFETY: the caller's promise: such a block came from `System`.
+            return unsafe { System.dealloc(block, layout) };
+        }
+        let block = Block { at: block, size: class(layout.size()) };
+        loop {
+            let gone = {
+                let mut idle = self.idle();
+                if idle.keep(block) {
+                    return;
+                }
+                // A block larger than all that may be kept turns out no other.
+                if block.size > MOST { None } else { idle.oldest() }
+            };
+            if let Some(whole) = whole(gone.unwrap_or(block).size) {
+                // SAFETY: the block was asked for with this layout, and nobody has it any more.
+                unsafe { System.dealloc(gone.unwrap_or(block).at, whole) };
+            }
+            if gone.is_none() {
+                return;
+            }
+        }
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        let Ok(new) = Layout::from_size_align(size, layout.align()) else { return ptr::null_mut() };
+        match (owns(layout), owns(new)) {
+            // SAFETY: the caller's promise.
+            (false, false) => return unsafe { System.realloc(block, layout, size) },
+            (true, true) if class(layout.size()) == class(size) => return block,
+            _ => {}
+        }
+        // SAFETY: the caller's promise; the new block is another one and holds as many bytes as are copied.
+        unsafe {
+            let moved = self.alloc(new);
+            if !moved.is_null() {
+                ptr::copy_nonoverlapping(block, moved, layout.size().min(size));
+                self.dealloc(block, layout);
+            }
+            moved
+        }
+    }
+}
+
+/// Asks for huge pages below a block not yet touched, so that a fault brings 2 MiB instead of 4 KiB. Advice only.
+#[allow(unsafe_code)]
+fn advise(block: *mut u8, size: usize) {
+    #[cfg(target_os = "linux")]
+    if !block.is_null() {
+        // SAFETY: whole pages of an allocation of ours; MADV_HUGEPAGE changes no contents.
+        unsafe { libc::madvise(block.cast(), size / 4096 * 4096, libc::MADV_HUGEPAGE) };
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (block, size);
+}
+
+#[cfg(test)]
+#[allow(unsafe_code)]
+mod tests {
+    use std::alloc::{GlobalAlloc, Layout};
+
+    use super::{Arena, BLOCKS, LEAST, MOST};
+
+    fn layout(size: usize) -> Layout {
+        Layout::from_size_align(size, 4).unwrap()
+    }
+
+    /// Allocates, writes the ends of, and returns a block.
+    fn block(arena: &Arena, size: usize) -> *mut u8 {
+        // SAFETY: the size is not zero, and both writes lie in the block.
+        unsafe {
+            let block = arena.alloc(layout(size));
+            assert!(!block.is_null());
+            block.write(7);
+            block.add(size - 1).write(7);
+            block
+        }
+    }
+
+    /// Blocks and bytes kept.
+    fn kept(arena: &Arena) -> (usize, usize) {
+        let idle = arena.idle();
+        (idle.count, idle.bytes)
+    }
+
+    fn free(arena: &Arena, block: *mut u8, size: usize) {
+        // SAFETY: the block was allocated by this arena with this size.
+        unsafe { arena.dealloc(block, layout(size)) };
+    }
+
+    #[test]
+    fn a_freed_block_serves_the_next_request_of_its_class() {
+        let arena = Arena::new();
+        let first = block(&arena, 5 << 20);
+        free(&arena, first, 5 << 20);
+        assert_eq!(kept(&arena).0, 1);
+        let again = block(&arena, (5 << 20) - 100);
+        assert_eq!(again, first);
+        assert_eq!(kept(&arena).0, 0);
+        let other = block(&arena, 9 << 20);
+        free(&arena, again, (5 << 20) - 100);
+        free(&arena, other, 9 << 20);
+        assert_eq!(kept(&arena).0, 2);
+    }
+
+    #[test]
+    fn zeroed_blocks_are_zero_and_moved_blocks_keep_their_values() {
+        let arena = Arena::new();
+        let size = LEAST + 1;
+        let used = block(&arena, size);
+        free(&arena, used, size);
+        // SAFETY: blocks of this arena, read and written within their sizes.
+        unsafe {
+            let zeroed = arena.alloc_zeroed(layout(size));
+            assert_eq!(zeroed, used);
+            assert_eq!((zeroed.read(), zeroed.add(size - 1).read()), (0, 0));
+            zeroed.add(99).write(3);
+            // Within the class, to a larger one, and below what the arena keeps.
+            let mut at = (zeroed, size);
+            for next in [size + 10, 3 * LEAST, 1000] {
+                at = (arena.realloc(at.0, layout(at.1), next), next);
+                assert_eq!(at.0.add(99).read(), 3);
+            }
+            free(&arena, at.0, at.1);
+        }
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let arena = Arena::new();
+        // Never touched, so that the test takes no memory.
+        // SAFETY: sizes are not zero; each block is freed once with its size.
+        unsafe {
+            let blocks: Vec<*mut u8> = (0..BLOCKS + 9).map(|_| arena.alloc(layout(LEAST))).collect();
+            blocks.iter().for_each(|block| arena.dealloc(*block, layout(LEAST)));
+            assert_eq!(kept(&arena), (BLOCKS, BLOCKS * LEAST));
+            let large = arena.alloc(layout(MOST));
+            arena.dealloc(large, layout(MOST));
+            assert_eq!(kept(&arena), (1, MOST), "the largest turns out all others");
+            let larger = arena.alloc(layout(MOST + LEAST));
+            arena.dealloc(larger, layout(MOST + LEAST));
+            assert_eq!(kept(&arena), (1, MOST));
+        }
+    }
+
+    #[test]
+    fn threads_never_share_a_block() {
+        let arena = Arena::new();
+        std::thread::scope(|scope| {
+            for mark in 0..4u8 {
+                let arena = &arena;
+                scope.spawn(move || {
+                    for round in 0..200 {
+                        let size = LEAST + round % 3 * LEAST;
+                        // SAFETY: within the block.
+                        unsafe {
+                            let block = arena.alloc(layout(size));
+                            (block.write(mark), block.add(size - 1).write(mark));
+                            std::thread::yield_now();
+                            assert_eq!((block.read(), block.add(size - 1).read()), (mark, mark));
+                            arena.dealloc(block, layout(size));
+                        }
+                    }
+                });
+            }
+        });
+    }
+}
