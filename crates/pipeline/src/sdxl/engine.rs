@@ -14,6 +14,7 @@ use networks::unet::{ImagePrompt, UNet};
 
 use super::crop::{LATENT_CELL, Window};
 use super::denoiser::{Condition, Hint, UNetDenoiser};
+use super::loader::Loader;
 use super::models::Models;
 use super::{Plane, background, blur, depth, greyout, hint, inpaint, lineart, material, resize, save};
 use crate::clock::Clock;
@@ -52,7 +53,7 @@ impl Sdxl {
         let usual = if profile.memory == MemoryPlan::Resident { 0 } else { VAE_TILE };
         let side = profile.vae_tile.unwrap_or(usual) / profile.dimensions.vae.factor();
         Ok(Self {
-            models: Models::open(profile, hub, device)?,
+            models: Models::new(Loader::open(profile, hub, device)?, profile.memory)?,
             sampling: profile.sampling.clone(),
             conditioning: profile.conditioning.clone(),
             tiles: (side > 0).then_some((side, side / VAE_OVERLAP)),

@@ -18,6 +18,7 @@ pub mod greyout;
 pub mod hint;
 pub mod inpaint;
 pub mod lineart;
+mod loader;
 pub mod material;
 mod models;
 pub mod resize;
