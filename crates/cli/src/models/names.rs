@@ -73,7 +73,7 @@ fn unknown(name: &str) -> Failure {
     let profiles = EMBEDDED.map(|(name, _)| name).join(", ");
     let models: Vec<&str> = manifests().iter().map(|manifest| manifest.name.as_str()).collect();
     Failure::Input(format!(
-        "there is no profile, model or profile file {name:?}\n       profiles: {profiles}\n       models: {}",
+        "there is no profile, model or profile file {name:?}\nprofiles: {profiles}\nmodels: {}",
         models.join(", ")
     ))
 }

@@ -53,7 +53,7 @@ fn object(hub: &Hub, wanted: &[&Manifest], fetched: &[&Manifest]) -> Value {
             json!({
                 "name": manifest.name,
                 "path": hub.locate(manifest),
-                "size": super::size(hub, manifest).map(|(bytes, _)| bytes),
+                "size": hub.size(manifest).map(|size| size.bytes),
                 "licence": manifest.licence,
                 "licence_url": manifest.licence_url,
                 "fetched": names::contains(fetched, manifest),
@@ -74,5 +74,5 @@ fn text(hub: &Hub, names: &[String], wanted: &[&Manifest], fetched: &[&Manifest]
     };
     let files =
         if wanted.len() == 1 { "1 file is".to_owned() } else { format!("{} files are", wanted.len()) };
-    format!("{names}: {files} here, {} in {}; {news}", super::total(hub, wanted), hub.folder().display())
+    format!("{names}: {files} here, {} in {}; {news}", hub.total(wanted), hub.folder().display())
 }

@@ -1,9 +1,8 @@
 //! `models remove`: gives room on the disk back.
 
-use pipeline::hub::{Hub, Manifest, manifests};
+use pipeline::hub::{Hub, Manifest, Size, manifests};
 use serde_json::json;
 
-use super::human;
 use super::names::{self, Meaning};
 use crate::failure::Failure;
 
@@ -73,7 +72,7 @@ pub(super) fn run(hub: &Hub, given: &[String], all: bool, as_json: bool) -> Resu
         let name = &manifest.name;
         super::say(&format!("{name}: kept, {} can use it too; name it to remove it", by.join(" and ")))?;
     }
-    super::say(&format!("{total} bytes freed ({})", human(total)))
+    super::say(&format!("{total} bytes freed ({})", Size::exact(total)))
 }
 
 #[cfg(test)]

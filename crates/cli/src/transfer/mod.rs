@@ -17,7 +17,6 @@ use pipeline::{Cancel, Engine, Outcome, Transfer, profile};
 
 use crate::arguments::TransferArguments;
 use crate::failure::Failure;
-use crate::models;
 
 use self::output::Destination;
 use self::report::Report;
@@ -36,7 +35,6 @@ pub(crate) fn run(arguments: &TransferArguments) -> Result<(), Failure> {
     let cancel = watch::cancel_on_signal(&runtime);
 
     let profile = profile::load(&arguments.profile)?;
-    models::require(&profile, &arguments.profile)?;
     let engine = profile::engine(&profile, &pipeline::device(arguments.device.parse()?)?)?;
     let fetched = Instant::now();
     let subject = source::picture(request.subject_image, "--subject", &runtime, &cancel)?;
@@ -86,7 +84,7 @@ fn in_options(error: &RequestError) -> String {
         let option = picture.map_or_else(|| option(bad.field), |(_, option)| (*option).to_owned());
         format!("{option}: {}", bad.message)
     });
-    lines.collect::<Vec<_>>().join("\n       ")
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// The option of a parameter.

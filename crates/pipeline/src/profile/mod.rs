@@ -5,6 +5,7 @@
 
 mod exemplar;
 mod sdxl;
+mod weights;
 
 use std::path::{Path, PathBuf};
 
@@ -13,9 +14,10 @@ use serde::Deserialize;
 
 pub use self::exemplar::{ExemplarProfile, ExemplarTunables};
 pub use self::sdxl::{
-    Conditioning, Dimensions, Fidelity, HintStrength, LoraFile, MemoryPlan, Precision, Sampling, SdxlProfile,
-    VaePrecision, WeightFiles,
+    Conditioning, Dimensions, Fidelity, HintStrength, MemoryPlan, Precision, Sampling, SdxlProfile,
+    VaePrecision,
 };
+pub use self::weights::{LoraFile, WeightFiles};
 use crate::exemplar::Exemplar;
 use crate::hub::{Hub, Manifest};
 use crate::sdxl::Sdxl;
@@ -75,6 +77,17 @@ pub fn load(name_or_path: &str) -> Result<Profile, Error> {
     parse(&text, &path.display().to_string(), path.parent().unwrap_or(Path::new("")))
 }
 
+/// Whether the files are all there that [`engine`] will read; it says the same about them.
+///
+/// # Errors
+/// [`Error::Profile`] naming those that are not, with the command that fetches them.
+pub fn check_files(profile: &Profile) -> Result<(), Error> {
+    match profile {
+        Profile::Exemplar(_) => Ok(()),
+        Profile::Sdxl(profile) => profile.locate(&Hub::from_env()).map(drop),
+    }
+}
+
 /// Makes the engine that `profile` describes, on `device`.
 ///
 /// # Errors
@@ -97,7 +110,8 @@ fn parse(text: &str, origin: &str, folder: &Path) -> Result<Profile, Error> {
         "sdxl" => {
             let profile: SdxlProfile = toml::from_str(text).map_err(told)?;
             profile.check().map_err(bad)?;
-            Ok(Profile::Sdxl(Box::new(profile.in_folder(folder))))
+            let (origin, folder) = (origin.to_owned(), folder.to_owned());
+            Ok(Profile::Sdxl(Box::new(SdxlProfile { origin, folder, ..profile })))
         }
         other => Err(bad(format!("engine is {other:?}; this build knows \"exemplar\" and \"sdxl\""))),
     }
@@ -128,6 +142,25 @@ mod tests {
         let error = Sdxl::new(&profile, &hub, &Device::Cpu).err().expect("no weights").to_string();
         assert!(error.contains("weights.checkpoint"), "{error}");
         assert!(error.contains("material-transfer models pull juggernaut-x"), "{error}");
+    }
+
+    #[test]
+    fn everything_that_is_absent_is_told_at_once_with_one_command() {
+        let empty = tempfile::tempdir().expect("folder");
+        let hub = Hub::at(empty.path().to_owned(), None, None, true);
+        let text = text("juggernaut-x").replace("\"u2net\"", "\"mine.onnx\"");
+        let text = text.replace("\"lineart\"", "\"lines.pth\"");
+        let path = empty.path().join("mine.toml");
+        std::fs::write(&path, text).expect("written");
+        let path = path.to_str().expect("utf-8");
+        let Profile::Sdxl(profile) = load(path).expect("loads") else { panic!("an SDXL profile") };
+        let error = profile.locate(&hub).expect_err("no weights").to_string();
+        let lines: Vec<&str> = error.lines().collect();
+        assert_eq!(lines.len(), 4, "all at once: {error}");
+        assert!(lines[0].contains("weights.background") && lines[0].contains("mine.onnx"), "{error}");
+        assert!(lines[1].contains("weights.lineart") && lines[1].contains("lines.pth"), "{error}");
+        assert!(lines[2].starts_with("7 of 7 files (~13") && lines[2].contains("weights.depth"), "{error}");
+        assert_eq!(lines[3], format!("material-transfer models pull {path}"));
     }
 
     #[test]

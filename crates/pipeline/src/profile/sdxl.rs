@@ -1,7 +1,7 @@
 //! What the SDXL engine can be told: weights, numeric formats, memory, sampler, conditioning, dimensions.
 //! `docs/profiles.md` explains every key to people.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use diffusion::{Generator, Sampler, Schedule};
 use networks::clip::text::ClipTextConfig;
@@ -16,7 +16,7 @@ use networks::vae::VaeConfig;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::hub::{Manifest, manifest};
+use super::WeightFiles;
 
 /// What the `sdxl` engine needs.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -50,6 +50,9 @@ pub struct SdxlProfile {
     /// Dimensions of the networks, where they differ from the published ones.
     #[serde(default)]
     pub dimensions: Dimensions,
+    /// What it was loaded by: a name, or the path of its file.
+    #[serde(skip)]
+    pub origin: String,
     /// Folder that relative paths start from.
     #[serde(skip)]
     pub folder: PathBuf,
@@ -103,39 +106,6 @@ pub enum MemoryPlan {
     Released,
     /// None: each is loaded when needed and released before the next. Least memory.
     Staged,
-}
-
-/// Where the weights are: each a name of the model hub's list (`material-transfer models list`) or a path, relative to the
-/// profile's folder.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[allow(missing_docs)] // the names say it
-pub struct WeightFiles {
-    pub checkpoint: String,
-    /// Another autoencoder than the checkpoint's.
-    pub vae: Option<String>,
-    pub background: String,
-    pub clip_vision: String,
-    pub ip_adapter_medium: String,
-    pub ip_adapter_strong: String,
-    pub t2i_depth: String,
-    pub t2i_lineart: String,
-    pub depth: String,
-    pub lineart: String,
-    /// Merged into the checkpoint at load, in this order.
-    #[serde(default)]
-    pub loras: Vec<LoraFile>,
-}
-
-/// A LoRA and how strongly it is merged.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LoraFile {
-    /// Name or path.
-    pub file: String,
-    /// Factor on its change; negative takes away.
-    #[serde(default = "one")]
-    pub strength: f64,
 }
 
 /// How noise becomes a picture.
@@ -213,7 +183,7 @@ pub struct HintStrength {
     pub end: f64,
 }
 
-fn one() -> f64 {
+pub(super) fn one() -> f64 {
     1.0
 }
 
@@ -265,29 +235,6 @@ impl Default for Dimensions {
 }
 
 impl SdxlProfile {
-    /// The same profile, with relative paths starting from `folder`.
-    pub(super) fn in_folder(self, folder: &Path) -> Self {
-        Self { folder: folder.to_owned(), ..self }
-    }
-
-    /// Where a name or path of `weights` lies if it is a path.
-    #[must_use]
-    pub fn path_of(&self, file: &str) -> PathBuf {
-        self.folder.join(file)
-    }
-
-    /// The files of the model hub that this profile names, each once.
-    #[must_use]
-    pub fn downloads(&self) -> Vec<&'static Manifest> {
-        let mut found: Vec<&'static Manifest> = Vec::new();
-        for manifest in self.weights.files().into_iter().filter_map(|(_, file)| manifest(file)) {
-            if !found.iter().any(|known| known.name == manifest.name) {
-                found.push(manifest);
-            }
-        }
-        found
-    }
-
     /// Refuses numbers that make no sense, by name.
     pub(super) fn check(&self) -> Result<(), String> {
         let conditioning = &self.conditioning;
@@ -319,29 +266,6 @@ impl SdxlProfile {
                 .to_owned());
         }
         Ok(())
-    }
-}
-
-impl WeightFiles {
-    /// Key and value of every file that is named.
-    #[must_use]
-    pub fn files(&self) -> Vec<(&'static str, &str)> {
-        let fixed = [
-            ("checkpoint", &self.checkpoint),
-            ("background", &self.background),
-            ("clip_vision", &self.clip_vision),
-            ("ip_adapter_medium", &self.ip_adapter_medium),
-            ("ip_adapter_strong", &self.ip_adapter_strong),
-            ("t2i_depth", &self.t2i_depth),
-            ("t2i_lineart", &self.t2i_lineart),
-            ("depth", &self.depth),
-            ("lineart", &self.lineart),
-        ];
-        let mut files: Vec<(&'static str, &str)> =
-            fixed.into_iter().map(|(key, file)| (key, file.as_str())).collect();
-        files.extend(self.vae.iter().map(|file| ("vae", file.as_str())));
-        files.extend(self.loras.iter().map(|lora| ("loras", lora.file.as_str())));
-        files
     }
 }
 

@@ -4,7 +4,7 @@
 //! milliseconds: a wrong file or dimension is told at the start and not in the middle of the first transfer. What stays in
 //! memory once it is loaded is decided elsewhere ([`Models`](super::models::Models)).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use candle_core::{DType, Device};
@@ -23,14 +23,13 @@ use networks::vae::Vae;
 use networks::weights::WeightFile;
 use networks::{Result, Weights};
 
-use super::files::Files;
 use crate::hub::Hub;
-use crate::profile::{Dimensions, Precision, SdxlProfile, VaePrecision};
+use crate::profile::{Dimensions, Precision, SdxlProfile, VaePrecision, WeightFiles};
 use crate::{Error, Strength};
 
 /// The networks of one profile, as they lie in their files.
 pub(super) struct Loader {
-    files: Files,
+    files: WeightFiles<PathBuf>,
     dimensions: Dimensions,
     checkpoint: Checkpoint,
     /// Where the networks compute.
@@ -53,10 +52,10 @@ impl Loader {
         hub: &Hub,
         device: &Device,
     ) -> std::result::Result<Self, Error> {
-        let files = Files::locate(profile, hub)?;
+        let files = profile.locate(hub)?;
         let mut checkpoint = Checkpoint::open(&files.checkpoint)?;
-        for (path, strength) in &files.loras {
-            checkpoint = checkpoint.with_lora(Lora::open(path)?, *strength);
+        for lora in &files.loras {
+            checkpoint = checkpoint.with_lora(Lora::open(&lora.file)?, lora.strength);
         }
         let unread = Self {
             files,

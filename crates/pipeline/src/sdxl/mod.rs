@@ -13,7 +13,6 @@ pub mod crop;
 mod denoiser;
 pub mod depth;
 mod engine;
-mod files;
 pub mod greyout;
 pub mod hint;
 pub mod inpaint;
