@@ -22,6 +22,7 @@ mod loader;
 pub mod material;
 mod models;
 pub mod resize;
+mod run;
 pub mod save;
 
 pub use engine::Sdxl;

@@ -1,6 +1,7 @@
-//! The networks in memory: each loaded when first needed, kept or released as the memory plan says.
+//! The memory plan: each network is loaded when first needed, then kept or released; large pictures pass the autoencoder in
+//! tiles.
 //!
-//! How one is read from its file is the [`Loader`]'s business.
+//! How a network is read from its file is the [`Loader`]'s business.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,7 +19,12 @@ use networks::vae::Vae;
 
 use super::loader::Loader;
 use crate::Strength;
-use crate::profile::MemoryPlan;
+use crate::profile::{MemoryPlan, SdxlProfile};
+
+/// Side of the autoencoder's tiles in pixels, where the memory plan asks for tiles and the profile does not say.
+const VAE_TILE: usize = 1024;
+/// Tiles overlap by this share of their side.
+const VAE_OVERLAP: usize = 8;
 
 /// One network: its home while it is in memory.
 #[derive(Debug)]
@@ -167,6 +173,13 @@ impl Models {
     pub(super) fn background(&self) -> Result<Arc<U2Net>> {
         self.background.get(|| self.loader.background())
     }
+}
+
+/// Side and overlap of the autoencoder's tiles in latent pixels; none: never tiled.
+pub(super) fn vae_tiles(profile: &SdxlProfile) -> Option<(usize, usize)> {
+    let usual = if profile.memory == MemoryPlan::Resident { 0 } else { VAE_TILE };
+    let side = profile.vae_tile.unwrap_or(usual) / profile.dimensions.vae.factor();
+    (side > 0).then_some((side, side / VAE_OVERLAP))
 }
 
 #[cfg(test)]
