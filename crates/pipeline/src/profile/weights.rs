@@ -70,9 +70,7 @@ impl SdxlProfile {
     pub fn downloads(&self) -> Vec<&'static Manifest> {
         let mut found: Vec<&'static Manifest> = Vec::new();
         self.weights.map(|_, file| {
-            let wanted =
-                manifest(file).filter(|manifest| found.iter().all(|each| each.name != manifest.name));
-            found.extend(wanted);
+            found.extend(manifest(file).filter(|wanted| !found.contains(wanted)));
         });
         found
     }
