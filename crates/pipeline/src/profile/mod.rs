@@ -3,6 +3,7 @@
 //! A profile is a TOML file (`configs/profiles/NAME.toml`). Those named in [`EMBEDDED`] are part of the binary; any other is
 //! named by its path. `engine` says what kind it is; every other key belongs to that engine, and an unknown key is an error.
 
+mod dimensions;
 mod exemplar;
 mod sdxl;
 mod weights;
@@ -12,10 +13,10 @@ use std::path::{Path, PathBuf};
 use candle_core::Device;
 use serde::Deserialize;
 
+pub use self::dimensions::Dimensions;
 pub use self::exemplar::{ExemplarProfile, ExemplarTunables};
 pub use self::sdxl::{
-    Conditioning, Dimensions, Fidelity, HintStrength, MemoryPlan, Precision, Sampling, SdxlProfile,
-    VaePrecision,
+    Conditioning, Fidelity, HintStrength, MemoryPlan, Precision, Sampling, SdxlProfile, VaePrecision,
 };
 pub use self::weights::{LoraFile, WeightFiles};
 use crate::exemplar::Exemplar;
@@ -115,6 +116,13 @@ fn parse(text: &str, origin: &str, folder: &Path) -> Result<Profile, Error> {
         }
         other => Err(bad(format!("engine is {other:?}; this build knows \"exemplar\" and \"sdxl\""))),
     }
+}
+
+/// A complaint about the first of these numbers (name, value, least, most) that is out of its range.
+fn out_of_range(numbers: &[(&str, f64, f64, f64)]) -> Option<String> {
+    let (name, value, low, high) =
+        numbers.iter().find(|(_, value, low, high)| !(*low..=*high).contains(value))?;
+    Some(format!("{name} is {value}; it must lie between {low} and {high}"))
 }
 
 #[cfg(test)]
