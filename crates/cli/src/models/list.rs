@@ -6,12 +6,13 @@ use serde_json::{Value, json};
 
 use super::names;
 use crate::failure::Failure;
+use crate::stdout;
 
 pub(super) fn run(hub: &Hub, as_json: bool) -> Result<(), Failure> {
     if as_json {
-        return super::say_json(&object(hub)?);
+        return stdout::json(&object(hub)?);
     }
-    super::say(&text(hub)?)
+    stdout::line(&text(hub)?)
 }
 
 fn object(hub: &Hub) -> Result<Value, Failure> {

@@ -10,9 +10,7 @@ mod pull;
 mod remove;
 mod verify;
 
-use anyhow::Context;
 use pipeline::hub::Hub;
-use serde_json::Value;
 
 use crate::arguments::{ModelsArguments, ModelsCommand};
 use crate::failure::Failure;
@@ -25,15 +23,4 @@ pub(crate) fn run(arguments: &ModelsArguments) -> Result<(), Failure> {
         ModelsCommand::Verify { names } => verify::run(&hub, names, arguments.json),
         ModelsCommand::Remove { names, all } => remove::run(&hub, names, *all, arguments.json),
     }
-}
-
-/// Writes a line to standard output.
-fn say(line: &str) -> Result<(), Failure> {
-    let written = std::io::Write::write_all(&mut std::io::stdout(), format!("{line}\n").as_bytes());
-    Ok(written.context("standard output")?)
-}
-
-/// Writes an object to standard output.
-fn say_json(object: &Value) -> Result<(), Failure> {
-    say(&format!("{object:#}"))
 }
