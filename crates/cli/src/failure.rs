@@ -32,7 +32,8 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Input(message) => write!(f, "error: {message}"),
+            // All lines begin below the first one's words.
+            Self::Input(message) => write!(f, "error: {}", message.replace('\n', "\n       ")),
             Self::Fault(error) => write!(f, "fault: {error:#}"),
             Self::Cancelled => write!(f, "cancelled: nothing was written"),
             Self::PullStopped => {

@@ -8,6 +8,7 @@ mod failure;
 mod models;
 mod serve;
 mod signal;
+mod stdout;
 mod transfer;
 
 use std::process::ExitCode;

@@ -10,7 +10,6 @@ use tracing_subscriber::EnvFilter;
 
 use crate::arguments::ServeArguments;
 use crate::failure::Failure;
-use crate::models;
 
 pub(crate) fn run(arguments: &ServeArguments) -> Result<(), Failure> {
     start_log(arguments)?;
@@ -30,7 +29,7 @@ pub(crate) fn run(arguments: &ServeArguments) -> Result<(), Failure> {
 /// Makes engines as the settings say. Profile, its weights and device are looked at now, so that a mistake in them ends the start.
 fn engine_factory(config: &Config) -> Result<EngineFactory, Failure> {
     let profile = profile::load(&config.profile)?;
-    models::require(&profile, &config.profile)?;
+    profile::check_files(&profile)?;
     let choice: DeviceChoice = config.device.parse()?;
     let device = pipeline::device(choice)?;
     Ok(Arc::new(move || Ok(Arc::<dyn Engine>::from(profile::engine(&profile, &device)?))))

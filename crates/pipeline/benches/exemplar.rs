@@ -3,6 +3,8 @@
 //! Pictures are made here: a lit, dappled ball on a plain ground as the subject, veined stone as the material. Every size
 //! runs once with the ball's outline as the mask (an alpha channel) and once with the whole picture painted, the worst case.
 
+mod memory;
+
 use std::time::Instant;
 
 use candle_core::Device;
@@ -22,7 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         for whole in [false, true] {
             let transfer = transfer(side, whole);
-            forget_peak();
+            memory::forget_peak();
             let begin = Instant::now();
             let outcome = engine.transfer(&transfer, &Silent, &Cancel::default())?;
             let seconds = begin.elapsed().as_secs_f64();
@@ -34,7 +36,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             println!(
                 "{side}² {}: {seconds:.2} s of {budget} s, peak {} MiB ({})",
                 if whole { "whole picture" } else { "ball (a half)" },
-                peak_mebibytes().map_or_else(|| "?".to_owned(), |m| m.to_string()),
+                memory::peak().map_or_else(|| "?".to_owned(), |bytes| (bytes >> 20).to_string()),
                 stages.join(", ")
             );
         }
@@ -82,15 +84,4 @@ fn transfer(side: u32, whole: bool) -> Transfer {
         Rgb([stone(225.0), stone(220.0), stone(205.0)])
     });
     Transfer { subject: Picture { rgb, alpha: Some(alpha) }, material: Picture::opaque(material), settings }
-}
-
-/// Linux forgets a process's peak memory when asked; elsewhere the peak is not printed.
-fn forget_peak() {
-    let _ = std::fs::write("/proc/self/clear_refs", "5");
-}
-
-fn peak_mebibytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kibibytes| kibibytes / 1024)
 }

@@ -31,7 +31,7 @@ fn sdxl(text: &str) -> SdxlProfile {
     std::fs::write(&path, text).expect("written");
     let profile = profile::load(path.to_str().expect("UTF-8")).unwrap_or_else(|e| panic!("{e}\n{text}"));
     let Profile::Sdxl(profile) = profile else { panic!("an SDXL profile") };
-    SdxlProfile { folder: PathBuf::new(), ..*profile }
+    SdxlProfile { origin: String::new(), folder: PathBuf::new(), ..*profile }
 }
 
 #[test]

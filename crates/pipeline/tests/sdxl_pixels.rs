@@ -8,7 +8,9 @@ use candle_core::Tensor;
 use golden::{Golden, list, max_difference, whole};
 use image::{GrayImage, RgbImage};
 use pipeline::sdxl::crop::Window;
-use pipeline::sdxl::{Plane, background, blur, depth, greyout, hint, lineart, material, resize, save};
+use pipeline::sdxl::{
+    Plane, background, blur, depth, greyout, hint, lineart, material, resize, save, stretched,
+};
 
 /// A golden `height × width × 3` array as a picture.
 fn rgb(golden: &Golden, key: &str) -> RgbImage {
@@ -98,7 +100,7 @@ fn rembg_golden() {
         golden.within(&format!("case {case} network input"), error, 1e-6);
     }
     let d0 = golden.f32s("post.d0");
-    let (count, step) = differing(&background::stretched(&d0), &golden.bytes("post.mask320_u8"));
+    let (count, step) = differing(&stretched(&d0), &golden.bytes("post.mask320_u8"));
     golden.within(&format!("stretch to 8 bits ({count} samples; largest step)"), step.into(), 1.0);
     for size in [(160, 128), (320, 320), (501, 333)] {
         let want = grey(&golden, &format!("post.mask_u8_{}x{}", size.0, size.1));

@@ -7,9 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use pipeline::hub::{Manifest, PullProgress};
-
-use super::human;
+use pipeline::hub::{Manifest, PullProgress, Size};
 
 /// Tells on standard error how downloads go.
 pub(super) struct Bars {
@@ -58,12 +56,13 @@ impl PullProgress for Bars {
     fn plan(&self, absent: &[(&Manifest, u64)], needed: u64) {
         for (manifest, size) in absent {
             let Manifest { name, licence, licence_url, .. } = manifest;
-            self.say(&format!("{name}: {}, licence: {licence} ({licence_url})", human(*size)));
+            self.say(&format!("{name}: {}, licence: {licence} ({licence_url})", Size::exact(*size)));
         }
         let (count, all) = (absent.len(), absent.iter().map(|(_, size)| size).sum::<u64>());
-        let begun = if needed < all { format!(" (of {}, begun before)", human(all)) } else { String::new() };
+        let begun =
+            if needed < all { format!(" (of {}, begun before)", Size::exact(all)) } else { String::new() };
         let files = if count == 1 { "1 file".to_owned() } else { format!("{count} files") };
-        self.say(&format!("{files}, {} to download{begun}", human(needed)));
+        self.say(&format!("{files}, {} to download{begun}", Size::exact(needed)));
     }
 
     fn begin(&self, manifest: &Manifest, size: u64) {
@@ -92,7 +91,7 @@ impl PullProgress for Bars {
             bar.finish_and_clear();
             self.all.remove(&bar);
         }
-        self.say(&format!("{}: complete, {}", manifest.name, human(size)));
+        self.say(&format!("{}: complete, {}", manifest.name, Size::exact(size)));
     }
 }
 

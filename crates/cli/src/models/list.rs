@@ -6,25 +6,26 @@ use serde_json::{Value, json};
 
 use super::names;
 use crate::failure::Failure;
+use crate::stdout;
 
 pub(super) fn run(hub: &Hub, as_json: bool) -> Result<(), Failure> {
     if as_json {
-        return super::say_json(&object(hub)?);
+        return stdout::json(&object(hub)?);
     }
-    super::say(&text(hub)?)
+    stdout::line(&text(hub)?)
 }
 
 fn object(hub: &Hub) -> Result<Value, Failure> {
     let mut files = Vec::new();
     for manifest in manifests() {
-        let size = super::size(hub, manifest);
+        let size = hub.size(manifest);
         files.push(json!({
             "name": manifest.name,
             "purpose": manifest.purpose,
             "repository": manifest.repository,
             "file": manifest.file,
-            "size": size.map(|(bytes, _)| bytes),
-            "size_is_exact": size.is_some_and(|(_, exact)| exact),
+            "size": size.map(|size| size.bytes),
+            "size_is_exact": size.is_some_and(|size| size.exact),
             "sha256": manifest.sha256,
             "licence": manifest.licence,
             "licence_url": manifest.licence_url,
@@ -54,7 +55,7 @@ fn text(hub: &Hub) -> Result<String, Failure> {
         });
         lines.extend(files.iter().map(|manifest| {
             let state = if hub.locate(manifest).is_some() { "here" } else { "absent" };
-            let size = super::total(hub, &[manifest]);
+            let size = hub.total(&[manifest]);
             format!("  {:<28}{size:>8}  {state:<6}  {}", manifest.name, manifest.licence)
         }));
     }
@@ -89,5 +90,5 @@ fn needs(hub: &Hub, files: &[&Manifest]) -> String {
         return "needs no download".to_owned();
     }
     let here = files.iter().filter(|manifest| hub.locate(manifest).is_some()).count();
-    format!("{:>8}  {here} of {} files here", super::total(hub, files), files.len())
+    format!("{:>8}  {here} of {} files here", hub.total(files), files.len())
 }

@@ -49,20 +49,16 @@ pub(super) fn files(names: &[String]) -> Result<Vec<&'static Manifest>, Failure>
 
 /// Adds `file`, unless it is there.
 pub(super) fn add(files: &mut Vec<&'static Manifest>, file: &'static Manifest) {
-    if !contains(files, file) {
+    if !files.contains(&file) {
         files.push(file);
     }
-}
-
-pub(super) fn contains(files: &[&Manifest], file: &Manifest) -> bool {
-    files.iter().any(|each| each.name == file.name)
 }
 
 /// Names of the embedded profiles that need `file`.
 pub(super) fn profiles_with(file: &Manifest) -> Result<Vec<&'static str>, Failure> {
     let mut names = Vec::new();
     for (name, _) in EMBEDDED {
-        if contains(&profile::load(name)?.downloads(), file) {
+        if profile::load(name)?.downloads().contains(&file) {
             names.push(name);
         }
     }
@@ -73,7 +69,7 @@ fn unknown(name: &str) -> Failure {
     let profiles = EMBEDDED.map(|(name, _)| name).join(", ");
     let models: Vec<&str> = manifests().iter().map(|manifest| manifest.name.as_str()).collect();
     Failure::Input(format!(
-        "there is no profile, model or profile file {name:?}\n       profiles: {profiles}\n       models: {}",
+        "there is no profile, model or profile file {name:?}\nprofiles: {profiles}\nmodels: {}",
         models.join(", ")
     ))
 }

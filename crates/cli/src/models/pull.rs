@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::bars::Bars;
 use super::names;
 use crate::failure::Failure;
-use crate::signal;
+use crate::{signal, stdout};
 
 pub(super) fn run(hub: &Hub, names: &[String], as_json: bool) -> Result<(), Failure> {
     let wanted = names::files(names)?;
@@ -19,16 +19,15 @@ pub(super) fn run(hub: &Hub, names: &[String], as_json: bool) -> Result<(), Fail
         fetch(hub, &absent, as_json)?;
     }
     if as_json {
-        return super::say_json(&object(hub, &wanted, &absent));
+        return stdout::json(&object(hub, &wanted, &absent));
     }
-    super::say(&text(hub, names, &wanted, &absent))
+    stdout::line(&text(hub, names, &wanted, &absent))
 }
 
 /// Fetches the files, unless Ctrl-C comes first. The threads that fetch end with the process; what they have written is
 /// where the next pull goes on from.
 fn fetch(hub: &Hub, absent: &[&'static Manifest], plain: bool) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    let runtime = runtime.context("the signal handler does not start")?;
+    let runtime = signal::runtime()?;
     let bars = Arc::new(Bars::new(plain));
     let (hub, absent, shown) = (hub.clone(), absent.to_vec(), Arc::clone(&bars));
     let pulling = runtime.spawn_blocking(move || hub.pull(&absent, shown.as_ref()));
@@ -53,10 +52,10 @@ fn object(hub: &Hub, wanted: &[&Manifest], fetched: &[&Manifest]) -> Value {
             json!({
                 "name": manifest.name,
                 "path": hub.locate(manifest),
-                "size": super::size(hub, manifest).map(|(bytes, _)| bytes),
+                "size": hub.size(manifest).map(|size| size.bytes),
                 "licence": manifest.licence,
                 "licence_url": manifest.licence_url,
-                "fetched": names::contains(fetched, manifest),
+                "fetched": fetched.contains(manifest),
             })
         })
         .collect();
@@ -74,5 +73,5 @@ fn text(hub: &Hub, names: &[String], wanted: &[&Manifest], fetched: &[&Manifest]
     };
     let files =
         if wanted.len() == 1 { "1 file is".to_owned() } else { format!("{} files are", wanted.len()) };
-    format!("{names}: {files} here, {} in {}; {news}", super::total(hub, wanted), hub.folder().display())
+    format!("{names}: {files} here, {} in {}; {news}", hub.total(wanted), hub.folder().display())
 }

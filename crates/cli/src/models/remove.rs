@@ -1,11 +1,11 @@
 //! `models remove`: gives room on the disk back.
 
-use pipeline::hub::{Hub, Manifest, manifests};
+use pipeline::hub::{Hub, Manifest, Size, manifests};
 use serde_json::json;
 
-use super::human;
 use super::names::{self, Meaning};
 use crate::failure::Failure;
+use crate::stdout;
 
 /// What goes and what stays.
 #[derive(Debug, Default)]
@@ -32,7 +32,7 @@ impl Plan {
             let needing: Vec<&str> = names::profiles_with(file)?.into_iter().filter(staying).collect();
             if needing.is_empty() {
                 names::add(&mut plan.removed, file);
-            } else if !names::contains(&plan.removed, file) {
+            } else if !plan.removed.contains(&file) {
                 plan.kept.push((file, needing));
             }
         }
@@ -60,20 +60,20 @@ pub(super) fn run(hub: &Hub, given: &[String], all: bool, as_json: bool) -> Resu
         let kept = plan.kept.iter().filter(|(manifest, _)| here(manifest));
         let kept: Vec<_> =
             kept.map(|(manifest, by)| json!({ "name": manifest.name, "needed_by": by })).collect();
-        return super::say_json(&json!({ "freed": total, "removed": removed, "kept": kept }));
+        return stdout::json(&json!({ "freed": total, "removed": removed, "kept": kept }));
     }
     for (manifest, bytes) in plan.removed.iter().zip(&freed) {
         match bytes {
             0 if all => {}
-            0 => super::say(&format!("{}: was not there", manifest.name))?,
-            bytes => super::say(&format!("{}: removed, {bytes} bytes", manifest.name))?,
+            0 => stdout::line(&format!("{}: was not there", manifest.name))?,
+            bytes => stdout::line(&format!("{}: removed, {bytes} bytes", manifest.name))?,
         }
     }
     for (manifest, by) in plan.kept.iter().filter(|(manifest, _)| here(manifest)) {
         let name = &manifest.name;
-        super::say(&format!("{name}: kept, {} can use it too; name it to remove it", by.join(" and ")))?;
+        stdout::line(&format!("{name}: kept, {} can use it too; name it to remove it", by.join(" and ")))?;
     }
-    super::say(&format!("{total} bytes freed ({})", human(total)))
+    stdout::line(&format!("{total} bytes freed ({})", Size::exact(total)))
 }
 
 #[cfg(test)]

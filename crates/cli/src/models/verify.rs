@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::names;
 use crate::failure::Failure;
+use crate::stdout;
 
 pub(super) fn run(hub: &Hub, names: &[String], as_json: bool) -> Result<(), Failure> {
     let files = if names.is_empty() { in_cache(hub) } else { names::files(names)? };
@@ -16,13 +17,13 @@ pub(super) fn run(hub: &Hub, names: &[String], as_json: bool) -> Result<(), Fail
         if as_json {
             objects.push(object(manifest, &verdict));
         } else {
-            super::say(&line(manifest, &verdict))?;
+            stdout::line(&line(manifest, &verdict))?;
         }
     }
     if as_json {
-        super::say_json(&json!({ "cache": hub.folder(), "files": objects }))?;
+        stdout::json(&json!({ "cache": hub.folder(), "files": objects }))?;
     } else if files.is_empty() {
-        super::say(&format!("nothing to check in {}", hub.folder().display()))?;
+        stdout::line(&format!("nothing to check in {}", hub.folder().display()))?;
     }
     match bad {
         0 => Ok(()),

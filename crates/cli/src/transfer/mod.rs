@@ -11,13 +11,12 @@ mod watch;
 
 use std::time::Instant;
 
-use anyhow::Context;
 use api::{FormValue, RequestError, Schema};
 use pipeline::{Cancel, Engine, Outcome, Transfer, profile};
 
 use crate::arguments::TransferArguments;
 use crate::failure::Failure;
-use crate::models;
+use crate::signal;
 
 use self::output::Destination;
 use self::report::Report;
@@ -31,16 +30,14 @@ pub(crate) fn run(arguments: &TransferArguments) -> Result<(), Failure> {
     let destination = Destination::new(&arguments.output, arguments.parameters.output_format.as_deref())?;
     let request = request(arguments, &destination)?;
     let watch = Watch::new(arguments.trace.as_deref(), arguments.json)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    let runtime = runtime.context("the signal handler does not start")?;
-    let cancel = watch::cancel_on_signal(&runtime);
+    let runtime = signal::runtime()?;
+    let cancel = signal::cancel_on_stop(&runtime);
 
     let profile = profile::load(&arguments.profile)?;
-    models::require(&profile, &arguments.profile)?;
     let engine = profile::engine(&profile, &pipeline::device(arguments.device.parse()?)?)?;
     let fetched = Instant::now();
-    let subject = source::picture(request.subject_image, "--subject", &runtime, &cancel)?;
-    let material = source::picture(request.material_image, "--material", &runtime, &cancel)?;
+    let subject = source::picture(request.subject_image, PICTURES[0].1, &runtime, &cancel)?;
+    let material = source::picture(request.material_image, PICTURES[1].1, &runtime, &cancel)?;
     let decoding = fetched.elapsed();
 
     // Drawn from 32 bits, as the service this stands in for does: short enough to be typed again.
@@ -86,7 +83,7 @@ fn in_options(error: &RequestError) -> String {
         let option = picture.map_or_else(|| option(bad.field), |(_, option)| (*option).to_owned());
         format!("{option}: {}", bad.message)
     });
-    lines.collect::<Vec<_>>().join("\n       ")
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// The option of a parameter.

@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Context;
 use pipeline::Outcome;
 use serde_json::{Map, Value, json};
 
 use super::option;
 use super::output::Written;
 use crate::failure::Failure;
+use crate::stdout;
 
 pub(crate) struct Report<'a> {
     pub(crate) engine: &'static str,
@@ -21,9 +21,7 @@ pub(crate) struct Report<'a> {
 impl Report<'_> {
     /// Prints to standard output.
     pub(crate) fn print(&self, as_json: bool, trace: Option<&Path>) -> Result<(), Failure> {
-        let text = if as_json { format!("{:#}\n", self.json(trace)) } else { self.text(trace) };
-        let written = std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes());
-        Ok(written.context("standard output")?)
+        if as_json { stdout::json(&self.json(trace)) } else { stdout::line(&self.text(trace)) }
     }
 
     fn json(&self, trace: Option<&Path>) -> Value {
@@ -72,7 +70,7 @@ impl Report<'_> {
         lines.extend(
             ignored.map(|name| format!("note: {} has no effect on the engine {}", option(name), self.engine)),
         );
-        lines.join("\n") + "\n"
+        lines.join("\n")
     }
 }
 

@@ -14,6 +14,7 @@ use server::fetch::{Fetcher, Policy};
 use tokio::runtime::Runtime;
 
 use crate::failure::Failure;
+use crate::signal;
 
 /// A picture option as a form field: a URL as it is, anything else as the file's bytes.
 pub(crate) fn given(text: &str, option: &str) -> Result<FormValue, Failure> {
@@ -39,7 +40,7 @@ pub(crate) fn picture(
             let fetched = runtime.block_on(async {
                 tokio::select! {
                     fetched = fetcher.fetch(&url) => Ok(fetched),
-                    () = super::watch::raised(cancel) => Err(Failure::Cancelled),
+                    () = signal::raised(cancel) => Err(Failure::Cancelled),
                 }
             })?;
             fetched.map_err(|error| unusable(&error))?.to_vec()

@@ -1,20 +1,14 @@
-//! Watching a transfer: the progress bar, the trace folder, and Ctrl-C.
+//! Watching a transfer: the progress bar and the trace folder.
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use pipeline::{Cancel, OutputFormat, Picture, Progress, View};
-use tokio::runtime::Runtime;
+use pipeline::{OutputFormat, Picture, Progress, View};
 
 use crate::failure::Failure;
-use crate::signal;
-
-/// How often waiting code looks whether it was cancelled.
-const GLANCE: Duration = Duration::from_millis(50);
 
 /// Shows progress on standard error and, if asked, keeps what the stages make.
 pub(crate) struct Watch {
@@ -96,28 +90,5 @@ impl Trace {
                 tensor.save_safetensors(what, &path).with_context(|| format!("--trace {}", path.display()))
             }
         }
-    }
-}
-
-/// A flag that Ctrl-C (or SIGTERM) raises. The second signal ends the process on the spot.
-pub(crate) fn cancel_on_signal(runtime: &Runtime) -> Cancel {
-    let cancel = Cancel::default();
-    let flag = cancel.clone();
-    runtime.spawn(async move {
-        while signal::stop().await.is_ok() {
-            if flag.is_raised() {
-                std::process::exit(130);
-            }
-            flag.raise();
-            eprintln!("stopping … (once more to stop at once)");
-        }
-    });
-    cancel
-}
-
-/// Resolves soon after `cancel` was raised.
-pub(crate) async fn raised(cancel: &Cancel) {
-    while !cancel.is_raised() {
-        tokio::time::sleep(GLANCE).await;
     }
 }

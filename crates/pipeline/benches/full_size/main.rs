@@ -3,6 +3,8 @@
 //!
 //! The budget: 512 × 512 in 2 steps within 12 GB.
 
+#[path = "../memory/mod.rs"]
+mod memory;
 mod weights;
 
 use std::path::PathBuf;
@@ -48,16 +50,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let profile = profile::load(&path.to_string_lossy())?;
     let engine = profile::engine(&profile, &Device::Cpu)?;
     println!("checked in {:.2} s, {} threads", begin.elapsed().as_secs_f64(), rayon::current_num_threads());
-    // Linux forgets a process's peak memory when asked.
-    let _ = std::fs::write("/proc/self/clear_refs", "5");
+    memory::forget_peak();
     let begin = Instant::now();
     let outcome = engine.transfer(&transfer(side, steps), &Watch, &Cancel::default())?;
     println!("\n{side} × {side}, {steps} steps: {:.1} s", begin.elapsed().as_secs_f64());
     for (stage, time) in &outcome.timings {
         println!("{stage:10} {:8.2} s", time.as_secs_f64());
     }
-    if let Some(peak) = peak_gigabytes() {
-        println!("peak memory {peak:.2} GB");
+    if let Some(peak) = memory::peak() {
+        println!("peak memory {:.2} GB", peak as f64 / 1e9);
     }
     Ok(())
 }
@@ -84,11 +85,4 @@ fn transfer(side: u32, steps: u32) -> Transfer {
         intermediates: false,
     };
     Transfer { subject: Picture::opaque(subject), material: Picture::opaque(material), settings }
-}
-
-/// Highest memory in use so far, in 10⁹ bytes.
-fn peak_gigabytes() -> Option<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    line.split_whitespace().nth(1)?.parse::<f64>().ok().map(|kibibytes| kibibytes * 1024.0 / 1e9)
 }

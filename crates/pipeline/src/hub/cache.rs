@@ -115,7 +115,7 @@ impl Hub {
     /// # Errors
     /// [`HubError::File`] when the cache cannot be written.
     pub fn remove_parts(&self, manifest: &Manifest) -> Result<u64, HubError> {
-        let blobs = self.folder().join(repo(manifest).folder_name()).join("blobs");
+        let blobs = self.blobs(manifest);
         if !blobs.exists() {
             return Ok(0);
         }
@@ -128,6 +128,11 @@ impl Hub {
             }
         }
         Ok(freed)
+    }
+
+    /// Where the bytes of the repository's files lie, also of those that have not all arrived.
+    pub(super) fn blobs(&self, manifest: &Manifest) -> PathBuf {
+        self.folder().join(repo(manifest).folder_name()).join("blobs")
     }
 }
 

@@ -8,10 +8,12 @@
 mod cache;
 mod manifest;
 mod pull;
+mod size;
 
 pub use cache::{Hub, Verdict};
 pub use manifest::{Manifest, manifest, manifests};
 pub use pull::{PullProgress, Quiet};
+pub use size::Size;
 
 use std::path::PathBuf;
 

@@ -190,8 +190,7 @@ impl Hub {
 
     /// Bytes of an unfinished download that are already on the disk.
     fn arrived(&self, manifest: &Manifest, announced: &Metadata) -> u64 {
-        let blobs = self.folder().join(repo(manifest).folder_name()).join("blobs");
-        let part = blobs.join(announced.etag()).with_extension("part");
+        let part = self.blobs(manifest).join(announced.etag()).with_extension("part");
         std::fs::metadata(part).map_or(0, |file| file.len())
     }
 }

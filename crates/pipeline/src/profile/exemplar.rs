@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use super::out_of_range;
 use crate::Error;
 
 /// What the `exemplar` engine needs.
@@ -95,11 +96,9 @@ impl ExemplarTunables {
             ("fine_most", f64::from(self.fine_most), 0.0, 10.0),
             ("fine_floor", f64::from(self.fine_floor), 0.0, 1.0),
         ];
-        match ranges.iter().find(|(_, value, low, high)| !(*low..=*high).contains(value)) {
+        match out_of_range(&ranges) {
             None => Ok(()),
-            Some((name, value, low, high)) => Err(Error::Profile(format!(
-                "exemplar.{name} is {value}; it must lie between {low} and {high}"
-            ))),
+            Some(complaint) => Err(Error::Profile(format!("exemplar.{complaint}"))),
         }
     }
 }

@@ -3,19 +3,22 @@
 //! A profile is a TOML file (`configs/profiles/NAME.toml`). Those named in [`EMBEDDED`] are part of the binary; any other is
 //! named by its path. `engine` says what kind it is; every other key belongs to that engine, and an unknown key is an error.
 
+mod dimensions;
 mod exemplar;
 mod sdxl;
+mod weights;
 
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use serde::Deserialize;
 
+pub use self::dimensions::Dimensions;
 pub use self::exemplar::{ExemplarProfile, ExemplarTunables};
 pub use self::sdxl::{
-    Conditioning, Dimensions, Fidelity, HintStrength, LoraFile, MemoryPlan, Precision, Sampling, SdxlProfile,
-    VaePrecision, WeightFiles,
+    Conditioning, Fidelity, HintStrength, MemoryPlan, Precision, Sampling, SdxlProfile, VaePrecision,
 };
+pub use self::weights::{LoraFile, WeightFiles};
 use crate::exemplar::Exemplar;
 use crate::hub::{Hub, Manifest};
 use crate::sdxl::Sdxl;
@@ -75,6 +78,17 @@ pub fn load(name_or_path: &str) -> Result<Profile, Error> {
     parse(&text, &path.display().to_string(), path.parent().unwrap_or(Path::new("")))
 }
 
+/// Whether the files are all there that [`engine`] will read; it says the same about them.
+///
+/// # Errors
+/// [`Error::Profile`] naming those that are not, with the command that fetches them.
+pub fn check_files(profile: &Profile) -> Result<(), Error> {
+    match profile {
+        Profile::Exemplar(_) => Ok(()),
+        Profile::Sdxl(profile) => profile.locate(&Hub::from_env()).map(drop),
+    }
+}
+
 /// Makes the engine that `profile` describes, on `device`.
 ///
 /// # Errors
@@ -97,10 +111,18 @@ fn parse(text: &str, origin: &str, folder: &Path) -> Result<Profile, Error> {
         "sdxl" => {
             let profile: SdxlProfile = toml::from_str(text).map_err(told)?;
             profile.check().map_err(bad)?;
-            Ok(Profile::Sdxl(Box::new(profile.in_folder(folder))))
+            let (origin, folder) = (origin.to_owned(), folder.to_owned());
+            Ok(Profile::Sdxl(Box::new(SdxlProfile { origin, folder, ..profile })))
         }
         other => Err(bad(format!("engine is {other:?}; this build knows \"exemplar\" and \"sdxl\""))),
     }
+}
+
+/// A complaint about the first of these numbers (name, value, least, most) that is out of its range.
+fn out_of_range(numbers: &[(&str, f64, f64, f64)]) -> Option<String> {
+    let (name, value, low, high) =
+        numbers.iter().find(|(_, value, low, high)| !(*low..=*high).contains(value))?;
+    Some(format!("{name} is {value}; it must lie between {low} and {high}"))
 }
 
 #[cfg(test)]
@@ -128,6 +150,25 @@ mod tests {
         let error = Sdxl::new(&profile, &hub, &Device::Cpu).err().expect("no weights").to_string();
         assert!(error.contains("weights.checkpoint"), "{error}");
         assert!(error.contains("material-transfer models pull juggernaut-x"), "{error}");
+    }
+
+    #[test]
+    fn everything_that_is_absent_is_told_at_once_with_one_command() {
+        let empty = tempfile::tempdir().expect("folder");
+        let hub = Hub::at(empty.path().to_owned(), None, None, true);
+        let text = text("juggernaut-x").replace("\"u2net\"", "\"mine.onnx\"");
+        let text = text.replace("\"lineart\"", "\"lines.pth\"");
+        let path = empty.path().join("mine.toml");
+        std::fs::write(&path, text).expect("written");
+        let path = path.to_str().expect("utf-8");
+        let Profile::Sdxl(profile) = load(path).expect("loads") else { panic!("an SDXL profile") };
+        let error = profile.locate(&hub).expect_err("no weights").to_string();
+        let lines: Vec<&str> = error.lines().collect();
+        assert_eq!(lines.len(), 4, "all at once: {error}");
+        assert!(lines[0].contains("weights.background") && lines[0].contains("mine.onnx"), "{error}");
+        assert!(lines[1].contains("weights.lineart") && lines[1].contains("lines.pth"), "{error}");
+        assert!(lines[2].starts_with("7 of 7 files (~13") && lines[2].contains("weights.depth"), "{error}");
+        assert_eq!(lines[3], format!("material-transfer models pull {path}"));
     }
 
     #[test]

@@ -1,22 +1,13 @@
-//! What the SDXL engine can be told: weights, numeric formats, memory, sampler, conditioning, dimensions.
-//! `docs/profiles.md` explains every key to people.
+//! What the SDXL engine can be told: numeric formats, memory, sampler, conditioning. Where its weights are stands in
+//! `weights`, the sizes of its networks in `dimensions`; `docs/profiles.md` explains every key to people.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use diffusion::{Generator, Sampler, Schedule};
-use networks::clip::text::ClipTextConfig;
-use networks::clip::vision::ClipVisionConfig;
-use networks::depth::DepthConfig;
-use networks::ip_adapter::IpAdapterConfig;
-use networks::line_art::LineArtConfig;
-use networks::t2i_adapter::T2iConfig;
-use networks::u2net::U2NetConfig;
-use networks::unet::UNetConfig;
-use networks::vae::VaeConfig;
-use serde::de::{DeserializeOwned, Error as _};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
-use crate::hub::{Manifest, manifest};
+use super::{Dimensions, WeightFiles, out_of_range};
 
 /// What the `sdxl` engine needs.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -50,6 +41,9 @@ pub struct SdxlProfile {
     /// Dimensions of the networks, where they differ from the published ones.
     #[serde(default)]
     pub dimensions: Dimensions,
+    /// What it was loaded by: a name, or the path of its file.
+    #[serde(skip)]
+    pub origin: String,
     /// Folder that relative paths start from.
     #[serde(skip)]
     pub folder: PathBuf,
@@ -103,39 +97,6 @@ pub enum MemoryPlan {
     Released,
     /// None: each is loaded when needed and released before the next. Least memory.
     Staged,
-}
-
-/// Where the weights are: each a name of the model hub's list (`material-transfer models list`) or a path, relative to the
-/// profile's folder.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[allow(missing_docs)] // the names say it
-pub struct WeightFiles {
-    pub checkpoint: String,
-    /// Another autoencoder than the checkpoint's.
-    pub vae: Option<String>,
-    pub background: String,
-    pub clip_vision: String,
-    pub ip_adapter_medium: String,
-    pub ip_adapter_strong: String,
-    pub t2i_depth: String,
-    pub t2i_lineart: String,
-    pub depth: String,
-    pub lineart: String,
-    /// Merged into the checkpoint at load, in this order.
-    #[serde(default)]
-    pub loras: Vec<LoraFile>,
-}
-
-/// A LoRA and how strongly it is merged.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LoraFile {
-    /// Name or path.
-    pub file: String,
-    /// Factor on its change; negative takes away.
-    #[serde(default = "one")]
-    pub strength: f64,
 }
 
 /// How noise becomes a picture.
@@ -213,81 +174,11 @@ pub struct HintStrength {
     pub end: f64,
 }
 
-fn one() -> f64 {
+pub(super) fn one() -> f64 {
     1.0
 }
 
-/// Dimensions of every network. A table in a profile states what differs; all else is as published.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[allow(missing_docs)] // each says what it is in its own documentation
-pub struct Dimensions {
-    #[serde(deserialize_with = "unet")]
-    pub unet: UNetConfig,
-    #[serde(deserialize_with = "vae")]
-    pub vae: VaeConfig,
-    #[serde(deserialize_with = "clip_l")]
-    pub clip_l: ClipTextConfig,
-    #[serde(deserialize_with = "clip_g")]
-    pub clip_g: ClipTextConfig,
-    #[serde(deserialize_with = "clip_vision")]
-    pub clip_vision: ClipVisionConfig,
-    #[serde(deserialize_with = "ip_adapter_medium")]
-    pub ip_adapter_medium: IpAdapterConfig,
-    #[serde(deserialize_with = "ip_adapter_strong")]
-    pub ip_adapter_strong: IpAdapterConfig,
-    #[serde(deserialize_with = "t2i")]
-    pub t2i: T2iConfig,
-    #[serde(deserialize_with = "depth")]
-    pub depth: DepthConfig,
-    #[serde(deserialize_with = "lineart")]
-    pub lineart: LineArtConfig,
-    #[serde(deserialize_with = "background")]
-    pub background: U2NetConfig,
-}
-
-impl Default for Dimensions {
-    fn default() -> Self {
-        Self {
-            unet: UNetConfig::sdxl(),
-            vae: VaeConfig::sdxl(),
-            clip_l: ClipTextConfig::clip_l(),
-            clip_g: ClipTextConfig::clip_g(),
-            clip_vision: ClipVisionConfig::vit_h(),
-            ip_adapter_medium: IpAdapterConfig::standard(),
-            ip_adapter_strong: IpAdapterConfig::plus(),
-            t2i: T2iConfig::xl(),
-            depth: DepthConfig::large(),
-            lineart: LineArtConfig::default(),
-            background: U2NetConfig::u2net(),
-        }
-    }
-}
-
 impl SdxlProfile {
-    /// The same profile, with relative paths starting from `folder`.
-    pub(super) fn in_folder(self, folder: &Path) -> Self {
-        Self { folder: folder.to_owned(), ..self }
-    }
-
-    /// Where a name or path of `weights` lies if it is a path.
-    #[must_use]
-    pub fn path_of(&self, file: &str) -> PathBuf {
-        self.folder.join(file)
-    }
-
-    /// The files of the model hub that this profile names, each once.
-    #[must_use]
-    pub fn downloads(&self) -> Vec<&'static Manifest> {
-        let mut found: Vec<&'static Manifest> = Vec::new();
-        for manifest in self.weights.files().into_iter().filter_map(|(_, file)| manifest(file)) {
-            if !found.iter().any(|known| known.name == manifest.name) {
-                found.push(manifest);
-            }
-        }
-        found
-    }
-
     /// Refuses numbers that make no sense, by name.
     pub(super) fn check(&self) -> Result<(), String> {
         let conditioning = &self.conditioning;
@@ -303,10 +194,8 @@ impl SdxlProfile {
             ("conditioning.lineart.start", conditioning.lineart.start, 0.0, conditioning.lineart.end),
             ("conditioning.lineart.end", conditioning.lineart.end, 0.0, 1.0),
         ];
-        if let Some((name, value, low, high)) =
-            ranges.iter().find(|(_, value, low, high)| !(*low..=*high).contains(value))
-        {
-            return Err(format!("{name} is {value}; it must lie between {low} and {high}"));
+        if let Some(complaint) = out_of_range(&ranges) {
+            return Err(complaint);
         }
         if let Some(tile @ 1..256) = self.vae_tile {
             return Err(format!("vae_tile is {tile}; it must be 0 (never) or at least 256 pixels"));
@@ -319,29 +208,6 @@ impl SdxlProfile {
                 .to_owned());
         }
         Ok(())
-    }
-}
-
-impl WeightFiles {
-    /// Key and value of every file that is named.
-    #[must_use]
-    pub fn files(&self) -> Vec<(&'static str, &str)> {
-        let fixed = [
-            ("checkpoint", &self.checkpoint),
-            ("background", &self.background),
-            ("clip_vision", &self.clip_vision),
-            ("ip_adapter_medium", &self.ip_adapter_medium),
-            ("ip_adapter_strong", &self.ip_adapter_strong),
-            ("t2i_depth", &self.t2i_depth),
-            ("t2i_lineart", &self.t2i_lineart),
-            ("depth", &self.depth),
-            ("lineart", &self.lineart),
-        ];
-        let mut files: Vec<(&'static str, &str)> =
-            fixed.into_iter().map(|(key, file)| (key, file.as_str())).collect();
-        files.extend(self.vae.iter().map(|file| ("vae", file.as_str())));
-        files.extend(self.loras.iter().map(|lora| ("loras", lora.file.as_str())));
-        files
     }
 }
 
@@ -358,69 +224,4 @@ fn generator<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Generator, D:
         "cuda" => Ok(Generator::Philox),
         other => Err(D::Error::custom(format!("unknown noise {other:?}: choose cpu or cuda"))),
     }
-}
-
-/// `published` with the keys that a profile's table gives in its place; tables inside are merged likewise.
-fn overlaid<T: Serialize + DeserializeOwned>(
-    name: &str,
-    published: &T,
-    given: toml::Table,
-) -> Result<T, String> {
-    fn merge(base: &mut toml::Table, given: toml::Table) {
-        for (key, value) in given {
-            match (base.get_mut(&key), value) {
-                (Some(toml::Value::Table(base)), toml::Value::Table(given)) => merge(base, given),
-                (_, value) => drop(base.insert(key, value)),
-            }
-        }
-    }
-    let told = |error: String| format!("dimensions.{name}: {}", error.trim_end());
-    let mut table = toml::Table::try_from(published).map_err(|error| told(error.to_string()))?;
-    merge(&mut table, given);
-    table.try_into().map_err(|error: toml::de::Error| told(error.to_string()))
-}
-
-/// One reader for each network's table.
-macro_rules! dimensions {
-    ($($name:ident: $type:ty = $published:expr;)*) => {
-        $(fn $name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<$type, D::Error> {
-            let given = toml::Table::deserialize(deserializer)?;
-            overlaid(stringify!($name), &$published, given).map_err(D::Error::custom)
-        })*
-    };
-}
-
-dimensions! {
-    unet: UNetConfig = UNetConfig::sdxl();
-    vae: VaeConfig = VaeConfig::sdxl();
-    clip_l: ClipTextConfig = ClipTextConfig::clip_l();
-    clip_g: ClipTextConfig = ClipTextConfig::clip_g();
-    clip_vision: ClipVisionConfig = ClipVisionConfig::vit_h();
-    t2i: T2iConfig = T2iConfig::xl();
-    depth: DepthConfig = DepthConfig::large();
-    lineart: LineArtConfig = LineArtConfig::default();
-    background: U2NetConfig = U2NetConfig::u2net();
-}
-
-fn ip_adapter_medium<'de, D: Deserializer<'de>>(deserializer: D) -> Result<IpAdapterConfig, D::Error> {
-    ip_adapter("ip_adapter_medium", IpAdapterConfig::standard(), deserializer)
-}
-
-fn ip_adapter_strong<'de, D: Deserializer<'de>>(deserializer: D) -> Result<IpAdapterConfig, D::Error> {
-    ip_adapter("ip_adapter_strong", IpAdapterConfig::plus(), deserializer)
-}
-
-/// An adapter's kind may be stated too; it decides which published dimensions the table is laid over.
-fn ip_adapter<'de, D: Deserializer<'de>>(
-    name: &str,
-    usual: IpAdapterConfig,
-    deserializer: D,
-) -> Result<IpAdapterConfig, D::Error> {
-    let given = toml::Table::deserialize(deserializer)?;
-    let published = match given.get("kind").and_then(toml::Value::as_str) {
-        Some("standard") => IpAdapterConfig::standard(),
-        Some("plus") => IpAdapterConfig::plus(),
-        _ => usual,
-    };
-    overlaid(name, &published, given).map_err(D::Error::custom)
 }

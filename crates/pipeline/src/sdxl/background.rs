@@ -3,21 +3,27 @@
 //! The network sees the whole picture squeezed to 320 × 320; its answer is stretched to [0, 1], cut to 8 bits and
 //! enlarged. Two guards the reference lacks: an all-black picture is not divided by its maximum of 0, a flat answer not by its range of 0.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Result, Tensor};
 use image::{GrayImage, RgbImage};
 
 use super::resize::lanczos;
-use super::{IMAGENET_MEAN, IMAGENET_STD, truncate_u8};
+use super::{IMAGENET_MEAN, IMAGENET_STD, stretched};
 
 /// Side of the network's square input and output.
 pub const SIDE: u32 = 320;
 
-/// The picture as U²-Net sees it: (1, 3, 320, 320).
+/// The picture as U²-Net sees it: scaled by its own maximum, not by 255, then normalised by ImageNet's statistics;
+/// (1, 3, 320, 320).
 ///
 /// # Errors
 /// Tensor errors.
 pub fn network_input(image: &RgbImage) -> Result<Tensor> {
-    normalised(&squeezed(image))
+    let samples = squeezed(image);
+    let peak = f64::from(samples.iter().copied().max().unwrap_or(0).max(1));
+    let side = SIDE as usize;
+    super::planar(&samples, (side, side), |c, v| {
+        ((f64::from(v) / peak - IMAGENET_MEAN[c]) / IMAGENET_STD[c]) as f32
+    })
 }
 
 /// The picture squeezed to 320 × 320, 8 bits, interleaved RGB.
@@ -26,35 +32,12 @@ pub fn squeezed(image: &RgbImage) -> Vec<u8> {
     lanczos::resize(image, 3, image.dimensions(), (SIDE, SIDE))
 }
 
-/// Scaled by its own maximum, not by 255, then normalised by ImageNet's statistics.
-fn normalised(samples: &[u8]) -> Result<Tensor> {
-    let peak = f64::from(samples.iter().copied().max().unwrap_or(0).max(1));
-    let channel = |c: usize| {
-        samples
-            .iter()
-            .skip(c)
-            .step_by(3)
-            .map(move |v| ((f64::from(*v) / peak - IMAGENET_MEAN[c]) / IMAGENET_STD[c]) as f32)
-    };
-    let values: Vec<f32> = (0..3).flat_map(channel).collect();
-    Tensor::from_vec(values, (1, 3, SIDE as usize, SIDE as usize), &Device::Cpu)
-}
-
 /// The network's answer `d0` (320 × 320, row-major) as an 8-bit mask of `size` (width, height); 255 = subject.
 #[must_use]
 pub fn mask(d0: &[f32], (width, height): (u32, u32)) -> GrayImage {
     let stretched = stretched(d0);
     let mask = lanczos::resize(&stretched, 1, (SIDE, SIDE), (width, height));
     GrayImage::from_raw(width, height, mask).unwrap_or_default()
-}
-
-/// Stretched from its own minimum and maximum to 0 and 255, fractions dropped; a flat answer is all 0.
-#[must_use]
-pub fn stretched(d0: &[f32]) -> Vec<u8> {
-    let low = d0.iter().copied().fold(f32::INFINITY, f32::min);
-    let high = d0.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let range = high - low;
-    d0.iter().map(|v| if range > 0.0 { truncate_u8((v - low) / range * 255.0) } else { 0 }).collect()
 }
 
 #[cfg(test)]

@@ -2,12 +2,12 @@
 //!
 //! The network's short side is 518, both sides multiples of its 14-pixel patches; the hint's short side is 1024. Near is bright.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Result, Tensor};
 use image::{Rgb, RgbImage};
 
 use super::resize::separable::Samples;
 use super::resize::{opencv, scaled, torch};
-use super::{IMAGENET_MEAN, IMAGENET_STD, Plane, truncate_u8};
+use super::{IMAGENET_MEAN, IMAGENET_STD, Plane, stretched};
 
 /// Short side of the hint.
 const HINT_SIDE: u32 = 1024;
@@ -44,12 +44,9 @@ pub fn network_input(image: &RgbImage) -> Result<Tensor> {
     let mut samples = Samples::<f64>::from_bytes(image, image.dimensions(), 3);
     samples.values.iter_mut().for_each(|v| *v /= 255.0);
     let fitted = opencv::cubic_f64(&samples, network_size(image.dimensions()));
-    let channel = |c: usize| {
-        let values = fitted.values.iter().skip(c).step_by(3);
-        values.map(move |v| ((v - IMAGENET_MEAN[c]) / IMAGENET_STD[c]) as f32)
-    };
-    let values: Vec<f32> = (0..3).flat_map(channel).collect();
-    Tensor::from_vec(values, (1, 3, fitted.height, fitted.width), &Device::Cpu)
+    super::planar(&fitted.values, (fitted.width, fitted.height), |c, v| {
+        ((v - IMAGENET_MEAN[c]) / IMAGENET_STD[c]) as f32
+    })
 }
 
 /// The network's depth map as the hint for a picture of `size` (width, height): enlarged, stretched to 0..255, three equal channels.
@@ -64,12 +61,7 @@ pub fn hint(depth: &Plane, size: (u32, u32)) -> RgbImage {
         channels: 1,
         values: depth.as_raw().clone(),
     };
-    let enlarged = torch::bilinear(&samples, (width, height)).values;
-    let low = enlarged.iter().copied().fold(f32::INFINITY, f32::min);
-    let high = enlarged.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let range = high - low;
-    let mut grey =
-        enlarged.iter().map(|v| if range > 0.0 { truncate_u8((v - low) / range * 255.0) } else { 0 });
+    let mut grey = stretched(&torch::bilinear(&samples, (width, height)).values).into_iter();
     RgbImage::from_fn(width, height, |_, _| Rgb([grey.next().unwrap_or(0); 3]))
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The adapters read 16 × 16 blocks, so the hint is scaled to the latent's size in pixels rounded up to multiples of 16.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Result, Tensor};
 use image::RgbImage;
 
 use super::crop::{LATENT_CELL, Window};
@@ -31,9 +31,8 @@ pub fn fitted(hint: &RgbImage, latent: (u32, u32)) -> RgbImage {
 /// # Errors
 /// Tensor errors.
 pub fn network_input(hint: &RgbImage) -> Result<Tensor> {
-    let channel = |c: usize| hint.iter().skip(c).step_by(3).map(|v| f32::from(*v) / 255.0);
-    let values: Vec<f32> = (0..3).flat_map(channel).collect();
-    Tensor::from_vec(values, (1, 3, hint.height() as usize, hint.width() as usize), &Device::Cpu)
+    let size = (hint.width() as usize, hint.height() as usize);
+    super::planar(hint, size, |_, v| f32::from(v) / 255.0)
 }
 
 /// The central window with the target's aspect ratio.

@@ -4,7 +4,7 @@
 //! The reference also encodes a copy with the subject painted mid-grey, for UNets that take the picture as extra channels. SDXL's
 //! takes four channels and never reads it, so it is not made.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Result, Tensor};
 use image::RgbImage;
 
 use super::Plane;
@@ -16,10 +16,8 @@ use super::crop::Window;
 /// Tensor errors.
 pub fn encoder_input(image: &RgbImage) -> Result<Tensor> {
     let cropped = Window::latent_grid(image.dimensions()).of(image);
-    let (width, height) = cropped.dimensions();
-    let channel = |c: usize| cropped.iter().skip(c).step_by(3).map(|v| f32::from(*v) / 255.0 * 2.0 - 1.0);
-    let values: Vec<f32> = (0..3).flat_map(channel).collect();
-    Tensor::from_vec(values, (1, 3, height as usize, width as usize), &Device::Cpu)
+    let size = (cropped.width() as usize, cropped.height() as usize);
+    super::planar(&cropped, size, |_, v| f32::from(v) / 255.0 * 2.0 - 1.0)
 }
 
 /// The mask on the same window, soft values kept; [`diffusion::latent_mask`] brings it to latent size.

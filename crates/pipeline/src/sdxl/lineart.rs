@@ -1,6 +1,6 @@
 //! The line-art hint around its network (pipeline.md section 13): picture → padded input, drawing → white lines on black.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Result, Tensor};
 use image::{Rgb, RgbImage};
 
 use super::resize::{opencv, pick, scaled};
@@ -37,9 +37,8 @@ pub fn padded(image: &RgbImage) -> RgbImage {
 /// Tensor errors.
 pub fn network_input(image: &RgbImage) -> Result<Tensor> {
     let padded = padded(image);
-    let channel = |c: usize| padded.iter().skip(c).step_by(3).map(|v| f32::from(*v) / 255.0);
-    let values: Vec<f32> = (0..3).flat_map(channel).collect();
-    Tensor::from_vec(values, (1, 3, padded.height() as usize, padded.width() as usize), &Device::Cpu)
+    let size = (padded.width() as usize, padded.height() as usize);
+    super::planar(&padded, size, |_, v| f32::from(v) / 255.0)
 }
 
 /// The network's drawing (dark lines on white, padded size) as the hint for a picture of `size`: inverted, padding cut off.

@@ -7,7 +7,8 @@ use image::RgbImage;
 use super::resize::separable::Samples;
 use super::resize::{scaled, torch};
 
-const SIDE: u32 = 224;
+/// Side of the encoder's square input.
+pub(super) const SIDE: u32 = 224;
 const MEAN: [f64; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
 const STD: [f64; 3] = [0.268_629_54, 0.261_302_58, 0.275_777_11];
 

@@ -5,6 +5,7 @@
 //! blur, grey-out, the crops, the two hints, the way back to 8 bits. There, 8-bit pictures are `image` buffers, masks are
 //! [`Plane`]s in [0, 1] with 1 = subject, network inputs are f32 tensors (1, c, h, w) on the CPU.
 
+use candle_core::{Device, Result, Tensor};
 use image::{ImageBuffer, Luma};
 
 pub mod background;
@@ -13,14 +14,15 @@ pub mod crop;
 mod denoiser;
 pub mod depth;
 mod engine;
-mod files;
 pub mod greyout;
 pub mod hint;
 pub mod inpaint;
 pub mod lineart;
+mod loader;
 pub mod material;
 mod models;
 pub mod resize;
+mod run;
 pub mod save;
 
 pub use engine::Sdxl;
@@ -36,6 +38,26 @@ pub(crate) const IMAGENET_STD: [f64; 3] = [0.229, 0.224, 0.225];
 pub(crate) fn plane(width: u32, height: u32, values: impl Iterator<Item = f32>) -> Plane {
     let mut values = values;
     Plane::from_fn(width, height, |_, _| Luma([values.next().unwrap_or(0.0)]))
+}
+
+/// Interleaved RGB samples (height × width × 3) as a network reads them, each through `value` with its channel: (1, 3, h, w).
+pub(crate) fn planar<T: Copy>(
+    samples: &[T],
+    (width, height): (usize, usize),
+    value: impl Fn(usize, T) -> f32,
+) -> Result<Tensor> {
+    let channel = |c: usize| samples.iter().skip(c).step_by(3).map(move |sample| (c, *sample));
+    let values: Vec<f32> = (0..3).flat_map(channel).map(|(c, sample)| value(c, sample)).collect();
+    Tensor::from_vec(values, (1, 3, height, width), &Device::Cpu)
+}
+
+/// Stretched from its own minimum and maximum to 0 and 255, fractions dropped; a flat map is all 0.
+#[must_use]
+pub fn stretched(map: &[f32]) -> Vec<u8> {
+    let low = map.iter().copied().fold(f32::INFINITY, f32::min);
+    let high = map.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let range = high - low;
+    map.iter().map(|v| if range > 0.0 { truncate_u8((v - low) / range * 255.0) } else { 0 }).collect()
 }
 
 /// `v` brought to 8 bits by dropping the fraction, as the reference does wherever it leaves floating point.

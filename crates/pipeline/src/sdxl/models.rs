@@ -1,31 +1,30 @@
-//! The pipeline's networks: loaded when first needed, kept or released as the memory plan says.
+//! The memory plan: each network is loaded when first needed, then kept or released; large pictures pass the autoencoder in
+//! tiles.
 //!
-//! Opening checks every file's names and shapes against the profile's dimensions without reading a value, so that a wrong
-//! file or dimension is told at the start and not in the middle of the first transfer.
+//! How a network is read from its file is the [`Loader`]'s business.
 
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{DType, Device};
-use networks::checkpoint::{self, Checkpoint, diffusers_vae};
+use networks::Result;
 use networks::clip::conditioning::TextEncoders;
-use networks::clip::text::ClipText;
 use networks::clip::vision::ClipVision;
 use networks::depth::DepthAnything;
 use networks::ip_adapter::IpAdapter;
 use networks::line_art::LineArt;
-use networks::lora::Lora;
 use networks::t2i_adapter::T2iAdapter;
 use networks::u2net::U2Net;
 use networks::unet::UNet;
 use networks::vae::Vae;
-use networks::weights::WeightFile;
-use networks::{Result, Weights};
 
-use super::files::Files;
-use crate::hub::Hub;
-use crate::profile::{Dimensions, MemoryPlan, Precision, SdxlProfile, VaePrecision};
-use crate::{Error, Strength};
+use super::loader::Loader;
+use crate::Strength;
+use crate::profile::{MemoryPlan, SdxlProfile};
+
+/// Side of the autoencoder's tiles in pixels, where the memory plan asks for tiles and the profile does not say.
+const VAE_TILE: usize = 1024;
+/// Tiles overlap by this share of their side.
+const VAE_OVERLAP: usize = 8;
 
 /// One network: its home while it is in memory.
 #[derive(Debug)]
@@ -56,12 +55,7 @@ impl<T> Slot<T> {
 
 /// The networks of one profile on one device.
 pub(super) struct Models {
-    dimensions: Dimensions,
-    files: Files,
-    checkpoint: Checkpoint,
-    device: Device,
-    unet_dtype: DType,
-    vae_dtype: DType,
+    loader: Loader,
     unet: Slot<UNet>,
     vae: Slot<Vae>,
     text: Slot<TextEncoders>,
@@ -76,29 +70,12 @@ pub(super) struct Models {
 }
 
 impl Models {
-    /// Finds and checks all files; reads values only where everything is to stay resident.
-    ///
-    /// # Errors
-    /// [`Error::Profile`] for files that are missing or do not fit.
-    pub(super) fn open(
-        profile: &SdxlProfile,
-        hub: &Hub,
-        device: &Device,
-    ) -> std::result::Result<Self, Error> {
-        let files = Files::locate(profile, hub)?;
-        let mut checkpoint = Checkpoint::open(&files.checkpoint)?;
-        for (path, strength) in &files.loras {
-            checkpoint = checkpoint.with_lora(Lora::open(path)?, *strength);
-        }
-        let keep_main = profile.memory != MemoryPlan::Staged;
-        let keep_all = profile.memory == MemoryPlan::Resident;
+    /// Loads at once where everything is to stay resident, else nothing yet.
+    pub(super) fn new(loader: Loader, plan: MemoryPlan) -> Result<Self> {
+        let keep_main = plan != MemoryPlan::Staged;
+        let keep_all = plan == MemoryPlan::Resident;
         let models = Self {
-            dimensions: profile.dimensions.clone(),
-            files,
-            checkpoint,
-            device: device.clone(),
-            unet_dtype: unet_dtype(profile.precision, device),
-            vae_dtype: vae_dtype(profile.vae_precision),
+            loader,
             unet: Slot::new(keep_main),
             vae: Slot::new(keep_main),
             text: Slot::new(keep_all),
@@ -111,111 +88,13 @@ impl Models {
             lineart: Slot::new(keep_all),
             background: Slot::new(keep_all),
         };
-        models.check()?;
         if keep_all {
             models.warm()?;
         }
         Ok(models)
     }
 
-    /// What the UNet's output means.
-    pub(super) fn prediction(&self) -> diffusion::Prediction {
-        match self.checkpoint.prediction() {
-            checkpoint::Prediction::Eps => diffusion::Prediction::Eps,
-            checkpoint::Prediction::V => diffusion::Prediction::V,
-        }
-    }
-
-    /// Where the networks compute.
-    pub(super) fn device(&self) -> &Device {
-        &self.device
-    }
-
-    /// The UNet's numeric format: that of its context and vector too.
-    pub(super) fn unet_dtype(&self) -> DType {
-        self.unet_dtype
-    }
-
-    /// The autoencoder's numeric format: that of its inputs too.
-    pub(super) fn vae_dtype(&self) -> DType {
-        self.vae_dtype
-    }
-
-    pub(super) fn unet(&self) -> Result<Arc<UNet>> {
-        self.unet.get(|| UNet::load(&self.dimensions.unet, &self.unet_weights()?))
-    }
-
-    pub(super) fn vae(&self) -> Result<Arc<Vae>> {
-        self.vae.get(|| Vae::load(&self.dimensions.vae, &self.vae_weights()?))
-    }
-
-    pub(super) fn text(&self) -> Result<Arc<TextEncoders>> {
-        self.text.get(|| {
-            let (l, g) = self.text_weights()?;
-            TextEncoders::new(
-                ClipText::load(&self.dimensions.clip_l, &l)?,
-                ClipText::load(&self.dimensions.clip_g, &g)?,
-            )
-        })
-    }
-
-    pub(super) fn vision(&self) -> Result<Arc<ClipVision>> {
-        let config = &self.dimensions.clip_vision;
-        self.vision.get(|| ClipVision::load(config, &self.plain(&self.files.clip_vision)?))
-    }
-
-    pub(super) fn ip_adapter(&self, strength: Strength) -> Result<Arc<IpAdapter>> {
-        let slot = match strength {
-            Strength::Medium => &self.ip_adapter_medium,
-            Strength::Strong => &self.ip_adapter_strong,
-        };
-        slot.get(|| self.load_ip_adapter(strength, &self.ip_adapter_weights(strength)?))
-    }
-
-    pub(super) fn t2i_depth(&self) -> Result<Arc<T2iAdapter>> {
-        let config = &self.dimensions.t2i;
-        self.t2i_depth.get(|| T2iAdapter::load(config, &self.plain(&self.files.t2i_depth)?))
-    }
-
-    pub(super) fn t2i_lineart(&self) -> Result<Arc<T2iAdapter>> {
-        let config = &self.dimensions.t2i;
-        self.t2i_lineart.get(|| T2iAdapter::load(config, &self.plain(&self.files.t2i_lineart)?))
-    }
-
-    pub(super) fn depth(&self) -> Result<Arc<DepthAnything>> {
-        self.depth.get(|| DepthAnything::load(&self.dimensions.depth, &self.depth_weights()?))
-    }
-
-    pub(super) fn lineart(&self) -> Result<Arc<LineArt>> {
-        let config = &self.dimensions.lineart;
-        self.lineart.get(|| LineArt::load(config, &self.plain(&self.files.lineart)?))
-    }
-
-    pub(super) fn background(&self) -> Result<Arc<U2Net>> {
-        self.background.get(|| U2Net::load(&self.dimensions.background, &self.background_weights()?))
-    }
-
-    /// Builds every network from names and shapes alone.
-    fn check(&self) -> Result<()> {
-        let d = &self.dimensions;
-        UNet::load(&d.unet, &self.unet_weights()?.unread())?;
-        Vae::load(&d.vae, &self.vae_weights()?.unread())?;
-        let (l, g) = self.text_weights()?;
-        ClipText::load(&d.clip_l, &l.unread())?;
-        ClipText::load(&d.clip_g, &g.unread())?;
-        ClipVision::load(&d.clip_vision, &self.plain(&self.files.clip_vision)?.unread())?;
-        for strength in [Strength::Medium, Strength::Strong] {
-            self.load_ip_adapter(strength, &self.ip_adapter_weights(strength)?.unread())?;
-        }
-        T2iAdapter::load(&d.t2i, &self.plain(&self.files.t2i_depth)?.unread())?;
-        T2iAdapter::load(&d.t2i, &self.plain(&self.files.t2i_lineart)?.unread())?;
-        DepthAnything::load(&d.depth, &self.depth_weights()?.unread())?;
-        LineArt::load(&d.lineart, &self.plain(&self.files.lineart)?.unread())?;
-        U2Net::load(&d.background, &self.background_weights()?.unread())?;
-        Ok(())
-    }
-
-    /// Loads everything that stays.
+    /// Loads every network.
     fn warm(&self) -> Result<()> {
         self.unet()?;
         self.vae()?;
@@ -231,69 +110,76 @@ impl Models {
         Ok(())
     }
 
-    fn load_ip_adapter(&self, strength: Strength, weights: &Weights) -> Result<IpAdapter> {
-        let config = match strength {
-            Strength::Medium => &self.dimensions.ip_adapter_medium,
-            Strength::Strong => &self.dimensions.ip_adapter_strong,
+    /// What the UNet's output means.
+    pub(super) fn prediction(&self) -> diffusion::Prediction {
+        self.loader.prediction()
+    }
+
+    /// Where the networks compute.
+    pub(super) fn device(&self) -> &Device {
+        &self.loader.device
+    }
+
+    /// The UNet's numeric format: that of its context and vector too.
+    pub(super) fn unet_dtype(&self) -> DType {
+        self.loader.unet_dtype
+    }
+
+    /// The autoencoder's numeric format: that of its inputs too.
+    pub(super) fn vae_dtype(&self) -> DType {
+        self.loader.vae_dtype
+    }
+
+    pub(super) fn unet(&self) -> Result<Arc<UNet>> {
+        self.unet.get(|| self.loader.unet())
+    }
+
+    pub(super) fn vae(&self) -> Result<Arc<Vae>> {
+        self.vae.get(|| self.loader.vae())
+    }
+
+    pub(super) fn text(&self) -> Result<Arc<TextEncoders>> {
+        self.text.get(|| self.loader.text())
+    }
+
+    pub(super) fn vision(&self) -> Result<Arc<ClipVision>> {
+        self.vision.get(|| self.loader.vision())
+    }
+
+    pub(super) fn ip_adapter(&self, strength: Strength) -> Result<Arc<IpAdapter>> {
+        let slot = match strength {
+            Strength::Medium => &self.ip_adapter_medium,
+            Strength::Strong => &self.ip_adapter_strong,
         };
-        IpAdapter::load(config, &self.dimensions.unet.style_layers(), weights)
+        slot.get(|| self.loader.ip_adapter(strength))
     }
 
-    fn unet_weights(&self) -> Result<Weights> {
-        self.checkpoint.unet(&self.dimensions.unet, self.unet_dtype, &self.device)
+    pub(super) fn t2i_depth(&self) -> Result<Arc<T2iAdapter>> {
+        self.t2i_depth.get(|| self.loader.t2i_depth())
     }
 
-    fn vae_weights(&self) -> Result<Weights> {
-        match &self.files.vae {
-            None => self.checkpoint.vae(self.vae_dtype, &self.device),
-            Some(path) => {
-                let source = diffusers_vae(Arc::new(WeightFile::open(path)?));
-                Ok(Weights::new(path.display().to_string(), source, self.vae_dtype, &self.device))
-            }
-        }
+    pub(super) fn t2i_lineart(&self) -> Result<Arc<T2iAdapter>> {
+        self.t2i_lineart.get(|| self.loader.t2i_lineart())
     }
 
-    fn text_weights(&self) -> Result<(Weights, Weights)> {
-        let l = self.checkpoint.clip_l(DType::F32, &self.device)?;
-        Ok((l, self.checkpoint.clip_g(DType::F32, &self.device)?))
+    pub(super) fn depth(&self) -> Result<Arc<DepthAnything>> {
+        self.depth.get(|| self.loader.depth())
     }
 
-    fn ip_adapter_weights(&self, strength: Strength) -> Result<Weights> {
-        self.plain(match strength {
-            Strength::Medium => &self.files.ip_adapter_medium,
-            Strength::Strong => &self.files.ip_adapter_strong,
-        })
+    pub(super) fn lineart(&self) -> Result<Arc<LineArt>> {
+        self.lineart.get(|| self.loader.lineart())
     }
 
-    fn depth_weights(&self) -> Result<Weights> {
-        DepthAnything::weights(&self.files.depth, DType::F32, &self.device)
-    }
-
-    fn background_weights(&self) -> Result<Weights> {
-        U2Net::weights(&self.files.background, DType::F32, &self.device)
-    }
-
-    /// A file whose names need no translation, in f32: everything but UNet and autoencoder computes in it.
-    fn plain(&self, path: &Path) -> Result<Weights> {
-        Weights::open(path, DType::F32, &self.device)
+    pub(super) fn background(&self) -> Result<Arc<U2Net>> {
+        self.background.get(|| self.loader.background())
     }
 }
 
-fn unet_dtype(precision: Precision, device: &Device) -> DType {
-    match precision {
-        Precision::Auto if device.is_cpu() => DType::F32,
-        Precision::Auto | Precision::F16 => DType::F16,
-        Precision::Bf16 => DType::BF16,
-        Precision::F32 => DType::F32,
-    }
-}
-
-fn vae_dtype(precision: VaePrecision) -> DType {
-    match precision {
-        VaePrecision::F16 => DType::F16,
-        VaePrecision::Bf16 => DType::BF16,
-        VaePrecision::F32 => DType::F32,
-    }
+/// Side and overlap of the autoencoder's tiles in latent pixels; none: never tiled.
+pub(super) fn vae_tiles(profile: &SdxlProfile) -> Option<(usize, usize)> {
+    let usual = if profile.memory == MemoryPlan::Resident { 0 } else { VAE_TILE };
+    let side = profile.vae_tile.unwrap_or(usual) / profile.dimensions.vae.factor();
+    (side > 0).then_some((side, side / VAE_OVERLAP))
 }
 
 #[cfg(test)]
@@ -315,11 +201,5 @@ mod tests {
         };
         assert_eq!(loads(&Slot::new(true)), 1);
         assert_eq!(loads(&Slot::new(false)), 3);
-    }
-
-    #[test]
-    fn half_precision_is_for_gpus() {
-        assert_eq!(unet_dtype(Precision::Auto, &Device::Cpu), DType::F32);
-        assert_eq!(unet_dtype(Precision::F16, &Device::Cpu), DType::F16);
     }
 }
