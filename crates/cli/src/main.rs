@@ -17,6 +17,10 @@ use clap::Parser;
 
 use arguments::{Arguments, Command};
 
+/// Keeps the networks' large buffers between their layers.
+#[global_allocator]
+static ARENA: pipeline::Arena = pipeline::Arena::new();
+
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Transfer(arguments) => transfer::run(&arguments),

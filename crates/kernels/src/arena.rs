@@ -144,8 +144,11 @@ unsafe impl GlobalAlloc for Arena {
             unsafe { block.write_bytes(0, layout.size()) };
             return block;
         }
+        let Some(whole) = whole(size) else { return ptr::null_mut() };
         // SAFETY: the size is not zero.
-        whole(size).map_or(ptr::null_mut(), |whole| unsafe { System.alloc_zeroed(whole) })
+        let block = unsafe { System.alloc_zeroed(whole) };
+        advise(block, size);
+        block
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {

@@ -11,7 +11,7 @@ use crate::cpu::gemm::Epilogue;
 use crate::cpu::micro::Micro;
 use crate::cpu::pack::Packed;
 use crate::cpu::{implicit, winograd};
-use crate::linear::with_bias;
+use crate::linear::with_values;
 use crate::weight::Weight;
 
 /// A convolution: weight (out, in, kh, kw), optional bias (out), geometry, optional activation after the bias.
@@ -21,6 +21,8 @@ pub struct Conv2d {
     bias: Option<Tensor>,
     stride: usize,
     padding: usize,
+    /// Further zeros to the right and below.
+    padding_end: usize,
     dilation: usize,
     activation: Option<Activation>,
     exact: bool,
@@ -30,7 +32,16 @@ impl Conv2d {
     /// Stride 1, no padding, no dilation, no activation. `weight`: (out, in, kh, kw); `bias`: (out).
     pub fn new(weight: Tensor, bias: Option<Tensor>) -> Self {
         let weight = Weight::new(weight);
-        Self { weight, bias, stride: 1, padding: 0, dilation: 1, activation: None, exact: false }
+        Self {
+            weight,
+            bias,
+            stride: 1,
+            padding: 0,
+            padding_end: 0,
+            dilation: 1,
+            activation: None,
+            exact: false,
+        }
     }
 
     /// Steps of the window along both axes.
@@ -42,6 +53,12 @@ impl Conv2d {
     /// Zeros put around the input on all four sides.
     pub fn padding(mut self, padding: usize) -> Self {
         self.padding = padding;
+        self
+    }
+
+    /// Further zeros put to the right and below only.
+    pub fn padding_end(mut self, padding: usize) -> Self {
+        self.padding_end = padding;
         self
     }
 
@@ -64,23 +81,44 @@ impl Conv2d {
     }
 }
 
-/// `x` (b, in, h, w) → (b, out, h', w') with h' = (h + 2·padding − dilation·(kh−1) − 1)/stride + 1.
+/// `x` (b, in, h, w) → (b, out, h', w') with h' = (h + 2·padding + padding_end − dilation·(kh−1) − 1)/stride + 1.
 pub fn conv2d(x: &Tensor, conv: &Conv2d) -> Result<Tensor> {
+    sum(x, conv, None)
+}
+
+/// `conv2d` plus `addend` before the activation: a skip (b, out, h', w'), or one value for each channel (b, out, 1, 1).
+pub fn conv2d_add(x: &Tensor, conv: &Conv2d, addend: &Tensor) -> Result<Tensor> {
+    sum(x, conv, Some(addend))
+}
+
+fn sum(x: &Tensor, conv: &Conv2d, addend: Option<&Tensor>) -> Result<Tensor> {
     match conv.weight.takes(x) {
-        true => fast(Micro::best(), x, conv),
-        false => plain(x, conv),
+        true => fast(Micro::best(), x, conv, addend),
+        false => plain(x, conv, addend),
     }
 }
 
 /// The definition.
-fn plain(x: &Tensor, conv: &Conv2d) -> Result<Tensor> {
+fn plain(x: &Tensor, conv: &Conv2d, addend: Option<&Tensor>) -> Result<Tensor> {
     let weight = conv.weight.plain(x)?;
+    let x = &match conv.padding_end {
+        0 => x.clone(),
+        end => x.pad_with_zeros(2, 0, end)?.pad_with_zeros(3, 0, end)?,
+    };
     let (padding, stride, dilation) = (conv.padding, conv.stride, conv.dilation);
     let y = match crate::gpu::conv2d(x, &weight, padding, stride, dilation) {
         Some(y) => y?,
         None => x.contiguous()?.conv2d(&weight, padding, stride, dilation, 1)?,
     };
-    finish(y, conv.bias.as_ref(), conv.activation)
+    let y = biased(y, conv.bias.as_ref())?;
+    let y = match addend {
+        Some(addend) => y.broadcast_add(addend)?,
+        None => y,
+    };
+    match conv.activation {
+        Some(activation) => activation.apply(&y),
+        None => Ok(y),
+    }
 }
 
 /// Sizes of a convolution of one input.
@@ -108,7 +146,7 @@ impl Geometry {
         };
         let (stride, padding, dilation) = (conv.stride, conv.padding, conv.dilation);
         let size = |n: usize, kernel: usize| {
-            (n + 2 * padding)
+            (n + 2 * padding + conv.padding_end)
                 .checked_sub(dilation * kernel.saturating_sub(1) + 1)
                 .map(|n| n / stride.max(1) + 1)
         };
@@ -139,28 +177,71 @@ impl Geometry {
     pub(crate) fn taps(&self) -> usize {
         self.kernel_height * self.kernel_width
     }
+
+    /// An image's share of a bias (out), which is for all images, or (b, out).
+    pub(crate) fn bias_of<'a>(&self, bias: &'a [f32], image: usize) -> &'a [f32] {
+        let own = if bias.len() > self.output { image * self.output } else { 0 };
+        &bias[own..own + self.output]
+    }
+
+    fn out_dims(&self) -> [usize; 4] {
+        [self.batch, self.output, self.out_height, self.out_width]
+    }
 }
 
 /// Winograd's form where it pays, else the implicit product.
-fn fast(micro: &'static Micro, x: &Tensor, conv: &Conv2d) -> Result<Tensor> {
+fn fast(micro: &'static Micro, x: &Tensor, conv: &Conv2d, addend: Option<&Tensor>) -> Result<Tensor> {
     let geometry = Geometry::new(x, conv)?;
     match winograd::takes(&geometry) && !conv.exact {
-        true => by(winograd::convolve, micro, x, conv, geometry),
-        false => by(implicit::convolve, micro, x, conv, geometry),
+        true => by(winograd::convolve, micro, x, conv, geometry, addend),
+        false => by(implicit::convolve, micro, x, conv, geometry, addend),
     }
 }
 
 /// A fast form: picture, weight, sizes, epilogue. All read the same packed weight.
 type Form = fn(&Micro, &[f32], &Packed, &Geometry, Epilogue<'_>) -> Vec<f32>;
 
-fn by(form: Form, micro: &'static Micro, x: &Tensor, conv: &Conv2d, geometry: Geometry) -> Result<Tensor> {
-    let dims = (geometry.batch, geometry.output, geometry.out_height, geometry.out_width);
+fn by(
+    form: Form,
+    micro: &'static Micro,
+    x: &Tensor,
+    conv: &Conv2d,
+    geometry: Geometry,
+    addend: Option<&Tensor>,
+) -> Result<Tensor> {
+    let dims = geometry.out_dims();
     let packed = conv.weight.packed(|values| implicit::pack(micro, values, &geometry))?;
-    let y = with_bias(conv.bias.as_ref(), geometry.output, |row_bias| {
-        let epilogue = Epilogue { row_bias, column_bias: None, activation: conv.activation };
-        cpu::read_contiguous(x, |x| Ok(form(micro, x, packed, &geometry, epilogue)))
+    let (bias, skip) = addends(conv.bias.as_ref(), addend, &geometry)?;
+    let y = with_values(bias.as_ref(), |row_bias| {
+        with_values(skip.as_ref(), |addend| {
+            let epilogue = Epilogue { row_bias, addend, activation: conv.activation, ..Epilogue::default() };
+            cpu::read_contiguous(x, |x| Ok(form(micro, x, packed, &geometry, epilogue)))
+        })
     })?;
-    Tensor::from_vec(y, dims, &Device::Cpu)
+    Tensor::from_vec(y, &dims, &Device::Cpu)
+}
+
+/// What is added to each channel, (out) or (b, out), and what to each value.
+fn addends(
+    bias: Option<&Tensor>,
+    addend: Option<&Tensor>,
+    geometry: &Geometry,
+) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    let channels = [geometry.batch, geometry.output, 1, 1];
+    if let Some(bias) = bias.filter(|bias| bias.dims() != [geometry.output]) {
+        candle_core::bail!("a bias of {:?} where {} values are needed", bias.dims(), geometry.output);
+    }
+    match addend {
+        None => Ok((bias.cloned(), None)),
+        Some(addend) if addend.dims() == channels => {
+            let addend = addend.reshape((geometry.batch, geometry.output))?;
+            Ok((Some(bias.map_or(Ok(addend.clone()), |bias| addend.broadcast_add(bias))?), None))
+        }
+        Some(addend) if addend.dims() == geometry.out_dims() => Ok((bias.cloned(), Some(addend.clone()))),
+        Some(addend) => {
+            candle_core::bail!("{:?} cannot be added to {:?}", addend.dims(), geometry.out_dims())
+        }
+    }
 }
 
 /// A transposed convolution: weight (in, out, kh, kw), optional bias (out).
@@ -190,16 +271,12 @@ impl ConvTranspose2d {
 pub fn conv_transpose2d(x: &Tensor, conv: &ConvTranspose2d) -> Result<Tensor> {
     let y =
         x.contiguous()?.conv_transpose2d(&conv.weight, conv.padding, conv.output_padding, conv.stride, 1)?;
-    finish(y, conv.bias.as_ref(), None)
+    biased(y, conv.bias.as_ref())
 }
 
-fn finish(y: Tensor, bias: Option<&Tensor>, activation: Option<Activation>) -> Result<Tensor> {
-    let y = match bias {
-        Some(bias) => y.broadcast_add(&bias.reshape((1, bias.elem_count(), 1, 1))?)?,
-        None => y,
-    };
-    match activation {
-        Some(activation) => activation.apply(&y),
+fn biased(y: Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    match bias {
+        Some(bias) => y.broadcast_add(&bias.reshape((1, bias.elem_count(), 1, 1))?),
         None => Ok(y),
     }
 }
@@ -215,7 +292,7 @@ mod tests {
     use crate::cpu::{implicit, winograd};
 
     fn by_winograd(micro: &'static Micro, x: &Tensor, conv: &Conv2d) -> Result<Tensor> {
-        by(winograd::convolve, micro, x, conv, Geometry::new(x, conv)?)
+        by(winograd::convolve, micro, x, conv, Geometry::new(x, conv)?, None)
     }
 
     #[test]
@@ -241,7 +318,7 @@ mod tests {
                 };
                 let x = noise(&[b, i, h, w], 3);
                 let what = format!("{} {b} {i}->{o} {h}x{w} k{k} s{s} p{p} d{d}", micro.name);
-                assert_close(&fast(micro, &x, &make())?, &plain(&x, &make())?, 2e-6, &what);
+                assert_close(&fast(micro, &x, &make(), None)?, &plain(&x, &make(), None)?, 2e-6, &what);
             }
         }
         Ok(())
@@ -270,7 +347,7 @@ mod tests {
                     };
                     let x = noise(&[b, i, h, w], 3);
                     let what = format!("{} {b} {i}->{o} {h}x{w}", micro.name);
-                    assert_close(&by_winograd(micro, &x, &make())?, &plain(&x, &make())?, 1e-5, &what);
+                    assert_close(&by_winograd(micro, &x, &make())?, &plain(&x, &make(), None)?, 1e-5, &what);
                 }
             }
         }
@@ -286,10 +363,47 @@ mod tests {
                 let x = noise(&[1, i, h, w], 3);
                 let geometry = Geometry::new(&x, &conv(half.clone()))?;
                 for form in [implicit::convolve, winograd::convolve] {
-                    let got = by(form, micro, &x, &conv(half.clone()), geometry)?;
-                    let want = by(form, micro, &x, &conv(half.to_dtype(DType::F32)?), geometry)?;
+                    let got = by(form, micro, &x, &conv(half.clone()), geometry, None)?;
+                    let want = by(form, micro, &x, &conv(half.to_dtype(DType::F32)?), geometry, None)?;
                     assert_close(&got, &want, 0.0, micro.name);
                 }
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn sums_with_skips_and_with_channels() -> Result<()> {
+        for micro in Micro::all() {
+            for [b, i, o, h, w] in [[1, 5, 7, 9, 13], [3, 33, 18, 6, 40], [2, 16, 50, 8, 8]] {
+                let make = || {
+                    let conv = Conv2d::new(noise(&[o, i, 3, 3], 1), Some(noise(&[o], 2))).padding(1);
+                    conv.activation(Activation::Silu)
+                };
+                let x = noise(&[b, i, h, w], 3);
+                let geometry = Geometry::new(&x, &make())?;
+                for addend in [noise(&[b, o, h, w], 4), noise(&[b, o, 1, 1], 5)] {
+                    let want = plain(&x, &make(), Some(&addend))?;
+                    for form in [implicit::convolve, winograd::convolve] {
+                        let got = by(form, micro, &x, &make(), geometry, Some(&addend))?;
+                        assert_close(&got, &want, 1e-5, micro.name);
+                    }
+                }
+                let wrong = noise(&[b, o, 1, w], 6);
+                assert!(fast(micro, &x, &make(), Some(&wrong)).is_err(), "an addend of another shape");
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn zeros_at_the_end_only() -> Result<()> {
+        let make = || Conv2d::new(noise(&[18, 5, 3, 3], 1), None).stride(2).padding_end(1);
+        for (h, w) in [(8, 8), (9, 40), (70, 3)] {
+            let x = noise(&[2, 5, h, w], 3);
+            for micro in Micro::all() {
+                let want = plain(&x, &make(), None)?;
+                assert_close(&fast(micro, &x, &make(), None)?, &want, 2e-6, micro.name);
             }
         }
         Ok(())
@@ -301,18 +415,18 @@ mod tests {
         let conv = || Conv2d::new(weight.clone(), None).padding(1);
         let bits = |x: Tensor| x.flatten_all()?.to_vec1::<f32>();
         let winograd = bits(by_winograd(Micro::best(), &x, &conv())?)?;
-        assert_eq!(bits(fast(Micro::best(), &x, &conv())?)?, winograd);
-        assert_ne!(bits(fast(Micro::best(), &x, &conv().exact())?)?, winograd);
+        assert_eq!(bits(fast(Micro::best(), &x, &conv(), None)?)?, winograd);
+        assert_ne!(bits(fast(Micro::best(), &x, &conv().exact(), None)?)?, winograd);
         Ok(())
     }
 
     #[test]
     fn empty_and_impossible_shapes() -> Result<()> {
         let conv = Conv2d::new(noise(&[20, 16, 3, 3], 1), None).padding(1);
-        assert_eq!(fast(Micro::best(), &noise(&[0, 16, 9, 9], 1), &conv)?.dims(), [0, 20, 9, 9]);
-        assert!(fast(Micro::best(), &noise(&[1, 15, 9, 9], 1), &conv).is_err());
+        assert_eq!(fast(Micro::best(), &noise(&[0, 16, 9, 9], 1), &conv, None)?.dims(), [0, 20, 9, 9]);
+        assert!(fast(Micro::best(), &noise(&[1, 15, 9, 9], 1), &conv, None).is_err());
         let conv = Conv2d::new(noise(&[2, 2, 3, 3], 1), None);
-        assert!(fast(Micro::best(), &noise(&[1, 2, 2, 2], 1), &conv).is_err());
+        assert!(fast(Micro::best(), &noise(&[1, 2, 2, 2], 1), &conv, None).is_err());
         Ok(())
     }
 }

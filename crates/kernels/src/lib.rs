@@ -23,8 +23,8 @@ mod weight;
 pub use activation::{Activation, geglu, gelu, quick_gelu, sigmoid, silu};
 pub use arena::Arena;
 pub use attention::{SCORES_BUDGET, attention, attention_in_tiles, causal_mask, merge_heads, split_heads};
-pub use convolution::{Conv2d, ConvTranspose2d, conv_transpose2d, conv2d};
-pub use linear::{Linear, linear};
+pub use convolution::{Conv2d, ConvTranspose2d, conv_transpose2d, conv2d, conv2d_add};
+pub use linear::{Linear, linear, linear_add};
 pub use mapped_file::MappedFile;
 pub use normalisation::{Norm, group_norm, group_norm_silu, instance_norm, layer_norm};
 pub use resampling::{

@@ -16,12 +16,19 @@ pub struct Linear {
     weight: Weight,
     bias: Option<Tensor>,
     activation: Option<Activation>,
+    gated: bool,
 }
 
 impl Linear {
     /// `weight`: (out, in); `bias`: (out).
     pub fn new(weight: Tensor, bias: Option<Tensor>) -> Self {
-        Self { weight: Weight::new(weight), bias, activation: None }
+        Self { weight: Weight::new(weight), bias, activation: None, gated: false }
+    }
+
+    /// A map with GEGLU after the bias (Shazeer 2020): the first half of its outputs times the GELU of the second, so that
+    /// out/2 remain.
+    pub fn geglu(weight: Tensor, bias: Option<Tensor>) -> Self {
+        Self { gated: true, ..Self::new(weight, bias) }
     }
 
     /// Function applied after the bias.
@@ -31,16 +38,28 @@ impl Linear {
     }
 }
 
-/// `x` (…, in) → (…, out).
+/// `x` (…, in) → (…, out), or (…, out/2) with GEGLU.
 pub fn linear(x: &Tensor, map: &Linear) -> Result<Tensor> {
+    sum(x, map, None)
+}
+
+/// `linear` plus `addend` (…, out) before the activation. Not together with GEGLU.
+pub fn linear_add(x: &Tensor, map: &Linear, addend: &Tensor) -> Result<Tensor> {
+    sum(x, map, Some(addend))
+}
+
+fn sum(x: &Tensor, map: &Linear, addend: Option<&Tensor>) -> Result<Tensor> {
+    if map.gated && (addend.is_some() || map.activation.is_some()) {
+        candle_core::bail!("GEGLU takes neither an addend nor an activation");
+    }
     match map.weight.takes(x) {
-        true => fast(Micro::best(), x, map),
-        false => plain(x, map),
+        true => fast(Micro::best(), x, map, addend),
+        false => plain(x, map, addend),
     }
 }
 
 /// The definition.
-fn plain(x: &Tensor, map: &Linear) -> Result<Tensor> {
+fn plain(x: &Tensor, map: &Linear, addend: Option<&Tensor>) -> Result<Tensor> {
     let mut dims = x.dims().to_vec();
     let width = x.dim(D::Minus1)?;
     // One matrix product whatever the leading dimensions: batched products re-pack the weight for each of them.
@@ -54,45 +73,70 @@ fn plain(x: &Tensor, map: &Linear) -> Result<Tensor> {
         *last = y.dim(1)?;
     }
     let y = y.reshape(dims)?;
+    let y = match addend {
+        Some(addend) => (y + addend)?,
+        None => y,
+    };
     match map.activation {
         Some(activation) => activation.apply(&y),
+        None if map.gated => crate::geglu(&y),
         None => Ok(y),
     }
 }
 
 /// Rows of any layout times the packed weight.
 #[allow(unsafe_code)]
-fn fast(micro: &'static Micro, x: &Tensor, map: &Linear) -> Result<Tensor> {
+fn fast(micro: &'static Micro, x: &Tensor, map: &Linear, addend: Option<&Tensor>) -> Result<Tensor> {
     let &[n, k] = map.weight.dims() else {
         candle_core::bail!("a linear map's weight has two dimensions, not {:?}", map.weight.dims())
     };
+    if map.gated && !n.is_multiple_of(micro.nr) {
+        // Values and gates do not share whole panels: GEGLU as a step of its own.
+        return crate::geglu(&fast(micro, x, &Linear { gated: false, ..map.clone() }, None)?);
+    }
+    let width = if map.gated { n / 2 } else { n };
     let mut dims = x.dims().to_vec();
     match dims.last_mut() {
-        Some(last) if *last == k => *last = n,
+        Some(last) if *last == k => *last = width,
         _ => candle_core::bail!("a linear map of {k} values cannot take {:?}", x.dims()),
     }
+    if let Some(addend) = addend.filter(|addend| addend.dims() != dims) {
+        candle_core::bail!("{:?} cannot be added to {dims:?}", addend.dims());
+    }
+    if let Some(bias) = map.bias.as_ref().filter(|bias| bias.dims() != [n]) {
+        candle_core::bail!("a bias of {:?} where {n} values are needed", bias.dims());
+    }
     let m = x.elem_count() / k.max(1);
+    let half = micro.nr / 2;
+    let row = |lane: usize| match map.gated {
+        // Half of each panel values, half their gates.
+        true => lane / micro.nr * half + lane % half + if lane % micro.nr < half { 0 } else { n / 2 },
+        false => lane,
+    };
     let packed =
-        map.weight.packed(|values| Packed::new(values, n, k, micro.nr, move |lane, i| lane * k + i))?;
+        map.weight.packed(|values| Packed::new(values, n, k, micro.nr, |lane, i| row(lane) * k + i))?;
     let x = match strides(x.layout()) {
         Some(_) => x.clone(),
         None => x.contiguous()?,
     };
-    let y = with_bias(map.bias.as_ref(), n, |bias| {
-        cpu::read(&x, |values, layout| {
-            let Some((inner, steps)) = strides(layout) else {
-                candle_core::bail!("rows without a common stride: {layout:?}")
-            };
-            let rows = Rows { micro, values, rows: m, inner, steps, width: micro.mr };
-            let mut output = Output::new(m * n);
-            let epilogue = Epilogue { row_bias: None, column_bias: bias, activation: map.activation };
-            let shape = Shape::rows_first(micro, m, n, k);
-            // SAFETY: the output holds m rows of n values; rows and weight are packed for this micro-kernel; `gemm`
-            // writes all of them.
-            unsafe {
-                gemm(micro, shape, &rows, packed, (output.shared(), n), epilogue);
-                Ok(output.finish())
-            }
+    let y = with_values(map.bias.as_ref(), |column_bias| {
+        with_values(addend, |addend| {
+            cpu::read(&x, |values, layout| {
+                let Some((inner, steps)) = strides(layout) else {
+                    candle_core::bail!("rows without a common stride: {layout:?}")
+                };
+                let rows = Rows { micro, values, rows: m, inner, steps, width: micro.mr };
+                let mut output = Output::new(m * width);
+                let (activation, gated) = (map.activation, map.gated);
+                let epilogue = Epilogue { column_bias, addend, activation, gated, ..Epilogue::default() };
+                let shape = Shape::rows_first(micro, m, n, k);
+                // SAFETY: the output holds m rows of `width` values; rows and weight are packed for this micro-kernel;
+                // `gemm` writes all of them.
+                unsafe {
+                    gemm(micro, shape, &rows, packed, (output.shared(), width), epilogue);
+                    Ok(output.finish())
+                }
+            })
         })
     })?;
     Tensor::from_vec(y, dims, &Device::Cpu)
@@ -113,17 +157,10 @@ fn strides(layout: &Layout) -> Option<(usize, [usize; 3])> {
     }
 }
 
-/// Calls `f` with the values of a bias of `len`.
-pub(crate) fn with_bias<R>(
-    bias: Option<&Tensor>,
-    len: usize,
-    f: impl FnOnce(Option<&[f32]>) -> Result<R>,
-) -> Result<R> {
-    match bias {
-        Some(bias) => cpu::read_contiguous(bias, |values| match values.len() == len {
-            true => f(Some(values)),
-            false => candle_core::bail!("a bias of {} values where {len} are needed", values.len()),
-        }),
+/// Calls `f` with the values of a tensor that need not be there.
+pub(crate) fn with_values<R>(x: Option<&Tensor>, f: impl FnOnce(Option<&[f32]>) -> Result<R>) -> Result<R> {
+    match x {
+        Some(x) => cpu::read_contiguous(x, |values| f(Some(values))),
         None => f(None),
     }
 }
@@ -159,9 +196,14 @@ mod tests {
                     };
                     let x = noise(&[m, k], 3);
                     if m > 0 {
-                        assert_close(&fast(micro, &x, &make())?, &plain(&x, &make())?, 2e-6, micro.name);
+                        assert_close(
+                            &fast(micro, &x, &make(), None)?,
+                            &plain(&x, &make(), None)?,
+                            2e-6,
+                            micro.name,
+                        );
                     } else {
-                        assert_eq!(fast(micro, &x, &make())?.dims(), [0, n]);
+                        assert_eq!(fast(micro, &x, &make(), None)?.dims(), [0, n]);
                     }
                 }
             }
@@ -177,7 +219,7 @@ mod tests {
         let some = noise(&[2, 40, 12], 4).narrow(1, 3, 30)?;
         for micro in Micro::all() {
             for x in [&tokens, &four, &some] {
-                assert_close(&fast(micro, x, &map())?, &plain(x, &map())?, 2e-6, micro.name);
+                assert_close(&fast(micro, x, &map(), None)?, &plain(x, &map(), None)?, 2e-6, micro.name);
             }
         }
         Ok(())
@@ -189,11 +231,48 @@ mod tests {
             for (m, n, k) in [(1, 33, 7), (7, 31, 640), (77, 100, 65), (400, 1100, 333)] {
                 let half = noise(&[n, k], 1).to_dtype(DType::F16)?;
                 let x = noise(&[m, k], 3);
-                let want = fast(micro, &x, &Linear::new(half.to_dtype(DType::F32)?, None))?;
-                assert_close(&fast(micro, &x, &Linear::new(half.clone(), None))?, &want, 0.0, micro.name);
-                assert_close(&plain(&x, &Linear::new(half, None))?, &want, 2e-6, micro.name);
+                let want = fast(micro, &x, &Linear::new(half.to_dtype(DType::F32)?, None), None)?;
+                assert_close(
+                    &fast(micro, &x, &Linear::new(half.clone(), None), None)?,
+                    &want,
+                    0.0,
+                    micro.name,
+                );
+                assert_close(&plain(&x, &Linear::new(half, None), None)?, &want, 2e-6, micro.name);
             }
         }
+        Ok(())
+    }
+
+    #[test]
+    fn sums_with_skips() -> Result<()> {
+        let map = || Linear::new(noise(&[45, 12], 1), Some(noise(&[45], 2))).activation(Activation::Silu);
+        let (x, skip) = (noise(&[2, 37, 12], 3), noise(&[2, 45, 37], 4).transpose(1, 2)?);
+        for micro in Micro::all() {
+            let want = plain(&x, &map(), Some(&skip))?;
+            assert_close(&fast(micro, &x, &map(), Some(&skip))?, &want, 2e-6, micro.name);
+            assert!(fast(micro, &x, &map(), Some(&x)).is_err(), "an addend of another shape");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn geglu_in_and_after_the_product() -> Result<()> {
+        for micro in Micro::all() {
+            // The last three widths are no multiples of a panel.
+            for (m, n, k) in
+                [(1, 64, 7), (77, 128, 640), (200, 2048, 333), (5, 6, 9), (9, 100, 40), (3, 72, 8)]
+            {
+                for bias in [None, Some(noise(&[n], 2))] {
+                    let map = || Linear::geglu(noise(&[n, k], 1), bias.clone());
+                    let x = noise(&[m, k], 3);
+                    let what = format!("{} {m}x{n}x{k}", micro.name);
+                    assert_close(&fast(micro, &x, &map(), None)?, &plain(&x, &map(), None)?, 5e-6, &what);
+                }
+            }
+        }
+        let map = Linear::geglu(noise(&[8, 4], 1), None).activation(Activation::Silu);
+        assert!(super::linear(&noise(&[2, 4], 1), &map).is_err());
         Ok(())
     }
 
@@ -203,11 +282,11 @@ mod tests {
         let map = Linear::new(blank, None);
         let twin = map.clone();
         let x = noise(&[3, 32], 1);
-        let y = fast(Micro::best(), &x, &map)?;
+        let y = fast(Micro::best(), &x, &map, None)?;
         assert_eq!(y.sqr()?.sum_all()?.to_scalar::<f32>()?, 0.0);
-        assert!(plain(&x, &twin).is_err(), "the tensor is let go once it is packed");
-        assert_eq!(fast(Micro::best(), &x, &twin)?.dims(), [3, 64]);
-        assert!(fast(Micro::best(), &noise(&[3, 31], 1), &map).is_err(), "a wrong width is an error");
+        assert!(plain(&x, &twin, None).is_err(), "the tensor is let go once it is packed");
+        assert_eq!(fast(Micro::best(), &x, &twin, None)?.dims(), [3, 64]);
+        assert!(fast(Micro::best(), &noise(&[3, 31], 1), &map, None).is_err(), "a wrong width is an error");
         Ok(())
     }
 }

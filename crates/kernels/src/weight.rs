@@ -31,10 +31,13 @@ impl Weight {
         &self.0.dims
     }
 
-    /// The tensor itself in the dtype of activations `x`, for the plain form.
+    /// The tensor itself in the dtype of activations `x`, for the plain form; kept in that dtype from then on.
     pub(crate) fn plain(&self, x: &Tensor) -> Result<Tensor> {
-        match &*self.0.plain.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(tensor) => tensor.to_dtype(x.dtype()),
+        match &mut *self.0.plain.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(tensor) => {
+                *tensor = tensor.to_dtype(x.dtype())?;
+                Ok(tensor.clone())
+            }
             None => candle_core::bail!("this weight serves f32 on the CPU only, having been packed for it"),
         }
     }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::Tensor;
-use kernels::{Linear, Norm};
+use kernels::{Activation, Linear, Norm};
 use serde::{Deserialize, Serialize};
 
 use crate::clip::vision::ImageStates;
@@ -234,7 +234,7 @@ impl ResamplerLayer {
             to_out: attention.linear_no_bias("to_out", inner, width)?,
             norm_mlp: mlp.norm("0", width, EPS)?,
             mlp: [
-                mlp.linear_no_bias("1", width, mlp_mult * width)?,
+                mlp.linear_no_bias("1", width, mlp_mult * width)?.activation(Activation::Gelu),
                 mlp.linear_no_bias("3", mlp_mult * width, width)?,
             ],
         })
@@ -249,9 +249,9 @@ impl ResamplerLayer {
         let (k, v) = (kv.narrow(2, 0, inner)?.contiguous()?, kv.narrow(2, inner, inner)?.contiguous()?);
         let q = kernels::linear(&normed, &self.to_q)?;
         let y = kernels::attention(&heads(&q)?, &heads(&k)?, &heads(&v)?, self.scale, None)?;
-        let x = (queries + kernels::linear(&kernels::merge_heads(&y)?, &self.to_out)?)?;
+        let x = kernels::linear_add(&kernels::merge_heads(&y)?, &self.to_out, queries)?;
         let [first, second] = &self.mlp;
-        let hidden = kernels::gelu(&kernels::linear(&kernels::layer_norm(&x, &self.norm_mlp)?, first)?)?;
-        Ok((x + kernels::linear(&hidden, second)?)?)
+        let hidden = kernels::linear(&kernels::layer_norm(&x, &self.norm_mlp)?, first)?;
+        Ok(kernels::linear_add(&hidden, second, &x)?)
     }
 }

@@ -16,6 +16,12 @@ impl Weights {
         Ok(Linear::new(self.at(name).get_compact("weight", &[output, input])?, None))
     }
 
+    /// A linear map with bias and GEGLU: `output` values and their `output` gates are one weight.
+    pub(crate) fn geglu(&self, name: &str, input: usize, output: usize) -> Result<Linear> {
+        let w = self.at(name);
+        Ok(Linear::geglu(w.get_compact("weight", &[2 * output, input])?, Some(w.get("bias", &[2 * output])?)))
+    }
+
     /// A square convolution with bias; stride, padding and the rest are set on the result.
     pub(crate) fn conv2d(&self, name: &str, input: usize, output: usize, size: usize) -> Result<Conv2d> {
         let w = self.at(name);

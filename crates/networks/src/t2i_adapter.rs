@@ -99,8 +99,7 @@ impl Stage {
             x = kernels::conv2d(&x, widen)?;
         }
         for (first, second) in &self.units {
-            let y = kernels::conv2d(&kernels::conv2d(&x, first)?, second)?;
-            x = (x + y)?;
+            x = kernels::conv2d_add(&kernels::conv2d(&x, first)?, second, &x)?;
         }
         Ok(x)
     }

@@ -255,7 +255,7 @@ impl Encoder {
             let w = w.at("down_blocks").at(level);
             let blocks = ResBlock::chain(config, config.res_blocks, input, *width, &w)?;
             let down = match level + 1 < widths.len() {
-                true => Some(w.conv2d("downsamplers.0.conv", *width, *width, 3)?.stride(2)),
+                true => Some(w.conv2d("downsamplers.0.conv", *width, *width, 3)?.stride(2).padding_end(1)),
                 false => None,
             };
             levels.push((blocks, down));
@@ -278,8 +278,7 @@ impl Encoder {
                 x = block.forward(&x)?;
             }
             if let Some(down) = down {
-                // Padded to the right and below only.
-                x = kernels::conv2d(&x.pad_with_zeros(2, 0, 1)?.pad_with_zeros(3, 0, 1)?, down)?;
+                x = kernels::conv2d(&x, down)?;
             }
         }
         let x = kernels::group_norm_silu(&self.mid.forward(&x)?, &self.norm_out, self.groups)?;
@@ -381,11 +380,12 @@ impl ResBlock {
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let y = kernels::conv2d(&kernels::group_norm_silu(x, &self.norm1, self.groups)?, &self.conv1)?;
-        let y = kernels::conv2d(&kernels::group_norm_silu(&y, &self.norm2, self.groups)?, &self.conv2)?;
-        match &self.shortcut {
-            Some(shortcut) => Ok((kernels::conv2d(x, shortcut)? + y)?),
-            None => Ok((x + y)?),
-        }
+        let normed = kernels::group_norm_silu(&y, &self.norm2, self.groups)?;
+        let skip = match &self.shortcut {
+            Some(shortcut) => &kernels::conv2d(x, shortcut)?,
+            None => x,
+        };
+        Ok(kernels::conv2d_add(&normed, &self.conv2, skip)?)
     }
 }
 

@@ -9,7 +9,10 @@ use std::time::Instant;
 
 use candle_core::Device;
 use image::{GrayImage, Luma, Rgb, RgbImage};
-use pipeline::{Cancel, Picture, Settings, Silent, Strength, Transfer, profile};
+use pipeline::{Arena, Cancel, Picture, Settings, Silent, Strength, Transfer, profile};
+
+#[global_allocator]
+static ARENA: Arena = Arena::new();
 
 /// The sides that the budget names, in pixels, and its seconds on two cores.
 const BUDGET: [(u32, f64); 3] = [(512, 5.0), (1024, 15.0), (1920, 40.0)];

@@ -7,11 +7,11 @@
 use std::ops::Range;
 
 use super::lanes::{Lanes, versions};
-use super::math::{Function, by_activation};
+use super::math::{Function, by_activation, gelu};
 use super::micro::Micro;
 use super::pack::{Panels, Space};
 use super::parallel;
-use super::scratch::Shared;
+use super::scratch::{Shared, lease};
 use crate::Activation;
 
 /// Longest run of k: 320 · 16 columns of B are 20 KiB.
@@ -22,12 +22,17 @@ const TILE: usize = 8 * 32;
 /// What happens to C after the product.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Epilogue<'a> {
-    /// Added to every row (m).
+    /// One value for each row (m), added to all of it.
     pub(crate) row_bias: Option<&'a [f32]>,
-    /// Added to every column (n).
+    /// One value for each column (n), added to all of it.
     pub(crate) column_bias: Option<&'a [f32]>,
+    /// Values laid out like C, added to it.
+    pub(crate) addend: Option<&'a [f32]>,
     /// Function applied last.
     pub(crate) activation: Option<Activation>,
+    /// GEGLU instead of all the above but the column bias: every panel of B has values in its first half and their gates
+    /// in its second, and C has half as many columns. `n` is a multiple of nr.
+    pub(crate) gated: bool,
 }
 
 /// Sizes of a product and of its blocks.
@@ -67,7 +72,7 @@ impl Shape {
 /// C = A·B, then the epilogue. Row i of C begins at `c.at(i·ldc)`.
 ///
 /// # Safety
-/// `c` must be writable at m rows of n values, `ldc` apart, and used by nobody else meanwhile; the panels of `a` must
+/// `c` must be writable at m rows of n values (n/2 if gated), `ldc` apart, and used by nobody else meanwhile; the panels of `a` must
 /// have `micro.mr` lanes and those of `b` `micro.nr`.
 #[allow(unsafe_code)]
 pub(crate) unsafe fn gemm(
@@ -106,6 +111,12 @@ unsafe fn block(
     let (mut a_wide, mut b_wide) = (Space::default(), Space::default());
     let kc = parallel::even(shape.k, KC, 4);
     let b_panels = n.start / nr..n.end.div_ceil(nr);
+    // Where sums are kept between runs of k: in C, or aside if C has no room for values and gates.
+    let mut aside = lease(if epilogue.gated { m.len() * n.len() } else { 0 });
+    let (sums, ld) = match epilogue.gated {
+        true => (Shared::of(&mut aside), n.len()),
+        false => (c.from(m.start * ldc + n.start), ldc),
+    };
     let mut k0 = 0;
     loop {
         let ks = k0..(k0 + kc).min(shape.k);
@@ -122,25 +133,38 @@ unsafe fn block(
                 for (i, row) in a_panels.clone().enumerate() {
                     let a_panel = &a_data[i * a_stride..][..ks.len() * mr];
                     let rows = mr.min(m1 - row * mr);
-                    let to = c.at(row * mr * ldc + column * nr);
+                    let to = sums.at((row * mr - m.start) * ld + column * nr - n.start);
                     // SAFETY: both panels were just cut to size; rows and columns stop at the end of C.
                     unsafe {
                         if rows == mr && columns == nr {
-                            micro.tile(ks.len(), a_panel.as_ptr(), b_panel.as_ptr(), to, ldc, k0 > 0);
+                            micro.tile(ks.len(), a_panel.as_ptr(), b_panel.as_ptr(), to, ld, k0 > 0);
                         } else {
-                            partial(micro, (a_panel, b_panel), (rows, columns), (to, ldc), k0 > 0);
+                            partial(micro, (a_panel, b_panel), (rows, columns), (to, ld), k0 > 0);
                         }
                     }
                 }
-                if last {
+                if !last {
+                    continue;
+                }
+                let strip = sums.at((m0 - m.start) * ld + column * nr - n.start);
+                if epilogue.gated {
+                    let half = nr / 2;
+                    let bias = epilogue.column_bias.map(|bias| {
+                        let (values, gates) = bias.split_at(shape.n / 2);
+                        (&values[column * half..][..half], &gates[column * half..][..half])
+                    });
+                    let to = c.at(m0 * ldc + column * half);
+                    gate(micro, Gated { sums: strip, ld, rows: m1 - m0, half, bias, to, ldc });
+                } else {
                     let (row, column) = (m0, column * nr);
                     let strip = Strip {
-                        c: c.at(row * ldc + column),
+                        c: strip,
                         ldc,
                         rows: m1 - m0,
                         columns,
                         row_bias: epilogue.row_bias.map(|bias| &bias[row..m1]),
                         column_bias: epilogue.column_bias.map(|bias| &bias[column..column + columns]),
+                        addend: epilogue.addend.map(|addend| &addend[row * ldc + column..]),
                         activation: epilogue.activation,
                     };
                     finish(micro, strip);
@@ -189,6 +213,8 @@ struct Strip<'a> {
     columns: usize,
     row_bias: Option<&'a [f32]>,
     column_bias: Option<&'a [f32]>,
+    /// From this strip's first value on, with rows as far apart.
+    addend: Option<&'a [f32]>,
     activation: Option<Activation>,
 }
 
@@ -198,7 +224,8 @@ versions! {
 
 #[inline(always)]
 fn finish_body<L: Lanes>(strip: Strip<'_>) {
-    if strip.activation.is_some() || strip.row_bias.is_some() || strip.column_bias.is_some() {
+    let adds = strip.row_bias.is_some() || strip.column_bias.is_some() || strip.addend.is_some();
+    if adds || strip.activation.is_some() {
         by_activation!(strip.activation, f => finish_rows::<L>(strip, f))
     }
 }
@@ -210,13 +237,17 @@ fn finish_rows<L: Lanes>(strip: Strip<'_>, f: impl Function) {
         let bias = L::splat(strip.row_bias.map_or(0.0, |bias| bias[row]));
         // SAFETY: the strip lies inside the block of C that this task alone writes, and all of it has been written.
         let values = unsafe { std::slice::from_raw_parts_mut(strip.c.add(row * strip.ldc), strip.columns) };
+        let addend = strip.addend.map(|addend| &addend[row * strip.ldc..][..strip.columns]);
         let mut at = 0;
         while at + L::N <= values.len() {
-            // SAFETY: N values from `at` lie inside `values`, and inside the column bias, which is as long.
+            // SAFETY: N values from `at` lie inside `values`, and inside column bias and addend, which are as long.
             unsafe {
                 let mut x = L::load(values.as_ptr().add(at)).add(bias);
                 if let Some(columns) = strip.column_bias {
                     x = x.add(L::load(columns[at..at + L::N].as_ptr()));
+                }
+                if let Some(addend) = addend {
+                    x = x.add(L::load(addend[at..at + L::N].as_ptr()));
                 }
                 f.of(x).store(values.as_mut_ptr().add(at));
             }
@@ -227,7 +258,51 @@ fn finish_rows<L: Lanes>(strip: Strip<'_>, f: impl Function) {
             if let Some(columns) = strip.column_bias {
                 x = x.add(L::load_part(&columns[at..]));
             }
+            if let Some(addend) = addend {
+                x = x.add(L::load_part(&addend[at..]));
+            }
             f.of(x).store_part(&mut values[at..]);
+        }
+    }
+}
+
+/// Complete sums of one panel's values and gates, and where their products go.
+#[derive(Clone, Copy)]
+struct Gated<'a> {
+    sums: *const f32,
+    ld: usize,
+    rows: usize,
+    /// Values, and as many gates.
+    half: usize,
+    bias: Option<(&'a [f32], &'a [f32])>,
+    to: *mut f32,
+    ldc: usize,
+}
+
+versions! {
+    fn gate(strip: Gated<'_>) = gate_body
+}
+
+#[inline(always)]
+#[allow(unsafe_code)]
+fn gate_body<L: Lanes>(strip: Gated<'_>) {
+    assert!(strip.half.is_multiple_of(L::N));
+    for at in (0..strip.half).step_by(L::N) {
+        let bias = match strip.bias {
+            Some((values, gates)) => {
+                [L::load_part(&values[at..at + L::N]), L::load_part(&gates[at..at + L::N])]
+            }
+            None => [L::splat(0.0); 2],
+        };
+        for row in 0..strip.rows {
+            // SAFETY: `rows` rows of 2·half sums, `ld` apart, all written; `to` is `rows` rows of `half` values that
+            // this task alone writes.
+            unsafe {
+                let from = strip.sums.add(row * strip.ld + at);
+                let value = L::load(from).add(bias[0]);
+                let gate = L::load(from.add(strip.half)).add(bias[1]);
+                value.mul(gelu(gate)).store(strip.to.add(row * strip.ldc + at));
+            }
         }
     }
 }

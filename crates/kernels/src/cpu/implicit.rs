@@ -19,7 +19,7 @@ pub(crate) fn pack(micro: &Micro, weight: Values<'_>, geometry: &Geometry) -> Pa
     })
 }
 
-/// `x` (b, in, h, w) → (b, out, h', w').
+/// `x` (b, in, h, w) → (b, out, h', w'). The row bias is (out), or (b, out).
 #[allow(unsafe_code)]
 pub(crate) fn convolve(
     micro: &Micro,
@@ -36,6 +36,11 @@ pub(crate) fn convolve(
     for image in 0..geometry.batch {
         let windows = Windows { x: &x[image * size..][..size], geometry, width: micro.nr };
         let c = out.from(image * geometry.output * pixels);
+        let epilogue = Epilogue {
+            row_bias: epilogue.row_bias.map(|bias| geometry.bias_of(bias, image)),
+            addend: epilogue.addend.map(|addend| &addend[image * geometry.output * pixels..]),
+            ..epilogue
+        };
         // SAFETY: the image's (out, pixels) block of the output; both operands were packed for `micro`.
         unsafe { gemm(micro, shape, weight, &windows, (c, pixels), epilogue) };
     }

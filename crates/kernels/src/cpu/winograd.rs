@@ -19,13 +19,12 @@ use std::array;
 use std::ops::Range;
 
 use super::gemm::Epilogue;
-use super::lanes::{Lanes, versions};
+use super::lanes::{Lanes, MOST, versions};
 use super::math::{Function, by_activation};
 use super::micro::Micro;
 use super::pack::{Packed, Space};
 use super::parallel;
 use super::scratch::{Output, Shared, lease};
-use crate::Activation;
 use crate::convolution::Geometry;
 
 /// Taps of the window.
@@ -57,7 +56,7 @@ pub(crate) fn takes(geometry: &Geometry) -> bool {
         && geometry.height * geometry.width >= 64
 }
 
-/// `x` (b, in, h, w) → (b, out, h, w); `weight` packed as for the implicit form.
+/// `x` (b, in, h, w) → (b, out, h, w); `weight` packed as for the implicit form. The row bias is (out), or (b, out).
 #[allow(unsafe_code)]
 pub(crate) fn convolve(
     micro: &Micro,
@@ -118,8 +117,7 @@ pub(crate) fn convolve(
             }
             for channel in own.start * mr..(own.end * mr).min(geometry.output) {
                 let row = (channel - own.start * mr) * ldm;
-                let bias = epilogue.row_bias.map_or(0.0, |bias| bias[channel]);
-                let to = Target { out, channel, bias, activation: epilogue.activation };
+                let to = Target { out, channel, epilogue };
                 transform_products(micro, &m[row..], own.len() * mr * ldm, geometry, part, to);
             }
         });
@@ -308,18 +306,17 @@ fn columns<L: Lanes>(taps: [L; TAPS]) -> [[L; 6]; 3] {
 
 /// Where one channel's results go.
 #[derive(Clone, Copy)]
-struct Target {
+struct Target<'a> {
     out: Shared,
     channel: usize,
-    bias: f32,
-    activation: Option<Activation>,
+    epilogue: Epilogue<'a>,
 }
 
 versions! {
     /// Aᵀ m A of every tile of `part` for one output channel, with bias and activation, into the picture. Product e of
     /// tile t is `m[e·apart + t]`.
     fn transform_products(
-        m: &[f32], apart: usize, geometry: &Geometry, part: Part, to: Target
+        m: &[f32], apart: usize, geometry: &Geometry, part: Part, to: Target<'_>
     ) = transform_products_body
 }
 
@@ -333,8 +330,14 @@ fn at<L: Lanes>(m: [L; 6]) -> [L; 4] {
 }
 
 #[inline(always)]
-fn transform_products_body<L: Lanes>(m: &[f32], apart: usize, geometry: &Geometry, part: Part, to: Target) {
-    by_activation!(to.activation, f => finish_tiles::<L>(m, apart, geometry, part, to, f))
+fn transform_products_body<L: Lanes>(
+    m: &[f32],
+    apart: usize,
+    geometry: &Geometry,
+    part: Part,
+    to: Target<'_>,
+) {
+    by_activation!(to.epilogue.activation, f => finish_tiles::<L>(m, apart, geometry, part, to, f))
 }
 
 #[inline(always)]
@@ -344,16 +347,17 @@ fn finish_tiles<L: Lanes>(
     apart: usize,
     geometry: &Geometry,
     part: Part,
-    to: Target,
+    to: Target<'_>,
     f: impl Function,
 ) {
     let (height, width) = (geometry.height, geometry.width);
     let down = height.div_ceil(4);
-    let bias = L::splat(to.bias);
     for row in part.rows.0..part.rows.1 {
         let (image, ty) = (row / down, row % down);
         let first = (row - part.rows.0) * part.across;
         let plane = (image * geometry.output + to.channel) * height * width;
+        let bias = to.epilogue.row_bias.map_or(0.0, |bias| geometry.bias_of(bias, image)[to.channel]);
+        let bias = L::splat(bias);
         for tx in (0..part.across).step_by(L::N) {
             let tile = first + tx;
             let lanes = L::N.min(part.across - tx);
@@ -377,17 +381,29 @@ fn finish_tiles<L: Lanes>(
                     *v = column[y];
                 }
                 let mut values = at(row);
-                for value in &mut values {
-                    *value = f.of(value.add(bias));
-                }
                 let start = plane + (4 * ty + y) * width + 4 * tx;
                 let wanted = (4 * lanes).min(width - 4 * tx);
+                for value in &mut values {
+                    *value = value.add(bias);
+                }
+                if let Some(addend) = to.epilogue.addend {
+                    let mut some = [0f32; 4 * MOST];
+                    some[..wanted].copy_from_slice(&addend[start..start + wanted]);
+                    // SAFETY: `some` holds 4·MOST values, at least 4·N.
+                    let addend = unsafe { L::load_interleaved(some.as_ptr()) };
+                    for (value, addend) in values.iter_mut().zip(addend) {
+                        *value = value.add(addend);
+                    }
+                }
+                for value in &mut values {
+                    *value = f.of(*value);
+                }
                 // SAFETY: `wanted` values of this channel's row, which this task alone writes.
                 unsafe {
                     if wanted == 4 * L::N {
                         L::store_interleaved(values, to.out.at(start));
                     } else {
-                        let mut some = [0f32; 32];
+                        let mut some = [0f32; 4 * MOST];
                         L::store_interleaved(values, some.as_mut_ptr());
                         to.out.slice(start, wanted).copy_from_slice(&some[..wanted]);
                     }

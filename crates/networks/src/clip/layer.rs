@@ -1,7 +1,7 @@
 //! The layer all CLIP encoders are stacks of: x += attention(LN x); x += mlp(LN x).
 
 use candle_core::Tensor;
-use kernels::{Activation, Linear, Norm};
+use kernels::{Linear, Norm};
 
 use super::ClipActivation;
 use crate::{Result, Weights};
@@ -27,7 +27,6 @@ pub(super) struct ClipLayer {
     out: Linear,
     norm2: Norm,
     fc1: Linear,
-    activation: Activation,
     fc2: Linear,
 }
 
@@ -48,8 +47,7 @@ impl ClipLayer {
             qkv: [project("q_proj")?, project("k_proj")?, project("v_proj")?],
             out: project("out_proj")?,
             norm2: w.norm("layer_norm2", width, EPS)?,
-            fc1: w.linear("mlp.fc1", width, mlp)?,
-            activation: activation.into(),
+            fc1: w.linear("mlp.fc1", width, mlp)?.activation(activation.into()),
             fc2: w.linear("mlp.fc2", mlp, width)?,
         })
     }
@@ -60,8 +58,8 @@ impl ClipLayer {
         let heads = |map| kernels::split_heads(&kernels::linear(&normed, map)?, self.heads);
         let [q, k, v] = &self.qkv;
         let y = kernels::attention(&heads(q)?, &heads(k)?, &heads(v)?, self.scale, mask)?;
-        let x = (x + kernels::linear(&kernels::merge_heads(&y)?, &self.out)?)?;
+        let x = kernels::linear_add(&kernels::merge_heads(&y)?, &self.out, x)?;
         let hidden = kernels::linear(&kernels::layer_norm(&x, &self.norm2)?, &self.fc1)?;
-        Ok((x + kernels::linear(&self.activation.apply(&hidden)?, &self.fc2)?)?)
+        Ok(kernels::linear_add(&hidden, &self.fc2, &x)?)
     }
 }

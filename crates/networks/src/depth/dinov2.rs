@@ -5,7 +5,7 @@
 //! published code (later libraries dropped the offset; weights and reference have it).
 
 use candle_core::{DType, Tensor};
-use kernels::{Conv2d, Linear, Norm};
+use kernels::{Activation, Conv2d, Linear, Norm};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result, Weights};
@@ -176,7 +176,10 @@ impl Block {
             out: attention.linear("output.dense", width, width)?,
             gamma1: w.get("layer_scale1.lambda1", &[width])?,
             norm2: w.norm("norm2", width, EPS)?,
-            mlp: [w.linear("mlp.fc1", width, mlp)?, w.linear("mlp.fc2", mlp, width)?],
+            mlp: [
+                w.linear("mlp.fc1", width, mlp)?.activation(Activation::Gelu),
+                w.linear("mlp.fc2", mlp, width)?,
+            ],
             gamma2: w.get("layer_scale2.lambda1", &[width])?,
         })
     }
@@ -189,7 +192,7 @@ impl Block {
         let y = kernels::linear(&kernels::merge_heads(&y)?, &self.out)?;
         let x = (x + y.broadcast_mul(&self.gamma1)?)?;
         let [first, second] = &self.mlp;
-        let hidden = kernels::gelu(&kernels::linear(&kernels::layer_norm(&x, &self.norm2)?, first)?)?;
+        let hidden = kernels::linear(&kernels::layer_norm(&x, &self.norm2)?, first)?;
         Ok((&x + kernels::linear(&hidden, second)?.broadcast_mul(&self.gamma2)?)?)
     }
 }

@@ -153,6 +153,6 @@ impl Residual {
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let y = kernels::conv2d(&Activation::Relu.apply(x)?, &self.0)?;
-        Ok((x + kernels::conv2d(&y, &self.1)?)?)
+        Ok(kernels::conv2d_add(&y, &self.1, x)?)
     }
 }

@@ -40,15 +40,15 @@ impl ResBlock {
 
     /// `x` (b, input, h, w), `emb` (b, embedding) after SiLU → (b, output, h, w).
     pub(super) fn forward(&self, x: &Tensor, emb: &Tensor) -> Result<Tensor> {
-        let y = kernels::conv2d(&kernels::group_norm_silu(x, &self.norm1, self.groups)?, &self.conv1)?;
-        let (batch, channels, _, _) = y.dims4()?;
-        let emb = kernels::linear(emb, &self.embedding)?.reshape((batch, channels, 1, 1))?;
-        let y = kernels::group_norm_silu(&y.broadcast_add(&emb)?, &self.norm2, self.groups)?;
-        let y = kernels::conv2d(&y, &self.conv2)?;
-        match &self.shortcut {
-            Some(shortcut) => Ok((kernels::conv2d(x, shortcut)? + y)?),
-            None => Ok((x + y)?),
-        }
+        let emb = kernels::linear(emb, &self.embedding)?.unsqueeze(2)?.unsqueeze(3)?;
+        let normed = kernels::group_norm_silu(x, &self.norm1, self.groups)?;
+        let y = kernels::conv2d_add(&normed, &self.conv1, &emb)?;
+        let normed = kernels::group_norm_silu(&y, &self.norm2, self.groups)?;
+        let skip = match &self.shortcut {
+            Some(shortcut) => &kernels::conv2d(x, shortcut)?,
+            None => x,
+        };
+        Ok(kernels::conv2d_add(&normed, &self.conv2, skip)?)
     }
 }
 

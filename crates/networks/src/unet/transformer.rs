@@ -46,8 +46,7 @@ struct KeysValues {
 
 impl KeysValues {
     fn new(k: &Tensor, v: &Tensor, heads: usize) -> Result<Self> {
-        let split = |x| kernels::split_heads(x, heads)?.contiguous();
-        Ok(Self { k: split(k)?, v: split(v)? })
+        Ok(Self { k: kernels::split_heads(k, heads)?, v: kernels::split_heads(v, heads)? })
     }
 }
 
@@ -142,8 +141,7 @@ impl TransformerBlock {
             norms: [norm("norm1")?, norm("norm2")?, norm("norm3")?],
             own: Attention::load(config, channels, channels, &w.at("attn1"))?,
             cross: Attention::load(config, channels, config.context_dim, &w.at("attn2"))?,
-            // Value and gate of GEGLU, each four times as wide as the input.
-            ff_in: w.linear("ff.net.0.proj", channels, 8 * channels)?,
+            ff_in: w.geglu("ff.net.0.proj", channels, 4 * channels)?,
             ff_out: w.linear("ff.net.2", 4 * channels, channels)?,
         })
     }
@@ -161,11 +159,11 @@ impl TransformerBlock {
     fn forward(&self, x: &Tensor, context: &BlockContext) -> Result<Tensor> {
         let normed = kernels::layer_norm(x, &self.norms[0])?;
         let keys_values = self.own.keys_values(&normed)?;
-        let x = (x + self.own.attend(&normed, &keys_values, None)?)?;
+        let x = self.own.attend(x, &normed, &keys_values, None)?;
         let normed = kernels::layer_norm(&x, &self.norms[1])?;
-        let x = (&x + self.cross.attend(&normed, &context.text, context.image.as_ref())?)?;
+        let x = self.cross.attend(&x, &normed, &context.text, context.image.as_ref())?;
         let hidden = kernels::linear(&kernels::layer_norm(&x, &self.norms[2])?, &self.ff_in)?;
-        Ok((x + kernels::linear(&kernels::geglu(&hidden)?, &self.ff_out)?)?)
+        Ok(kernels::linear_add(&hidden, &self.ff_out, &x)?)
     }
 }
 
@@ -196,13 +194,20 @@ impl Attention {
         KeysValues::new(&k, &v, self.heads)
     }
 
-    fn attend(&self, x: &Tensor, text: &KeysValues, image: Option<&(KeysValues, f64)>) -> Result<Tensor> {
-        let q = kernels::split_heads(&kernels::linear(x, &self.to_q)?, self.heads)?.contiguous()?;
+    /// `x` plus what its normalised form finds in the text and the image.
+    fn attend(
+        &self,
+        x: &Tensor,
+        normed: &Tensor,
+        text: &KeysValues,
+        image: Option<&(KeysValues, f64)>,
+    ) -> Result<Tensor> {
+        let q = kernels::split_heads(&kernels::linear(normed, &self.to_q)?, self.heads)?;
         let mut y = kernels::attention(&q, &text.k, &text.v, self.scale, None)?;
         if let Some((image, weight)) = image {
             let from_image = kernels::attention(&q, &image.k, &image.v, self.scale, None)?;
             y = (y + (from_image * *weight)?)?;
         }
-        Ok(kernels::linear(&kernels::merge_heads(&y)?, &self.to_out)?)
+        Ok(kernels::linear_add(&kernels::merge_heads(&y)?, &self.to_out, x)?)
     }
 }

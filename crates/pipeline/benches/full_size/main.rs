@@ -12,7 +12,10 @@ use std::time::Instant;
 
 use candle_core::{DType, Device};
 use image::{Rgb, RgbImage};
-use pipeline::{Cancel, Picture, Progress, Settings, Strength, Transfer, View, profile};
+use pipeline::{Arena, Cancel, Picture, Progress, Settings, Strength, Transfer, View, profile};
+
+#[global_allocator]
+static ARENA: Arena = Arena::new();
 
 /// Says what runs, and looks for numbers that are none.
 struct Watch;
