@@ -14,7 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// Smallest block that is kept.
 const LEAST: usize = 1 << 20;
 /// Most bytes kept; the blocks unused for longest go first.
-const MOST: usize = 1 << 30;
+const MOST: usize = 2 << 30;
 /// Most blocks kept.
 const BLOCKS: usize = 128;
 /// Alignment of every block: what the system's allocator gives without asking, and can zero lazily.

@@ -6,21 +6,36 @@
 
 use candle_core::{Device, Result, Tensor};
 
-use crate::cpu;
+use crate::cpu::{self, resize};
 
 /// Nearest-neighbour resize to `height` × `width`: source index floor(i·in/out).
 pub fn upsample_nearest(x: &Tensor, height: usize, width: usize) -> Result<Tensor> {
-    let (batch, channels, h, w) = x.dims4()?;
+    let (_, _, h, w) = x.dims4()?;
     if (h, w) == (height, width) {
         return Ok(x.clone());
     }
-    if cpu::takes(x) && h > 0 && w > 0 {
-        let y = cpu::read_contiguous(x, |values| {
-            Ok(cpu::pointwise::upsample_nearest(values, batch * channels, (h, w), (height, width)))
-        })?;
-        return Tensor::from_vec(y, (batch, channels, height, width), &Device::Cpu);
+    if takes(x) {
+        return planes(x, (height, width), |values, planes, from, to| {
+            resize::nearest(values, planes, from, to)
+        });
     }
     x.contiguous()?.upsample_nearest2d(height, width)
+}
+
+/// Whether the fast forms take `x`.
+fn takes(x: &Tensor) -> bool {
+    cpu::takes(x) && x.elem_count() > 0
+}
+
+/// The planes of `x` by a fast form: values, number of planes, their size, the size wanted.
+fn planes(
+    x: &Tensor,
+    to: (usize, usize),
+    form: impl FnOnce(&[f32], usize, (usize, usize), (usize, usize)) -> Vec<f32>,
+) -> Result<Tensor> {
+    let (batch, channels, h, w) = x.dims4()?;
+    let y = cpu::read_contiguous(x, |values| Ok(form(values, batch * channels, (h, w), to)))?;
+    Tensor::from_vec(y, (batch, channels, to.0, to.1), &Device::Cpu)
 }
 
 /// Bilinear resize to `height` × `width` (also downwards, without anti-aliasing).
@@ -29,11 +44,28 @@ pub fn upsample_bilinear(x: &Tensor, height: usize, width: usize, align_corners:
     if (h, w) == (height, width) {
         return Ok(x.clone());
     }
+    if takes(x) {
+        return planes(x, (height, width), |values, planes, from, to| {
+            resize::bilinear(values, planes, from, to, align_corners)
+        });
+    }
     x.contiguous()?.upsample_bilinear2d(height, width, align_corners)
 }
 
 /// Maximum over `size` × `size` windows at stride `size`. In ceil mode a last, partial window counts too.
 pub fn max_pool2d(x: &Tensor, size: usize, ceil_mode: bool) -> Result<Tensor> {
+    let (_, _, h, w) = x.dims4()?;
+    if takes(x) && size > 0 {
+        let out = |n: usize| if ceil_mode { n.div_ceil(size) } else { n / size };
+        return planes(x, (out(h), out(w)), |values, planes, from, to| {
+            resize::max_pool(values, planes, from, to, size)
+        });
+    }
+    plain_max_pool2d(x, size, ceil_mode)
+}
+
+/// The definition.
+fn plain_max_pool2d(x: &Tensor, size: usize, ceil_mode: bool) -> Result<Tensor> {
     let (_, _, h, w) = x.dims4()?;
     let missing = |n: usize| if ceil_mode { n.next_multiple_of(size) - n } else { 0 };
     // Repeating the last row or column leaves the maximum of a partial window as it is.
@@ -80,7 +112,7 @@ pub fn pixel_unshuffle(x: &Tensor, factor: usize) -> Result<Tensor> {
 mod tests {
     use candle_core::Result;
 
-    use super::upsample_nearest;
+    use super::{max_pool2d, plain_max_pool2d, upsample_bilinear, upsample_nearest};
     use crate::compare::{assert_close, noise};
 
     #[test]
@@ -91,6 +123,41 @@ mod tests {
             let x = noise(&[2, 3, from.0, from.1], 1);
             let want = x.upsample_nearest2d(to.0, to.1)?;
             assert_close(&upsample_nearest(&x, to.0, to.1)?, &want, 0.0, &format!("{from:?} {to:?}"));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn bilinear_agrees_with_the_plain_form() -> Result<()> {
+        let sizes =
+            [((1, 1), (5, 3)), ((4, 6), (8, 12)), ((5, 7), (9, 1)), ((7, 5), (3, 2)), ((16, 31), (1, 62))];
+        for (from, to) in sizes {
+            for align_corners in [false, true] {
+                let x = noise(&[2, 3, from.0, from.1], 1);
+                let want = x.upsample_bilinear2d(to.0, to.1, align_corners)?;
+                let got = upsample_bilinear(&x, to.0, to.1, align_corners)?;
+                assert_close(&got, &want, 0.0, &format!("{from:?} {to:?} {align_corners}"));
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn maximum_pooling_agrees_with_the_plain_form() -> Result<()> {
+        for (h, w, size) in [(1, 1, 1), (4, 6, 2), (5, 7, 2), (9, 11, 3), (7, 40, 4)] {
+            for ceil_mode in [false, true] {
+                if !ceil_mode && h < size {
+                    continue;
+                }
+                let x = (noise(&[2, 3, h, w], 1) - 2.0)?;
+                let want = plain_max_pool2d(&x, size, ceil_mode)?;
+                assert_close(
+                    &max_pool2d(&x, size, ceil_mode)?,
+                    &want,
+                    0.0,
+                    &format!("{h}x{w} {size} {ceil_mode}"),
+                );
+            }
         }
         Ok(())
     }

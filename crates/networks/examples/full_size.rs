@@ -118,7 +118,7 @@ fn passes(network: &str, folder: &Path, inputs: Tensors) -> Outcome<Vec<Pass>> {
                 let (net, x) = (net.clone(), input(latent)?.repeat((batch, 1, 1, 1))?);
                 let context = net.context(&context.repeat((batch, 1, 1))?, None)?;
                 let (_, _, h, w) = x.dims4()?;
-                let vector = vector_condition(&pooled.repeat((batch, 1))?, 8 * h, 8 * w)?;
+                let vector = vector_condition(&pooled, 8 * h, 8 * w)?.repeat((batch, 1))?;
                 let run = move || Ok(vec![(name, net.forward(&x, timestep, &context, &vector, None)?)]);
                 Ok((name, Box::new(run)))
             };

@@ -4,7 +4,7 @@
 //! * `lanes`, `math`: vectors and the functions on them;
 //! * `pack`, `gemm`: weights packed once, activations packed a block at a time, products blocked for the caches;
 //! * `implicit`, `winograd`: convolutions on these products;
-//! * `attention`, `norm`, `pointwise`: the rest.
+//! * `attention`, `norm`, `pointwise`, `resize`: the rest.
 //!
 //! Threads are rayon's global pool; no function here starts another parallel region inside a task. How work is split over
 //! threads never changes the order of a sum, so results do not depend on their number.
@@ -19,6 +19,7 @@ pub(crate) mod norm;
 pub(crate) mod pack;
 pub(crate) mod parallel;
 pub(crate) mod pointwise;
+pub(crate) mod resize;
 pub(crate) mod scratch;
 pub(crate) mod winograd;
 

@@ -7,7 +7,7 @@
 //! Transformed weights would take four times the memory of the weights (3.8 GB more for the SDXL UNet) and, at 16 × 16
 //! pixels, longer to read than to make. So they are never kept: each task transforms the block it is about to use
 //! (channels × [`KC`] × 36, in its L2 cache) and applies it to all tiles of the current step. The transformation costs
-//! about 60 operations a weight pair against 72 · tiles for the products, so below 2 % at 64 tiles of a step and more.
+//! about 60 operations a weight pair against 72 · tiles for the products, so about 1 % at 64 tiles of a step and more.
 //!
 //! A step works on some rows of tiles: their windows are transformed into a buffer all threads share, then tasks go over
 //! blocks of output channels.
@@ -32,7 +32,7 @@ const TAPS: usize = 9;
 /// Products of a tile.
 const PRODUCTS: usize = 36;
 /// Tiles of a step.
-const TILES: usize = 128;
+const TILES: usize = 96;
 /// Values of a step's transformed windows (12 MiB), which the L3 cache should hold, unless this is too few tiles.
 const WINDOWS: usize = 3 << 20;
 /// Fewest tiles of a step (where there are as many).
@@ -40,7 +40,7 @@ const FEWEST: usize = 64;
 /// Output channels of a task.
 const CHANNELS: usize = 24;
 /// Input channels whose transformed weights a task holds at a time.
-const KC: usize = 160;
+const KC: usize = 112;
 
 /// Fewest channels on either side for which the form is taken: below, it saves little and would still round ten times
 /// as coarsely.
