@@ -1,6 +1,6 @@
 //! Normalisation: statistics in one pass over memory, application in a second.
 //!
-//! A run of [`RUN`] values gets its mean and its sum of squared deviations while it is in the L1 cache; runs are joined in
+//! A run of [`RUN`] values gets its sum and its sum of squares about the mean of its first values; runs are joined in
 //! f64 (Chan, Golub and LeVeque 1979). So a large mean costs no digits, and sums of millions of values keep theirs.
 
 use super::lanes::{Lanes, versions};
@@ -42,15 +42,14 @@ impl Moments {
 fn moments(micro: &Micro, x: &[f32]) -> Moments {
     let mut all = Moments::default();
     for run in x.chunks(RUN) {
-        let mut sum = 0.0;
-        deviations(micro, run, 0.0, &mut sum, &mut 0.0);
-        let mean = (sum / run.len() as f64) as f32;
+        // Deviations from a value near the mean keep their digits; what they sum to corrects mean and squares.
+        let near = &run[..run.len().min(64)];
+        let near = near.iter().sum::<f32>() / near.len() as f32;
         let (mut rest, mut squares) = (0.0, 0.0);
-        deviations(micro, run, mean, &mut rest, &mut squares);
+        deviations(micro, run, near, &mut rest, &mut squares);
         let count = run.len() as f64;
-        // `mean` was rounded to f32: what the deviations from it sum to corrects both.
         let off = rest / count;
-        all.join(Moments { count, mean: f64::from(mean) + off, squares: squares - off * rest });
+        all.join(Moments { count, mean: f64::from(near) + off, squares: squares - off * rest });
     }
     all
 }

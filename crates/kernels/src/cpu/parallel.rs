@@ -25,7 +25,8 @@ pub(crate) fn each(tasks: usize, work: impl Fn(usize) + Sync) {
             work(task);
         }
     };
-    rayon::scope(|scope| {
+    // In place: the calling thread works too, instead of being woken when another has done so.
+    rayon::in_place_scope(|scope| {
         for _ in 1..threads {
             scope.spawn(|_| worker());
         }
