@@ -7,7 +7,7 @@ use candle_core::{Device, Result, Tensor};
 
 use crate::Activation;
 use crate::cpu;
-use crate::cpu::gemm::Epilogue;
+use crate::cpu::epilogue::Epilogue;
 use crate::cpu::micro::Micro;
 use crate::cpu::pack::Packed;
 use crate::cpu::{implicit, winograd};

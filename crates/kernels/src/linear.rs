@@ -4,7 +4,8 @@ use candle_core::{D, Device, Layout, Result, Tensor};
 
 use crate::Activation;
 use crate::cpu;
-use crate::cpu::gemm::{Epilogue, Shape, gemm};
+use crate::cpu::epilogue::Epilogue;
+use crate::cpu::gemm::{Shape, gemm};
 use crate::cpu::micro::Micro;
 use crate::cpu::pack::{Packed, Rows};
 use crate::cpu::scratch::Output;

@@ -6,34 +6,16 @@
 
 use std::ops::Range;
 
-use super::lanes::{Lanes, versions};
-use super::math::{Function, by_activation, gelu};
+use super::epilogue::{Epilogue, Sums};
 use super::micro::Micro;
 use super::pack::{Panels, Space};
 use super::parallel;
 use super::scratch::{Shared, lease};
-use crate::Activation;
 
 /// Longest run of k: 320 · 16 columns of B are 20 KiB.
 pub(crate) const KC: usize = 320;
 /// Largest tile of any micro-kernel.
 const TILE: usize = 8 * 32;
-
-/// What happens to C after the product.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Epilogue<'a> {
-    /// One value for each row (m), added to all of it.
-    pub(crate) row_bias: Option<&'a [f32]>,
-    /// One value for each column (n), added to all of it.
-    pub(crate) column_bias: Option<&'a [f32]>,
-    /// Values laid out like C, added to it.
-    pub(crate) addend: Option<&'a [f32]>,
-    /// Function applied last.
-    pub(crate) activation: Option<Activation>,
-    /// GEGLU instead of all the above but the column bias: every panel of B has values in its first half and their gates
-    /// in its second, and C has half as many columns. `n` is a multiple of nr.
-    pub(crate) gated: bool,
-}
 
 /// Sizes of a product and of its blocks.
 #[derive(Clone, Copy, Debug)]
@@ -112,10 +94,10 @@ unsafe fn block(
     let kc = parallel::even(shape.k, KC, 4);
     let b_panels = n.start / nr..n.end.div_ceil(nr);
     // Where sums are kept between runs of k: in C, or aside if C has no room for values and gates.
-    let mut aside = lease(if epilogue.gated { m.len() * n.len() } else { 0 });
-    let (sums, ld) = match epilogue.gated {
-        true => (Shared::of(&mut aside), n.len()),
-        false => (c.from(m.start * ldc + n.start), ldc),
+    let mut aside = epilogue.gated.then(|| lease(m.len() * n.len()));
+    let (sums, ld) = match &mut aside {
+        Some(aside) => (Shared::of(aside), n.len()),
+        None => (c.from(m.start * ldc + n.start), ldc),
     };
     let mut k0 = 0;
     loop {
@@ -143,31 +125,11 @@ unsafe fn block(
                         }
                     }
                 }
-                if !last {
-                    continue;
-                }
-                let strip = sums.at((m0 - m.start) * ld + column * nr - n.start);
-                if epilogue.gated {
-                    let half = nr / 2;
-                    let bias = epilogue.column_bias.map(|bias| {
-                        let (values, gates) = bias.split_at(shape.n / 2);
-                        (&values[column * half..][..half], &gates[column * half..][..half])
-                    });
-                    let to = c.at(m0 * ldc + column * half);
-                    gate(micro, Gated { sums: strip, ld, rows: m1 - m0, half, bias, to, ldc });
-                } else {
-                    let (row, column) = (m0, column * nr);
-                    let strip = Strip {
-                        c: strip,
-                        ldc,
-                        rows: m1 - m0,
-                        columns,
-                        row_bias: epilogue.row_bias.map(|bias| &bias[row..m1]),
-                        column_bias: epilogue.column_bias.map(|bias| &bias[column..column + columns]),
-                        addend: epilogue.addend.map(|addend| &addend[row * ldc + column..]),
-                        activation: epilogue.activation,
-                    };
-                    finish(micro, strip);
+                if last {
+                    let from = sums.at((m0 - m.start) * ld + column * nr - n.start);
+                    let sums =
+                        Sums { at: from, ld, rows: m0..m1, columns: column * nr..column * nr + columns };
+                    epilogue.apply(micro, sums, shape.n, (c, ldc));
                 }
             }
         }
@@ -199,109 +161,6 @@ unsafe fn partial(
                 let to = to.add(row * ldc + column);
                 let value = tile[row * micro.nr + column];
                 to.write(if accumulate { value + *to } else { value });
-            }
-        }
-    }
-}
-
-/// Some rows and columns of C whose sums are complete.
-#[derive(Clone, Copy)]
-struct Strip<'a> {
-    c: *mut f32,
-    ldc: usize,
-    rows: usize,
-    columns: usize,
-    row_bias: Option<&'a [f32]>,
-    column_bias: Option<&'a [f32]>,
-    /// From this strip's first value on, with rows as far apart.
-    addend: Option<&'a [f32]>,
-    activation: Option<Activation>,
-}
-
-versions! {
-    fn finish(strip: Strip<'_>) = finish_body
-}
-
-#[inline(always)]
-fn finish_body<L: Lanes>(strip: Strip<'_>) {
-    let adds = strip.row_bias.is_some() || strip.column_bias.is_some() || strip.addend.is_some();
-    if adds || strip.activation.is_some() {
-        by_activation!(strip.activation, f => finish_rows::<L>(strip, f))
-    }
-}
-
-#[inline(always)]
-#[allow(unsafe_code)]
-fn finish_rows<L: Lanes>(strip: Strip<'_>, f: impl Function) {
-    for row in 0..strip.rows {
-        let bias = L::splat(strip.row_bias.map_or(0.0, |bias| bias[row]));
-        // SAFETY: the strip lies inside the block of C that this task alone writes, and all of it has been written.
-        let values = unsafe { std::slice::from_raw_parts_mut(strip.c.add(row * strip.ldc), strip.columns) };
-        let addend = strip.addend.map(|addend| &addend[row * strip.ldc..][..strip.columns]);
-        let mut at = 0;
-        while at + L::N <= values.len() {
-            // SAFETY: N values from `at` lie inside `values`, and inside column bias and addend, which are as long.
-            unsafe {
-                let mut x = L::load(values.as_ptr().add(at)).add(bias);
-                if let Some(columns) = strip.column_bias {
-                    x = x.add(L::load(columns[at..at + L::N].as_ptr()));
-                }
-                if let Some(addend) = addend {
-                    x = x.add(L::load(addend[at..at + L::N].as_ptr()));
-                }
-                f.of(x).store(values.as_mut_ptr().add(at));
-            }
-            at += L::N;
-        }
-        if at < values.len() {
-            let mut x = L::load_part(&values[at..]).add(bias);
-            if let Some(columns) = strip.column_bias {
-                x = x.add(L::load_part(&columns[at..]));
-            }
-            if let Some(addend) = addend {
-                x = x.add(L::load_part(&addend[at..]));
-            }
-            f.of(x).store_part(&mut values[at..]);
-        }
-    }
-}
-
-/// Complete sums of one panel's values and gates, and where their products go.
-#[derive(Clone, Copy)]
-struct Gated<'a> {
-    sums: *const f32,
-    ld: usize,
-    rows: usize,
-    /// Values, and as many gates.
-    half: usize,
-    bias: Option<(&'a [f32], &'a [f32])>,
-    to: *mut f32,
-    ldc: usize,
-}
-
-versions! {
-    fn gate(strip: Gated<'_>) = gate_body
-}
-
-#[inline(always)]
-#[allow(unsafe_code)]
-fn gate_body<L: Lanes>(strip: Gated<'_>) {
-    assert!(strip.half.is_multiple_of(L::N));
-    for at in (0..strip.half).step_by(L::N) {
-        let bias = match strip.bias {
-            Some((values, gates)) => {
-                [L::load_part(&values[at..at + L::N]), L::load_part(&gates[at..at + L::N])]
-            }
-            None => [L::splat(0.0); 2],
-        };
-        for row in 0..strip.rows {
-            // SAFETY: `rows` rows of 2·half sums, `ld` apart, all written; `to` is `rows` rows of `half` values that
-            // this task alone writes.
-            unsafe {
-                let from = strip.sums.add(row * strip.ld + at);
-                let value = L::load(from).add(bias[0]);
-                let gate = L::load(from.add(strip.half)).add(bias[1]);
-                value.mul(gelu(gate)).store(strip.to.add(row * strip.ldc + at));
             }
         }
     }

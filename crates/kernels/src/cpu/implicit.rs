@@ -5,7 +5,8 @@
 
 use std::ops::Range;
 
-use super::gemm::{Epilogue, Shape, gemm};
+use super::epilogue::Epilogue;
+use super::gemm::{Shape, gemm};
 use super::micro::Micro;
 use super::pack::{Block, Packed, Panels, Space, Values};
 use super::scratch::Output;

@@ -2,7 +2,8 @@
 //!
 //! * `micro`: the micro-kernel in every instruction set, chosen at run time;
 //! * `lanes`, `math`: vectors and the functions on them;
-//! * `pack`, `gemm`: weights packed once, activations packed a block at a time, products blocked for the caches;
+//! * `pack`, `gemm`, `epilogue`: weights packed once, activations packed a block at a time, products blocked for the caches,
+//!   and what ends in them;
 //! * `implicit`, `winograd`: convolutions on these products;
 //! * `attention`, `norm`, `pointwise`, `resize`: the rest.
 //!
@@ -10,6 +11,7 @@
 //! threads never changes the order of a sum, so results do not depend on their number.
 
 pub(crate) mod attention;
+pub(crate) mod epilogue;
 pub(crate) mod gemm;
 pub(crate) mod implicit;
 mod lanes;

@@ -18,7 +18,7 @@
 use std::array;
 use std::ops::Range;
 
-use super::gemm::Epilogue;
+use super::epilogue::Epilogue;
 use super::lanes::{Lanes, MOST, versions};
 use super::math::{Function, by_activation};
 use super::micro::Micro;
