@@ -5,6 +5,7 @@ Composites have shadows, blur, off-centre placement and free aspect, because the
 """
 
 import json
+import math
 import os
 import pickle
 import random
@@ -13,9 +14,10 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 
 from label import open_rgb
-from split import split, usable
+from split import ordinary, split, usable
 
 SIZE = 320  # the teacher's own
+RICHER = 1882  # lessons from this number on are turned, warped and recoloured more, and prefer pictures of one clear subject
 
 
 class Pool:
@@ -33,11 +35,17 @@ class Pool:
                 pickle.dump((photos, [c for c in cutouts if c]), f)
             os.replace(path + ".part", path)
         self.photos, self.cutouts = pickle.load(open(path, "rb"))
+        self.drawn = len(self.cutouts)  # cut-outs beyond these are subjects of photographs
+        self.clear = []  # photographs of one clear subject
 
     def photograph(self, path):
         im = open_rgb(path)
         im.thumbnail((self.LARGEST, self.LARGEST), Image.Resampling.LANCZOS)
         return im
+
+    def whole(self, number):
+        """The photograph of lesson `number`: all of them once, in an order of no meaning."""
+        return self.photos[random.Random(0).sample(range(len(self.photos)), len(self.photos))[number]]
 
     @staticmethod
     def cutout(path):
@@ -51,9 +59,14 @@ class Pool:
             return None
         return im
 
-    def take_cutout(self, im, mask):
-        """Keeps the subject of a photograph whose mask is nearly binary, of a middling area and inside the frame."""
+    def take(self, number, im, mask):
+        """Learns the mask of whole photograph `number`: whether it shows one clear subject, and that subject as a cut-out.
+
+        A cut-out's mask must be nearly binary, of a middling area and inside the frame.
+        """
         m = np.asarray(mask)
+        if ordinary(m):
+            self.clear.append(self.whole(number))
         sure = ((m > 230) | (m < 25)).mean() > 0.94 and 0.03 < (m > 127).mean() < 0.6
         edges = (m[0] > 127).mean() + (m[-1] > 127).mean() + (m[:, 0] > 127).mean() + (m[:, -1] > 127).mean()
         if sure and edges < 0.32:
@@ -91,6 +104,28 @@ def window(im, size, rnd, smallest=0.4):
     x, y = rnd.uniform(0, im.width - w), rnd.uniform(0, im.height - h)
     im = im.resize((size, size), Image.Resampling.LANCZOS, (x, y, x + w, y + h))
     return im.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rnd.random() < 0.5 else im
+
+
+def warped(im, size, rnd):
+    """A window of a photograph, turned and seen askew: its corners lie inside a somewhat larger window's."""
+    large = size * 5 // 4
+    im, turn = window(im, large, rnd, 0.55), rnd.uniform(-0.4, 0.4) if rnd.random() < 0.5 else 0.0
+    corners = []
+    for x, y in ((-1, -1), (-1, 1), (1, 1), (1, -1)):
+        x, y = (v * rnd.uniform(0.68, 1.0) for v in (x, y))
+        x, y = x * math.cos(turn) - y * math.sin(turn), x * math.sin(turn) + y * math.cos(turn)
+        corners += [(min(max(v, -1), 1) + 1) / 2 * large for v in (x, y)]
+    return im.transform((size, size), Image.Transform.QUAD, corners, Image.Resampling.BICUBIC)
+
+
+def recolour(im, rnd):
+    """Channels exchanged, another gamma: colours that the thing never had."""
+    if rnd.random() < 0.25:
+        im = Image.merge("RGB", rnd.sample(im.split(), 3))
+    if rnd.random() < 0.3:
+        gamma = math.exp(rnd.uniform(-0.5, 0.5))
+        im = im.point([round(255 * (v / 255) ** gamma) for v in range(256)] * 3)
+    return jitter(im, rnd)
 
 
 def background(pool, size, rnd):
@@ -139,10 +174,10 @@ def place(im, size, rnd):
     return canvas
 
 
-def composite(pool, size, rnd):
+def composite(pool, size, rnd, cutouts):
     out = np.asarray(background(pool, size, rnd), np.float32)
     for _ in range(2 if rnd.random() < 0.12 else 1):
-        layer = place(rnd.choice(pool.cutouts), size, rnd)
+        layer = place(rnd.choice(cutouts), size, rnd)
         alpha = layer.getchannel("A")
         if rnd.random() < 0.5:  # a cast or contact shadow
             shadow = Image.new("L", (size, size))
@@ -163,17 +198,25 @@ def lesson(pool, number):
     """u8 SIZExSIZEx3: the picture of lesson `number`. First every photograph whole, then windows and composites in turn."""
     rnd = random.Random(number)
     if number < len(pool.photos):
-        im = pool.photos[random.Random(0).sample(range(len(pool.photos)), len(pool.photos))[number]]
-        return np.asarray(im.resize((SIZE, SIZE), Image.Resampling.LANCZOS))
+        return np.asarray(pool.whole(number).resize((SIZE, SIZE), Image.Resampling.LANCZOS))
+    if number < RICHER:
+        if number % 2:
+            return spoil(np.asarray(jitter(window(rnd.choice(pool.photos), SIZE, rnd), rnd, 0.7)), rnd)
+        return composite(pool, SIZE, rnd, pool.cutouts)
     if number % 2:
-        return spoil(np.asarray(jitter(window(rnd.choice(pool.photos), SIZE, rnd), rnd, 0.7)), rnd)
-    return composite(pool, SIZE, rnd)
+        photos = pool.clear if rnd.random() < 0.6 else pool.photos
+        return spoil(np.asarray(recolour(warped(rnd.choice(photos), SIZE, rnd), rnd)), rnd)
+    cutouts = pool.cutouts[pool.drawn:] if rnd.random() < 0.5 else pool.cutouts[:pool.drawn]
+    return np.asarray(recolour(Image.fromarray(composite(pool, SIZE, rnd, cutouts)), rnd))
 
 
 if __name__ == "__main__":  # a sheet of lessons, to look at: compose.py FOLDER OUT.png
     import sys
 
     pool, s = Pool(sys.argv[1]), 128
+    for k in range(len(pool.photos)):  # what lessons.py has learnt of the photographs
+        seen = np.load(os.path.join(sys.argv[1], "lessons", f"{k:05d}.npz"))
+        pool.take(k, Image.fromarray(seen["rgb"]), Image.fromarray(seen["mask0"]))
     print(len(pool.photos), "photographs,", len(pool.cutouts), "cut-outs")
     sheet = Image.new("RGB", (12 * s, 7 * s))
     for k in range(84):

@@ -30,11 +30,47 @@ def load(path):
 
 
 @torch.no_grad()
-def predict(net, im, size):
-    """Reference post-processing: min-max over d0, 8 bit, Lanczos back."""
-    rgb = np.asarray(im.resize((size, size), Image.Resampling.LANCZOS))
-    d0 = torch.sigmoid(net(normalise(torch.from_numpy(rgb.copy())[None]))[0])[0, 0].numpy()
-    u8 = ((d0 - d0.min()) / max(d0.max() - d0.min(), 1e-6) * 255).astype(np.uint8)
+def answer(net, im, size, box=None):
+    """d0 of a picture, or of the part of it within `box`, stretched to a square."""
+    rgb = np.asarray(im.resize((size, size), Image.Resampling.LANCZOS, box))
+    return torch.sigmoid(net(normalise(torch.from_numpy(rgb.copy())[None]))[0])[0, 0].numpy()
+
+
+def surroundings(d0):
+    """Where the subject is in a map, with some space around: (left, top, right, bottom) in the map's pixels."""
+    edges = []
+    for axis in (0, 1):
+        inside = np.flatnonzero((stretched(d0) > 0.5).any(axis))
+        low, high = inside[0], inside[-1] + 1
+        space = (high - low) * 3 // 20 + len(d0) // 40
+        edges.append((max(low - space, 0), min(high + space, len(d0))))
+    (left, right), (top, bottom) = edges
+    return left, top, right, bottom
+
+
+def stretched(d0):
+    return (d0 - d0.min()) / max(d0.max() - d0.min(), 1e-6)
+
+
+def look(net, im, size, again):
+    """The engine's coarse mask, size x size, stretched to 0..1: its answer to the picture; with `again`, the mean with that
+    to the mirrored picture at this other size, and around what they find the mean of that mean and a close look."""
+    d0 = answer(net, im, size)
+    if again:
+        scaled = lambda a, w, h: np.asarray(Image.fromarray(a).resize((w, h), Image.Resampling.BILINEAR))
+        mirrored = answer(net, im.transpose(Image.Transpose.FLIP_LEFT_RIGHT), again)
+        d0 = (d0 + scaled(mirrored, size, size)[:, ::-1]) / 2
+        left, top, right, bottom = surroundings(d0)
+        if (right - left) * (bottom - top) < 0.9 * size * size:
+            box = [v * s / size for v, s in zip((left, top, right, bottom), im.size * 2)]
+            close = scaled(answer(net, im, again, box), right - left, bottom - top)
+            d0[top:bottom, left:right] = (d0[top:bottom, left:right] + close) / 2
+    return stretched(d0)
+
+
+def predict(net, im, size, again):
+    """Reference post-processing of the engine's coarse mask: 8 bit, Lanczos back."""
+    u8 = (look(net, im, size, again) * 255).astype(np.uint8)
     return np.asarray(Image.fromarray(u8).resize((COMPARE, COMPARE), Image.Resampling.LANCZOS))
 
 
@@ -64,6 +100,7 @@ def main():
     ap.add_argument("weights", help="checkpoint or .safetensors")
     ap.add_argument("--group", default="validation", choices=["validation", "test"])
     ap.add_argument("--sizes", default="320", help="input sizes to try, comma separated")
+    ap.add_argument("--again", type=int, default=256, help="size of the second and the close look; 0 for one look")
     ap.add_argument("--extra", nargs="*")
     ap.add_argument("--teacher", help="u2net.onnx for --extra; without it NAME_u2net_mask.png beside NAME_input.png")
     ap.add_argument("--sheet", help="PNG: picture, teacher, network for every case, worst first")
@@ -73,7 +110,7 @@ def main():
     net, sizes = load(a.weights), [int(s) for s in a.sizes.split(",")]
     rows, tiles = [], []
     for group, name, im, target in cases(a):
-        masks = [predict(net, im, s) for s in sizes]
+        masks = [predict(net, im, s, a.again) for s in sizes]
         plain = ordinary(target)
         rows.append((name, [iou(m, target) for m in masks], (target > 127).mean(), plain, group))
         tiles.append((rows[-1][1][-1], im, target, masks[-1]))

@@ -149,7 +149,7 @@ def main():
                 print(number, flush=True)
         if number < len(pool.photos):
             z = np.load(path)
-            pool.take_cutout(Image.fromarray(z["rgb"]), Image.fromarray(z["mask0"]))
+            pool.take(number, Image.fromarray(z["rgb"]), Image.fromarray(z["mask0"]))
 
 
 if __name__ == "__main__":

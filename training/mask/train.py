@@ -3,7 +3,7 @@
 Loss: binary cross entropy + soft IoU against the teacher's soft masks, the fused one and all six sides at their own
 resolution, and the relative error of the chosen channels of five stages. Some steps vary the lessons (mirrored, zoomed,
 recoloured), with the masks alone. Adam on whitened inputs; the rate warms up, then falls as a cosine over --budget seconds
-of training (as CPU throughput is not known beforehand); an exponential average of the weights is what gets exported.
+of a worker's processor time (its throughput is not known beforehand, and it may be paused); an exponential average of the weights is what gets exported.
 bfloat16 arithmetic, f32 weights. --deep trains only the stages at an eighth of the picture's size and below.
 --workers processes of one thread each average their gradients once a step.
 """
@@ -50,22 +50,21 @@ class Lessons:
 
 
 def vary(rgb, masks, random, size):
-    """A normalised batch and its masks mirrored, zoomed and recoloured, at `size`: the teacher would answer nearly so."""
+    """A normalised batch and its masks mirrored, turned, zoomed and recoloured, at `size`: the teacher would answer nearly so."""
     n = len(rgb)
-    zoom = torch.tensor(random.uniform(0.7, 1, (n, 2)), dtype=torch.float32)
-    shift = (1 - zoom) * torch.tensor(random.uniform(-1, 1, (n, 2)), dtype=torch.float32)
-    theta = torch.zeros(n, 2, 3)
-    theta[:, 0, 0] = zoom[:, 0] * torch.tensor(random.choice((-1.0, 1.0), n), dtype=torch.float32)
-    theta[:, 1, 1], theta[:, :, 2] = zoom[:, 1], shift
+    draw = lambda low, high, *shape: torch.tensor(random.uniform(low, high, (n, *shape)), dtype=torch.float32)
+    zoom, turn = draw(0.65, 1, 2), draw(-0.25, 0.25) * (draw(0, 1) < 0.5)
+    side = zoom[:, 0] * torch.tensor(random.choice((-1.0, 1.0), n), dtype=torch.float32)
+    theta = torch.stack((side * turn.cos(), -zoom[:, 1] * turn.sin(), side * turn.sin(), zoom[:, 1] * turn.cos()), 1)
+    theta = torch.cat((theta.view(n, 2, 2), ((1 - zoom) * draw(-1, 1, 2))[:, :, None]), 2)
 
     def cut(x, side):
         grid = F.affine_grid(theta, (n, 1, side, side), align_corners=False)
         return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
 
-    gain = torch.tensor(random.uniform(0.75, 1.25, (n, 1, 1, 1)) * random.uniform(0.9, 1.1, (n, 3, 1, 1)), dtype=torch.float32)
-    offset = torch.tensor(random.uniform(-0.3, 0.3, (n, 1, 1, 1)), dtype=torch.float32)
-    sides = [size] + [size >> k for k in range(len(masks) - 1)]
-    return cut(rgb, size) * gain + offset, [cut(m, s) for m, s in zip(masks, sides)]
+    x, grey = cut(rgb, size), draw(-0.3, 0.8, 1, 1, 1).clamp(min=0)
+    x = x.lerp(x.mean(1, keepdim=True), grey) * draw(0.7, 1.3, 1, 1, 1) * draw(0.9, 1.1, 3, 1, 1) + draw(-0.3, 0.3, 1, 1, 1)
+    return x, [cut(m, s) for m, s in zip(masks, [size] + [size >> k for k in range(len(masks) - 1)])]
 
 
 @torch.no_grad()
@@ -185,7 +184,7 @@ def options():
     ap.add_argument("folder")
     ap.add_argument("--run", default="run1")
     ap.add_argument("--start", help="weights to begin with, of distil.py or of an earlier run")
-    ap.add_argument("--budget", type=float, default=3600, help="seconds of training, over which the rate falls")
+    ap.add_argument("--budget", type=float, default=3600, help="seconds of a worker's processor time, over which the rate falls")
     ap.add_argument("--batch", type=int, default=4, help="lessons per worker and step")
     ap.add_argument("--rate", type=float, default=0.004, help="relative to each layer's size")
     ap.add_argument("--hints", type=float, default=1.0, help="weight of the stages' error")
@@ -230,9 +229,9 @@ def work(rank, a):
         torch.save(ck, last + ".part")
         os.replace(last + ".part", last)
 
-    means, usual, saved, begun, first = np.zeros(3), None, time.time(), time.time(), step
+    means, usual, saved, begun, first = np.zeros(3), None, time.time(), time.process_time(), step
     while True:
-        clock = torch.tensor([before + time.time() - begun], dtype=torch.float64)
+        clock = torch.tensor([before + time.process_time() - begun], dtype=torch.float64)
         dist.broadcast(clock, 0)
         spent = clock.item()
         if spent >= a.budget:
@@ -240,7 +239,7 @@ def work(rank, a):
         x, masks, hints = lessons.batch(a.batch)
         varied = not a.deep and lessons.random.random() < a.varied
         if varied:
-            x, masks = vary(x, masks, lessons.random, int(lessons.random.choice((256, 288, 320))))
+            x, masks = vary(x, masks, lessons.random, int(lessons.random.choice((224, 256, 288))))
         x = x.contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16):
             logits = net.deep(x.bfloat16())[1] if a.deep else net(x)
@@ -271,4 +270,7 @@ def work(rank, a):
 
 if __name__ == "__main__":
     a = options()
-    torch.multiprocessing.spawn(work, (a,), nprocs=a.workers)
+    if a.workers == 1:
+        work(0, a)
+    else:
+        torch.multiprocessing.spawn(work, (a,), nprocs=a.workers)

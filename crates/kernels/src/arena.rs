@@ -309,7 +309,8 @@ mod tests {
                         // SAFETY: within the block.
                         unsafe {
                             let block = arena.alloc(layout(size));
-                            (block.write(mark), block.add(size - 1).write(mark));
+                            block.write(mark);
+                            block.add(size - 1).write(mark);
                             std::thread::yield_now();
                             assert_eq!((block.read(), block.add(size - 1).read()), (mark, mark));
                             arena.dealloc(block, layout(size));

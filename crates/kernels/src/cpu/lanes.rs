@@ -305,8 +305,8 @@ mod avx2 {
                     _mm256_insertf128_ps::<1>(low, _mm_loadu_ps(rows[i + 4].add(4 * half)))
                 };
                 let b = transpose([pair(0), pair(1), pair(2), pair(3)]);
-                for i in 0..4 {
-                    _mm256_storeu_ps(to.add((4 * half + i) * apart), b[i]);
+                for (i, column) in b.into_iter().enumerate() {
+                    _mm256_storeu_ps(to.add((4 * half + i) * apart), column);
                 }
             }
         }
