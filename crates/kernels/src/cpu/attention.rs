@@ -117,8 +117,9 @@ pub(crate) fn attend(
                 for (row, key_panel) in (k0 / mr..(k0 + len).div_ceil(mr)).enumerate() {
                     let s = &mut scores[row * mr * nr..][..mr * nr];
                     let k = packed.at(head * k_size + key_panel * dim * mr);
+                    let rows = mr.min(len - row * mr);
                     // SAFETY: `q` holds dim·nr values, `s` mr·nr, and a panel of keys dim·mr that nobody writes now.
-                    unsafe { micro.tile(dim, k, q.as_ptr(), s.as_mut_ptr(), nr, false) };
+                    unsafe { micro.tile(rows, dim, (k, q.as_ptr()), (s.as_mut_ptr(), nr), false) };
                 }
                 if let Some(mask) = mask {
                     for query in panel * nr..((panel + 1) * nr).min(queries) {
@@ -130,9 +131,10 @@ pub(crate) fn attend(
                 soften(micro, &mut scores[..len * nr], nr, &mut state[i * 2 * nr..][..2 * nr], o);
                 for c in 0..dim_panels {
                     let v = packed.at(all * k_size + head * v_size + (c * keys + k0) * mr);
+                    let o = o[c * mr * nr..].as_mut_ptr();
                     // SAFETY: `o` holds dim_panels tiles of mr·nr, `scores` len·nr values, and the panel of values
                     // len·mr from key k0 on.
-                    unsafe { micro.tile(len, v, scores.as_ptr(), o[c * mr * nr..].as_mut_ptr(), nr, true) };
+                    unsafe { micro.tile(mr, len, (v, scores.as_ptr()), (o, nr), true) };
                 }
             }
         }

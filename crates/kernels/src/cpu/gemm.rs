@@ -45,7 +45,10 @@ impl Shape {
     pub(crate) fn columns_first(micro: &Micro, m: usize, n: usize, k: usize) -> Self {
         let task_n = parallel::even(n, 128, micro.nr);
         let columns = n.div_ceil(task_n).max(1);
-        let rows = (4 * parallel::threads()).div_ceil(columns);
+        let least = (4 * parallel::threads()).div_ceil(columns);
+        // The fewest rows of tasks (each packs its windows anew) of those that keep threads waiting the least.
+        let longest = |rows: &usize| (columns * rows).div_ceil(parallel::threads()) as f32 / *rows as f32;
+        let rows = (least..=2 * least).min_by(|a, b| longest(a).total_cmp(&longest(b))).unwrap_or(least);
         let task_m = parallel::even(m, m.div_ceil(rows).max(4 * micro.mr), micro.mr);
         Self { m, n, k, mc: parallel::even(task_m, 96, micro.mr), task_m, task_n }
     }
@@ -118,8 +121,9 @@ unsafe fn block(
                     let to = sums.at((row * mr - m.start) * ld + column * nr - n.start);
                     // SAFETY: both panels were just cut to size; rows and columns stop at the end of C.
                     unsafe {
-                        if rows == mr && columns == nr {
-                            micro.tile(ks.len(), a_panel.as_ptr(), b_panel.as_ptr(), to, ld, k0 > 0);
+                        if columns == nr {
+                            let operands = (a_panel.as_ptr(), b_panel.as_ptr());
+                            micro.tile(rows, ks.len(), operands, (to, ld), k0 > 0);
                         } else {
                             partial(micro, (a_panel, b_panel), (rows, columns), (to, ld), k0 > 0);
                         }
@@ -140,7 +144,7 @@ unsafe fn block(
     }
 }
 
-/// A tile of which only some rows and columns are wanted.
+/// A tile of which only some columns are wanted.
 ///
 /// # Safety
 /// `to` must be writable at `rows` rows of `columns` values, `ldc` apart.
@@ -155,7 +159,8 @@ unsafe fn partial(
     let mut tile = [0f32; TILE];
     // SAFETY: the panels have the same k; the tile holds mr · nr ≤ TILE values, and C the rows and columns asked for.
     unsafe {
-        micro.tile(b.len() / micro.nr, a.as_ptr(), b.as_ptr(), tile.as_mut_ptr(), micro.nr, false);
+        let k = b.len() / micro.nr;
+        micro.tile(rows, k, (a.as_ptr(), b.as_ptr()), (tile.as_mut_ptr(), micro.nr), false);
         for row in 0..rows {
             for column in 0..columns {
                 let to = to.add(row * ldc + column);

@@ -16,8 +16,8 @@ mod portable;
 
 use std::sync::OnceLock;
 
-/// Computes one tile: `(k, a, b, c, ldc, accumulate)`.
-type TileFn = unsafe fn(usize, *const f32, *const f32, *mut f32, usize, bool);
+/// Computes one tile: `(k, (a, b), (c, ldc), accumulate)`.
+type TileFn = unsafe fn(usize, (*const f32, *const f32), (*mut f32, usize), bool);
 
 /// A micro-kernel and its tile.
 #[derive(Debug)]
@@ -29,7 +29,8 @@ pub(crate) struct Micro {
     /// What it is called in benches.
     pub(crate) name: &'static str,
     wide: bool,
-    tile: TileFn,
+    /// For one row of C, two, …, mr.
+    tiles: &'static [TileFn],
 }
 
 impl Micro {
@@ -67,22 +68,22 @@ impl Micro {
         self.wide
     }
 
-    /// C (mr × nr, rows `ldc` apart) = A·B over `k`, added to C if `accumulate`.
+    /// The first `rows` (1 to mr) rows of C (mr × nr, `ldc` apart) = A·B over `k`, added to C if `accumulate`. A row's sums
+    /// do not depend on how many are asked for.
     ///
     /// # Safety
-    /// `a` must hold k·mr values, `b` k·nr, and `c` be writable at mr rows of nr values, `ldc` apart.
+    /// `a` must hold k·mr values, `b` k·nr, and `c` be writable at `rows` rows of nr values, `ldc` apart.
     #[inline]
     #[allow(unsafe_code)]
     pub(crate) unsafe fn tile(
         &self,
+        rows: usize,
         k: usize,
-        a: *const f32,
-        b: *const f32,
-        c: *mut f32,
-        ldc: usize,
+        (a, b): (*const f32, *const f32),
+        (c, ldc): (*mut f32, usize),
         accumulate: bool,
     ) {
         // SAFETY: the caller's promise; the form was chosen from those the processor can run.
-        unsafe { (self.tile)(k, a, b, c, ldc, accumulate) }
+        unsafe { (self.tiles[rows - 1])(k, (a, b), (c, ldc), accumulate) }
     }
 }

@@ -5,12 +5,23 @@ use crate::cpu::lanes::{Four, Lanes};
 
 const MR: usize = 4;
 
-pub(super) static MICRO: Micro = Micro { mr: MR, nr: 8, name: "portable", wide: false, tile };
+pub(super) static MICRO: Micro = Micro {
+    mr: MR,
+    nr: 8,
+    name: "portable",
+    wide: false,
+    tiles: &[tile::<1>, tile::<2>, tile::<3>, tile::<MR>],
+};
 
 #[allow(unsafe_code)]
-unsafe fn tile(k: usize, a: *const f32, b: *const f32, c: *mut f32, ldc: usize, accumulate: bool) {
-    let mut sums = [[Four::splat(0.0); 2]; MR];
-    // SAFETY: the promise of `Micro::tile`: k·4 values at `a`, k·8 at `b`, 4 rows of 8 at `c`.
+unsafe fn tile<const ROWS: usize>(
+    k: usize,
+    (a, b): (*const f32, *const f32),
+    (c, ldc): (*mut f32, usize),
+    accumulate: bool,
+) {
+    let mut sums = [[Four::splat(0.0); 2]; ROWS];
+    // SAFETY: the promise of `Micro::tile`: k·4 values at `a`, k·8 at `b`, ROWS rows of 8 at `c`.
     unsafe {
         for i in 0..k {
             let (b0, b1) = (Four::load(b.add(8 * i)), Four::load(b.add(8 * i + 4)));

@@ -1,0 +1,205 @@
+//! 3×3 convolution at stride 1 and padding 1 by Winograd's minimal filtering: Y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A (Lavin and Gray
+//! 2016).
+//!
+//! | form | window d | products for each pair of channels and 4×4 pixels | rounding, relative in L2 |
+//! | --- | --- | --- | --- |
+//! | F(4×4, 3×3) | 6×6 | 36 | 3.6e-6 |
+//! | F(2×2, 3×3) | 4×4 | 4 · 16 | @TWO@ |
+//! | plain sum | | 144 | 4e-7 |
+//!
+//! Summed over input channels, product e of all tiles is a matrix product (out × in)·(in × tiles).
+//!
+//! Transformed weights would take four times the memory of the weights (3.8 GB more for the SDXL UNet) and, at 16 × 16
+//! pixels, longer to read than to make. So they are never kept: each task transforms the block it is about to use
+//! (channels × [`KC`] × products, in its L2 cache) and applies it to all tiles of the current step. The transformation costs
+//! about 60 operations a weight pair against 72 · tiles for the products, so about 1 % at 64 tiles of a step and more.
+//!
+//! A step works on some rows of 4×4 pixels. Of large pictures each thread takes steps of its own. Of small ones all threads
+//! share a step: they transform its windows into one buffer, then take blocks of output channels.
+
+mod matrices;
+mod transform;
+
+use std::array;
+use std::ops::Range;
+
+use super::epilogue::Epilogue;
+use super::micro::Micro;
+use super::pack::{Packed, Space};
+use super::parallel;
+use super::scratch::{Output, Shared, lease};
+use crate::convolution::Geometry;
+use transform::{Target, transform_products, transform_weights, transform_windows};
+
+/// Taps of the window.
+const TAPS: usize = 9;
+/// Products of the tiles of a step, for each output channel of a task.
+const STEP: usize = 36 * 96;
+/// Values of a step's transformed windows (12 MiB), which the L3 cache should hold, unless this is too few tiles.
+const WINDOWS: usize = 3 << 20;
+/// Fewest tiles of a step (where there are as many).
+const FEWEST: usize = 64;
+/// Output channels of a task.
+const CHANNELS: usize = 24;
+/// Input channels whose transformed weights a task holds at a time.
+const KC: usize = 112;
+
+/// F(m×m, 3×3).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Form {
+    Two,
+    Four,
+}
+
+impl Form {
+    /// The form that pays, if any: enough channels on both sides for the products to outweigh the transformations. An
+    /// `exact` sum may be rounded no more than a plain one.
+    pub(crate) fn of(geometry: &Geometry, exact: bool) -> Option<Self> {
+        let fits = (geometry.kernel_height, geometry.kernel_width) == (3, 3)
+            && (geometry.stride, geometry.padding, geometry.dilation) == (1, 1, 1)
+            && (geometry.out_height, geometry.out_width) == (geometry.height, geometry.width)
+            && geometry.height * geometry.width >= 64;
+        match geometry.input.min(geometry.output) {
+            128.. if fits && !exact => Some(Form::Four),
+            32.. if fits => Some(Form::Two),
+            _ => None,
+        }
+    }
+
+    /// Tiles along one side of 4×4 pixels.
+    fn tiles(self) -> usize {
+        match self {
+            Form::Two => 2,
+            Form::Four => 1,
+        }
+    }
+
+    /// Products of a tile.
+    fn products(self) -> usize {
+        match self {
+            Form::Two => 16,
+            Form::Four => 36,
+        }
+    }
+}
+
+/// `x` (b, in, h, w) → (b, out, h, w); `weight` packed as for the implicit form. The row bias is (out), or (b, out).
+#[allow(unsafe_code)]
+pub(crate) fn convolve(
+    form: Form,
+    micro: &Micro,
+    x: &[f32],
+    weight: &Packed,
+    geometry: &Geometry,
+    epilogue: Epilogue<'_>,
+) -> Vec<f32> {
+    let across = geometry.width.div_ceil(4);
+    let rows = geometry.batch * geometry.height.div_ceil(4);
+    let row_tiles = across * form.tiles() * form.tiles();
+    let products = form.products();
+    let tiles = (WINDOWS / (products * geometry.input)).clamp(FEWEST, STEP / products);
+    let step = parallel::even(rows, (tiles / row_tiles).max(1), 1);
+    let mut output = Output::new(geometry.batch * geometry.output * geometry.height * geometry.width);
+    let job = Job { form, micro, x, weight, geometry, epilogue, out: output.shared() };
+    let steps = rows.div_ceil(step);
+    let alone = steps >= 4 * parallel::threads();
+    let run = |number: usize| {
+        let rows = (number * step, ((number + 1) * step).min(rows));
+        let panels = ((rows.1 - rows.0) * row_tiles).div_ceil(micro.nr);
+        job.step(Part { rows, across, panels, nr: micro.nr }, alone);
+    };
+    match alone {
+        true => parallel::each(steps, run),
+        false => (0..steps).for_each(run),
+    }
+    // SAFETY: the steps cover all rows of tiles, each all channels, and each tile is written to the picture's edge.
+    unsafe { output.finish() }
+}
+
+/// The rows of 4×4 pixels of one step, counted through all images, and the shape of their buffers.
+#[derive(Clone, Copy)]
+struct Part {
+    rows: (usize, usize),
+    /// Such squares in a row.
+    across: usize,
+    /// Panels of tiles of a step, and their lanes.
+    panels: usize,
+    nr: usize,
+}
+
+/// One convolution.
+struct Job<'a> {
+    form: Form,
+    micro: &'a Micro,
+    x: &'a [f32],
+    weight: &'a Packed,
+    geometry: &'a Geometry,
+    epilogue: Epilogue<'a>,
+    out: Shared,
+}
+
+impl Job<'_> {
+    /// One step, on the calling thread `alone` or over all.
+    fn step(&self, part: Part, alone: bool) {
+        let each = |tasks: usize, work: &(dyn Fn(usize) + Sync)| match alone {
+            true => (0..tasks).for_each(work),
+            false => parallel::each(tasks, work),
+        };
+        let (geometry, mr) = (self.geometry, self.micro.mr);
+        let mut windows = lease(self.form.products() * part.panels * geometry.input * part.nr);
+        let windows = Shared::of(&mut windows);
+        // A few channels a task: planes of a picture are far apart.
+        const RUN: usize = 8;
+        each(geometry.input.div_ceil(RUN), &|task| {
+            let channels = (task * RUN, ((task + 1) * RUN).min(geometry.input));
+            transform_windows(self.micro, self.form, self.x, geometry, part, channels, windows);
+        });
+        let out_panels = geometry.output.div_ceil(mr);
+        // Of the numbers of panels that leave threads idle for the shortest time, the largest.
+        let threads = if alone { 1 } else { parallel::threads() };
+        let idle = |per_task: &usize| out_panels.div_ceil(*per_task).div_ceil(threads) * per_task;
+        let per_task = (1..=(CHANNELS / mr).max(1)).rev().min_by_key(idle).unwrap_or(1);
+        each(out_panels.div_ceil(per_task), &|task| {
+            let own = task * per_task..((task + 1) * per_task).min(out_panels);
+            self.channels(part, own, windows);
+        });
+    }
+
+    /// Some panels of output channels of one step, on one thread.
+    #[allow(unsafe_code)]
+    fn channels(&self, part: Part, own: Range<usize>, windows: Shared) {
+        let (micro, geometry, products) = (self.micro, self.geometry, self.form.products());
+        let (mr, nr) = (micro.mr, micro.nr);
+        let ldm = part.panels * nr;
+        let kc = parallel::even(geometry.input, KC, 4);
+        let mut u = lease(products * own.len() * kc * mr);
+        let mut m = lease(products * own.len() * mr * ldm);
+        let mut widened = Space::default();
+        for k0 in (0..geometry.input).step_by(kc) {
+            let len = kc.min(geometry.input - k0);
+            for (i, panel) in own.clone().enumerate() {
+                let taps: [Range<usize>; TAPS] =
+                    array::from_fn(|tap| tap * geometry.input + k0..tap * geometry.input + k0 + len);
+                let taps = self.weight.runs(micro, panel, taps, &mut widened);
+                transform_weights(micro, self.form, taps, &mut u[i * len * mr..], own.len() * len * mr);
+            }
+            for e in 0..products {
+                for j in 0..part.panels {
+                    let b = windows.at(((e * part.panels + j) * geometry.input + k0) * nr);
+                    for i in 0..own.len() {
+                        let a = &u[(e * own.len() + i) * len * mr..][..len * mr];
+                        let c = &mut m[(e * own.len() + i) * mr * ldm + j * nr..][..(mr - 1) * ldm + nr];
+                        // SAFETY: the slices hold len·mr values and mr rows of nr, ldm apart; `b` is a panel of the
+                        // windows, which nobody writes meanwhile.
+                        unsafe { micro.tile(mr, len, (a.as_ptr(), b), (c.as_mut_ptr(), ldm), k0 > 0) };
+                    }
+                }
+            }
+        }
+        for channel in own.start * mr..(own.end * mr).min(geometry.output) {
+            let row = (channel - own.start * mr) * ldm;
+            let to = Target { out: self.out, channel, epilogue: self.epilogue };
+            transform_products(micro, self.form, &m[row..], own.len() * mr * ldm, geometry, part, to);
+        }
+    }
+}
