@@ -93,7 +93,8 @@ pub fn instance_norm(x: &Tensor, eps: f64) -> Result<Tensor> {
 pub fn layer_norm(x: &Tensor, norm: &Norm) -> Result<Tensor> {
     match cpu::takes(x) {
         true => fast_layer_norm(Micro::best(), x, norm),
-        false => plain_layer_norm(x, norm),
+        false => crate::gpu::layer_norm(x, &norm.weight, &norm.bias, norm.eps)
+            .unwrap_or_else(|| plain_layer_norm(x, norm)),
     }
 }
 

@@ -37,3 +37,12 @@ pub(crate) fn conv2d(
         None
     }
 }
+
+/// Layer normalisation in one kernel with sums in f32: `x` (…, c), `weight` and `bias` (c).
+pub(crate) fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Option<Result<Tensor>> {
+    let fused = || {
+        let (weight, bias) = (weight.to_dtype(x.dtype())?, bias.to_dtype(x.dtype())?);
+        candle_nn::ops::layer_norm(&x.contiguous()?, &weight, &bias, eps as f32)
+    };
+    (!x.device().is_cpu()).then(fused)
+}
