@@ -73,7 +73,7 @@ impl Conv2d {
         self
     }
 
-    /// Only forms that round about as finely as a plain sum: by 4e-7 (relative, L2) instead of the 4e-6 of Winograd's
+    /// Only forms that round as finely as a plain sum: by 3e-7 (relative, L2) instead of the 2e-6 of Winograd's
     /// F(4×4, 3×3).
     pub fn exact(mut self) -> Self {
         self.exact = true;

@@ -1,11 +1,11 @@
 //! 3×3 convolution at stride 1 and padding 1 by Winograd's minimal filtering: Y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A (Lavin and Gray
 //! 2016).
 //!
-//! | form | window d | products for each pair of channels and 4×4 pixels | rounding, relative in L2 |
+//! | form | window d | products for each pair of channels and 4×4 pixels | rounding with 320 channels, relative in L2 |
 //! | --- | --- | --- | --- |
-//! | F(4×4, 3×3) | 6×6 | 36 | 3.6e-6 |
-//! | F(2×2, 3×3) | 4×4 | 4 · 16 | @TWO@ |
-//! | plain sum | | 144 | 4e-7 |
+//! | F(4×4, 3×3) | 6×6 | 36 | 2.2e-6 |
+//! | F(2×2, 3×3) | 4×4 | 4 · 16 | 3.3e-7 |
+//! | plain sum | | 144 | 3.3e-7 |
 //!
 //! Summed over input channels, product e of all tiles is a matrix product (out × in)·(in × tiles).
 //!
