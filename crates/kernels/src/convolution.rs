@@ -1,7 +1,7 @@
 //! Two-dimensional convolutions over (batch, channels, height, width).
 //!
-//! A [`Conv2d`] owns its weight, so that a faster form may keep it packed; [`conv2d`] and [`conv_transpose2d`]
-//! apply it. "Convolution" is cross-correlation, as in every deep-learning framework.
+//! A [`Conv2d`] owns its weight, so that a faster form may keep it packed; [`conv2d`] applies it. "Convolution" is
+//! cross-correlation, as in every deep-learning framework.
 
 use candle_core::{Device, Result, Tensor};
 
@@ -139,7 +139,8 @@ pub(crate) struct Geometry {
 }
 
 impl Geometry {
-    fn new(x: &Tensor, conv: &Conv2d) -> Result<Self> {
+    /// Fails if the weight does not fit `x`.
+    pub(crate) fn new(x: &Tensor, conv: &Conv2d) -> Result<Self> {
         let (batch, input, height, width) = x.dims4()?;
         let &[output, channels, kernel_height, kernel_width] = conv.weight.dims() else {
             candle_core::bail!("a convolution's weight has four dimensions, not {:?}", conv.weight.dims())
@@ -196,7 +197,7 @@ fn fast(micro: &'static Micro, x: &Tensor, conv: &Conv2d, addend: Option<&Tensor
 }
 
 /// By Winograd's form or, without one, by the implicit product. All read the same packed weight.
-fn by(
+pub(crate) fn by(
     form: Option<winograd::Form>,
     micro: &'static Micro,
     x: &Tensor,
@@ -244,37 +245,7 @@ fn addends(
     }
 }
 
-/// A transposed convolution: weight (in, out, kh, kw), optional bias (out).
-#[derive(Clone, Debug)]
-pub struct ConvTranspose2d {
-    weight: Tensor,
-    bias: Option<Tensor>,
-    stride: usize,
-    padding: usize,
-    output_padding: usize,
-}
-
-impl ConvTranspose2d {
-    /// `padding` is taken off each side of the result, `output_padding` is added below and to the right.
-    pub fn new(
-        weight: Tensor,
-        bias: Option<Tensor>,
-        stride: usize,
-        padding: usize,
-        output_padding: usize,
-    ) -> Self {
-        Self { weight, bias, stride, padding, output_padding }
-    }
-}
-
-/// `x` (b, in, h, w) → (b, out, h', w') with h' = (h−1)·stride − 2·padding + kh + output_padding.
-pub fn conv_transpose2d(x: &Tensor, conv: &ConvTranspose2d) -> Result<Tensor> {
-    let y =
-        x.contiguous()?.conv_transpose2d(&conv.weight, conv.padding, conv.output_padding, conv.stride, 1)?;
-    biased(y, conv.bias.as_ref())
-}
-
-fn biased(y: Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+pub(crate) fn biased(y: Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     match bias {
         Some(bias) => y.broadcast_add(&bias.reshape((1, bias.elem_count(), 1, 1))?),
         None => Ok(y),

@@ -18,12 +18,13 @@ mod normalisation;
 pub mod patch;
 mod resampling;
 mod sinusoid;
+mod transposed;
 mod weight;
 
 pub use activation::{Activation, geglu, gelu, quick_gelu, sigmoid, silu};
 pub use arena::Arena;
 pub use attention::{SCORES_BUDGET, attention, attention_in_tiles, causal_mask, merge_heads, split_heads};
-pub use convolution::{Conv2d, ConvTranspose2d, conv_transpose2d, conv2d, conv2d_add};
+pub use convolution::{Conv2d, conv2d, conv2d_add};
 pub use linear::{Linear, linear, linear_add};
 pub use mapped_file::MappedFile;
 pub use normalisation::{Norm, group_norm, group_norm_silu, instance_norm, layer_norm};
@@ -31,3 +32,4 @@ pub use resampling::{
     avg_pool2d_padded, max_pool2d, pad_reflect, pixel_unshuffle, upsample_bilinear, upsample_nearest,
 };
 pub use sinusoid::sinusoid;
+pub use transposed::{ConvTranspose2d, conv_transpose2d};

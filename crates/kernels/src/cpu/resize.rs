@@ -1,7 +1,9 @@
 //! Changes of resolution, plane by plane over all threads. Sizes are (height, width).
 
-use super::parallel;
+use candle_core::{Result, Tensor};
+
 use super::scratch::Output;
+use super::{parallel, read_contiguous};
 
 /// Planes of `from` → planes of `to`, each by `work(source, target)`, which writes all of its target.
 #[allow(unsafe_code)]
@@ -22,6 +24,36 @@ fn each_plane(
     });
     // SAFETY: every plane was written whole.
     unsafe { output.finish() }
+}
+
+/// Planes of `to` of which value (stride·i + a, stride·j + b) is value (i, j) of the same plane of part stride·a + b.
+#[allow(unsafe_code)]
+pub(crate) fn interleave(
+    planes: usize,
+    stride: usize,
+    to: (usize, usize),
+    part: impl Fn(usize) -> Result<Tensor>,
+) -> Result<Vec<f32>> {
+    let size = to.0 * to.1;
+    let mut output = Output::new(planes * size);
+    let out = output.shared();
+    for phase in 0..stride * stride {
+        let (a, b) = (phase / stride, phase % stride);
+        let (height, width) = ((to.0 - a).div_ceil(stride), (to.1 - b).div_ceil(stride));
+        read_contiguous(&part(phase)?, |values| {
+            parallel::each(planes, |plane| {
+                // SAFETY: each task writes its own plane; what other phases have not written yet, nobody reads.
+                let target = unsafe { out.slice(plane * size, size) };
+                let source = values[plane * height * width..][..height * width].chunks_exact(width);
+                for (row, source) in target.chunks_exact_mut(to.1).skip(a).step_by(stride).zip(source) {
+                    row.iter_mut().skip(b).step_by(stride).zip(source).for_each(|(to, from)| *to = *from);
+                }
+            });
+            Ok(())
+        })?;
+    }
+    // SAFETY: the phases cover every value.
+    Ok(unsafe { output.finish() })
 }
 
 /// Nearest-neighbour resize: source floor(i·in/out).
