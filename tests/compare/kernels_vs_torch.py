@@ -99,7 +99,7 @@ def main():
     import torch
 
     torch.set_num_threads(args.threads)
-    names = [row[0] for row in bench(args, ["--list", *args.filters])]
+    names = [row[0] for row in bench(args, ["--list", *args.filters]) if not row[0].startswith("int8")]
     unit = "CPU ms" if args.cpu else "ms"
     print(f"torch {torch.__version__}, {args.threads} threads, {unit}, best of {args.rounds} rounds, load {os.getloadavg()[0]:.1f}")
     print(f"{'':36} {'torch':>10} {'ours':>10} {'candle':>10} {'ours/torch':>10} {'ours/candle':>11}")

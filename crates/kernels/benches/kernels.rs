@@ -1,5 +1,7 @@
 //! Times this crate's functions at the shapes of SDXL's networks (`shared/spec/performance.md`) beside candle's plain forms.
 //!
+//! `int8` shapes stand beside our own f32 instead.
+//!
 //! `cargo bench -p kernels [-- FILTER…] [--csv] [--only-ours] [--cpu] [--seconds S]`: each shape's forms take turns until `S` seconds
 //! (default 1) have been spent on each; the median counts. Threads: `RAYON_NUM_THREADS`. `KERNELS_ISA` picks a lesser form.
 //! `--cpu` counts the processor's time of all threads instead of the clock's, for a machine that others use too.
@@ -80,6 +82,20 @@ fn linear([rows, input, output]: [usize; 3]) -> Result<Case> {
         flop: 2.0 * (rows * input * output) as f64,
         ours: Box::new(move || kernels::linear(&x, &layer)),
         plain: Box::new(move || x2.matmul(&weight.t()?)),
+    })
+}
+
+/// On 8-bit integers, beside our own form in f32; with GEGLU if `gated` is 1.
+fn int8([rows, input, output, gated]: [usize; 4]) -> Result<Case> {
+    let (x, weight) = (noise(&[rows, input])?, noise(&[output, input])?);
+    let make =
+        |weight: Tensor| if gated == 1 { Linear::geglu(weight, None) } else { Linear::new(weight, None) };
+    let (layer, exact) = (make(weight.copy()?).int8()?, make(weight));
+    let x2 = x.clone();
+    Ok(Case {
+        flop: 2.0 * (rows * input * output) as f64,
+        ours: Box::new(move || kernels::linear(&x, &layer)),
+        plain: Box::new(move || kernels::linear(&x2, &exact)),
     })
 }
 
@@ -178,6 +194,19 @@ fn plans() -> Vec<Plan> {
     ] {
         let [rows, input, output] = shape;
         add("linear", format!("linear {rows} {input} {output}"), Box::new(move || linear(shape)));
+    }
+    for shape in [
+        [4096, 640, 5120, 1],
+        [4096, 2560, 640, 0],
+        [4096, 640, 640, 0],
+        [1024, 1280, 10240, 1],
+        [1024, 5120, 1280, 0],
+        [1024, 1280, 1280, 0],
+        [77, 2048, 1280, 0],
+        [1, 1280, 1280, 0],
+    ] {
+        let [rows, input, output, gated] = shape;
+        add("int8", format!("int8 {rows} {input} {output} {gated}"), Box::new(move || int8(shape)));
     }
     for shape in [
         [320, 320, 64, 64, 3, 1, 1],

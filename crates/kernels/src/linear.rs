@@ -1,5 +1,7 @@
 //! The linear map y = x·Wᵀ + b over the last dimension.
 
+mod int8;
+
 use candle_core::{D, Device, Layout, Result, Tensor};
 
 use crate::Activation;
@@ -7,8 +9,9 @@ use crate::cpu;
 use crate::cpu::epilogue::Epilogue;
 use crate::cpu::gemm::{Shape, gemm};
 use crate::cpu::micro::Micro;
+use crate::cpu::micro::int8::Int8Micro;
 use crate::cpu::pack::{Packed, Rows};
-use crate::cpu::scratch::Output;
+use crate::cpu::scratch::{Output, Shared};
 use crate::weight::Weight;
 
 /// A linear map: weight (out, in), optional bias (out), optional activation after the bias.
@@ -18,12 +21,13 @@ pub struct Linear {
     bias: Option<Tensor>,
     activation: Option<Activation>,
     gated: bool,
+    int8: bool,
 }
 
 impl Linear {
     /// `weight`: (out, in); `bias`: (out).
     pub fn new(weight: Tensor, bias: Option<Tensor>) -> Self {
-        Self { weight: Weight::new(weight), bias, activation: None, gated: false }
+        Self { weight: Weight::new(weight), bias, activation: None, gated: false, int8: false }
     }
 
     /// A map with GEGLU after the bias (Shazeer 2020): the first half of its outputs times the GELU of the second, so that
@@ -54,6 +58,7 @@ fn sum(x: &Tensor, map: &Linear, addend: Option<&Tensor>) -> Result<Tensor> {
         candle_core::bail!("GEGLU takes neither an addend nor an activation");
     }
     match map.weight.takes(x) {
+        true if map.int8 => int8::fast(Int8Micro::best(), x, map, addend),
         true => fast(Micro::best(), x, map, addend),
         false => plain(x, map, addend),
     }
@@ -65,7 +70,11 @@ fn plain(x: &Tensor, map: &Linear, addend: Option<&Tensor>) -> Result<Tensor> {
     let width = x.dim(D::Minus1)?;
     // One matrix product whatever the leading dimensions: batched products re-pack the weight for each of them.
     let rows = x.contiguous()?.reshape(((), width))?;
-    let y = rows.matmul(&map.weight.plain(x)?.t()?)?;
+    let weight = map.weight.plain(x)?;
+    let y = match map.int8 {
+        true => int8::plain_product(&rows, &weight)?,
+        false => rows.matmul(&weight.t()?)?,
+    };
     let y = match &map.bias {
         Some(bias) => y.broadcast_add(bias)?,
         None => y,
@@ -88,59 +97,98 @@ fn plain(x: &Tensor, map: &Linear, addend: Option<&Tensor>) -> Result<Tensor> {
 /// Rows of any layout times the packed weight.
 #[allow(unsafe_code)]
 fn fast(micro: &'static Micro, x: &Tensor, map: &Linear, addend: Option<&Tensor>) -> Result<Tensor> {
-    let &[n, k] = map.weight.dims() else {
-        candle_core::bail!("a linear map's weight has two dimensions, not {:?}", map.weight.dims())
-    };
+    let sizes = Sizes::of(x, map, addend)?;
+    let Sizes { m, n, k, .. } = sizes;
     if map.gated && !n.is_multiple_of(micro.nr) {
         // Values and gates do not share whole panels: GEGLU as a step of its own.
         return crate::geglu(&fast(micro, x, &Linear { gated: false, ..map.clone() }, None)?);
     }
-    let width = if map.gated { n / 2 } else { n };
-    let mut dims = x.dims().to_vec();
-    match dims.last_mut() {
-        Some(last) if *last == k => *last = width,
-        _ => candle_core::bail!("a linear map of {k} values cannot take {:?}", x.dims()),
-    }
-    if let Some(addend) = addend.filter(|addend| addend.dims() != dims) {
-        candle_core::bail!("{:?} cannot be added to {dims:?}", addend.dims());
-    }
-    if let Some(bias) = map.bias.as_ref().filter(|bias| bias.dims() != [n]) {
-        candle_core::bail!("a bias of {:?} where {n} values are needed", bias.dims());
-    }
-    let m = x.elem_count() / k.max(1);
-    let half = micro.nr / 2;
-    let row = |lane: usize| match map.gated {
-        // Half of each panel values, half their gates.
-        true => lane / micro.nr * half + lane % half + if lane % micro.nr < half { 0 } else { n / 2 },
-        false => lane,
-    };
+    let row = |lane| map.row(lane, micro.nr, n);
     let packed =
         map.weight.packed(|values| Packed::new(values, n, k, micro.nr, |lane, i| row(lane) * k + i))?;
     let x = match strides(x.layout()) {
         Some(_) => x.clone(),
         None => x.contiguous()?,
     };
+    finished(&x, map, addend, &sizes, |values, (inner, steps), c, epilogue| {
+        let rows = Rows { micro, values, rows: m, inner, steps, width: micro.mr };
+        // SAFETY: rows and weight are packed for this micro-kernel; `gemm` writes all of the output, which has room for
+        // it, from these threads only.
+        unsafe { gemm(micro, Shape::rows_first(micro, m, n, k), &rows, packed, c, epilogue) };
+    })
+}
+
+/// Sizes of one call.
+struct Sizes {
+    /// Rows of `x`, values and gates that come of each, values it has.
+    m: usize,
+    n: usize,
+    k: usize,
+    /// Dimensions of the result, and its last one.
+    dims: Vec<usize>,
+    width: usize,
+}
+
+impl Sizes {
+    /// The sizes, where everything fits.
+    fn of(x: &Tensor, map: &Linear, addend: Option<&Tensor>) -> Result<Self> {
+        let &[n, k] = map.weight.dims() else {
+            candle_core::bail!("a linear map's weight has two dimensions, not {:?}", map.weight.dims())
+        };
+        let width = if map.gated { n / 2 } else { n };
+        let mut dims = x.dims().to_vec();
+        match dims.last_mut() {
+            Some(last) if *last == k => *last = width,
+            _ => candle_core::bail!("a linear map of {k} values cannot take {:?}", x.dims()),
+        }
+        if let Some(addend) = addend.filter(|addend| addend.dims() != dims) {
+            candle_core::bail!("{:?} cannot be added to {dims:?}", addend.dims());
+        }
+        if let Some(bias) = map.bias.as_ref().filter(|bias| bias.dims() != [n]) {
+            candle_core::bail!("a bias of {:?} where {n} values are needed", bias.dims());
+        }
+        Ok(Self { m: x.elem_count() / k.max(1), n, k, dims, width })
+    }
+}
+
+impl Linear {
+    /// The row of the weight that is lane `lane` of panels of `nr`, which with GEGLU hold values in their first half and
+    /// the gates of these in their second.
+    fn row(&self, lane: usize, nr: usize, n: usize) -> usize {
+        let half = nr / 2;
+        match self.gated {
+            true => lane / nr * half + lane % half + if lane % nr < half { 0 } else { n / 2 },
+            false => lane,
+        }
+    }
+}
+
+/// The result that `work` writes whole: it gets the values of `x`, their [`strides`], the output with the distance between
+/// its rows, and what ends in the product.
+#[allow(unsafe_code)]
+fn finished(
+    x: &Tensor,
+    map: &Linear,
+    addend: Option<&Tensor>,
+    sizes: &Sizes,
+    work: impl FnOnce(&[f32], (usize, [usize; 3]), (Shared, usize), Epilogue<'_>),
+) -> Result<Tensor> {
     let y = with_values(map.bias.as_ref(), |column_bias| {
         with_values(addend, |addend| {
-            cpu::read(&x, |values, layout| {
-                let Some((inner, steps)) = strides(layout) else {
+            cpu::read(x, |values, layout| {
+                let Some(strides) = strides(layout) else {
                     candle_core::bail!("rows without a common stride: {layout:?}")
                 };
-                let rows = Rows { micro, values, rows: m, inner, steps, width: micro.mr };
-                let mut output = Output::new(m * width);
+                let mut output = Output::new(sizes.m * sizes.width);
                 let (activation, gated) = (map.activation, map.gated);
                 let epilogue = Epilogue { column_bias, addend, activation, gated, ..Epilogue::default() };
-                let shape = Shape::rows_first(micro, m, n, k);
-                // SAFETY: the output holds m rows of `width` values; rows and weight are packed for this micro-kernel;
-                // `gemm` writes all of them.
-                unsafe {
-                    gemm(micro, shape, &rows, packed, (output.shared(), width), epilogue);
-                    Ok(output.finish())
-                }
+                work(values, strides, (output.shared(), sizes.width), epilogue);
+                // SAFETY: `work` has written m rows of `width` values.
+                Ok(unsafe { output.finish() })
             })
         })
     })?;
-    Tensor::from_vec(y, dims, &Device::Cpu)
+    Tensor::from_vec(y, sizes.dims.clone(), &Device::Cpu)
 }
 
 /// Rows of a batch element, and steps from one batch element to the next, one row to the next, one value to the next; for

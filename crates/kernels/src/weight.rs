@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use candle_core::{DType, Result, Tensor};
 
 use crate::cpu;
+use crate::cpu::int8;
 use crate::cpu::pack::{Packed, Values};
 
 /// A weight shared by the clones of a layer. Packing happens at first use, because networks are also built from tensors
@@ -18,13 +19,14 @@ struct Shared {
     dtype: DType,
     plain: Mutex<Option<Tensor>>,
     packed: OnceLock<Packed>,
+    integers: OnceLock<int8::Packed>,
 }
 
 impl Weight {
     pub(crate) fn new(tensor: Tensor) -> Self {
         let (dims, dtype) = (tensor.dims().to_vec(), tensor.dtype());
         let plain = Mutex::new(Some(tensor));
-        Self(Arc::new(Shared { dims, dtype, plain, packed: OnceLock::new() }))
+        Self(Arc::new(Shared { dims, dtype, plain, packed: OnceLock::new(), integers: OnceLock::new() }))
     }
 
     pub(crate) fn dims(&self) -> &[usize] {
@@ -44,23 +46,45 @@ impl Weight {
 
     /// Whether the fast forms take this weight together with activations `x`.
     pub(crate) fn takes(&self, x: &Tensor) -> bool {
-        cpu::takes(x) && matches!(self.0.dtype, DType::F32 | DType::F16)
+        cpu::takes(x) && self.stored()
+    }
+
+    /// Whether the fast forms take this weight, with activations that suit it.
+    pub(crate) fn packs(&self) -> bool {
+        let plain = self.0.plain.lock().unwrap_or_else(PoisonError::into_inner);
+        plain.as_ref().is_none_or(|tensor| cpu::takes_from(tensor.device())) && self.stored()
+    }
+
+    fn stored(&self) -> bool {
+        matches!(self.0.dtype, DType::F32 | DType::F16)
     }
 
     /// The packed form, made by `pack` at the first call.
     pub(crate) fn packed(&self, pack: impl FnOnce(Values<'_>) -> Packed) -> Result<&Packed> {
-        if let Some(packed) = self.0.packed.get() {
+        self.made(&self.0.packed, pack)
+    }
+
+    /// The form in 8-bit integers, made by `pack` at the first call.
+    pub(crate) fn integers(&self, pack: impl FnOnce(Values<'_>) -> int8::Packed) -> Result<&int8::Packed> {
+        self.made(&self.0.integers, pack)
+    }
+
+    /// What `form` holds, made of the tensor, which is let go.
+    fn made<'a, T>(&self, form: &'a OnceLock<T>, pack: impl FnOnce(Values<'_>) -> T) -> Result<&'a T> {
+        if let Some(packed) = form.get() {
             return Ok(packed);
         }
         let mut plain = self.0.plain.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(tensor) = plain.as_ref() {
             let packed = cpu::read_stored(tensor, pack)?;
             *plain = None;
-            return Ok(self.0.packed.get_or_init(|| packed));
+            return Ok(form.get_or_init(|| packed));
         }
-        match self.0.packed.get() {
+        match form.get() {
             Some(packed) => Ok(packed),
-            None => candle_core::bail!("a weight was lost while it was packed"),
+            None => candle_core::bail!(
+                "a weight cannot be packed: it has been packed for another arithmetic, or was lost"
+            ),
         }
     }
 }

@@ -28,6 +28,7 @@ fn everything() -> Result<Vec<u32>> {
         kernels::layer_norm(&tokens, &row)?,
         kernels::linear(&tokens, &Linear::new(noise(&[700, 48])?, Some(noise(&[700])?)))?,
         kernels::linear(&noise(&[1, 900])?, &Linear::new(noise(&[300, 900])?, None))?,
+        kernels::linear(&tokens, &Linear::geglu(noise(&[704, 48])?, Some(noise(&[704])?)).int8()?)?,
         kernels::attention(&heads, &heads, &heads, 0.2, None)?,
         kernels::geglu(&tokens)?,
     ];

@@ -4,6 +4,7 @@
 //! * `lanes`, `math`: vectors and the functions on them;
 //! * `pack`, `gemm`, `epilogue`: weights packed once, activations packed a block at a time, products blocked for the caches,
 //!   and what ends in them;
+//! * `int8`: products of integers, for linear maps that ask for them;
 //! * `implicit`, `winograd`: convolutions on these products;
 //! * `attention`, `norm`, `pointwise`, `resize`: the rest.
 //!
@@ -14,6 +15,7 @@ pub(crate) mod attention;
 pub(crate) mod epilogue;
 pub(crate) mod gemm;
 pub(crate) mod implicit;
+pub(crate) mod int8;
 mod lanes;
 pub(crate) mod math;
 pub(crate) mod micro;
@@ -27,13 +29,18 @@ pub(crate) mod winograd;
 
 use std::sync::OnceLock;
 
-use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor};
+use candle_core::{CpuStorage, DType, Device, Layout, Result, Storage, Tensor};
 
-/// Whether the fast forms take `x`: not if `KERNELS_ISA=plain` asks for the plain forms, to compare whole networks.
+/// Whether the fast forms take `x`.
 pub(crate) fn takes(x: &Tensor) -> bool {
+    takes_from(x.device()) && x.dtype() == DType::F32
+}
+
+/// Whether this device has them: not if `KERNELS_ISA=plain` asks for the plain forms, to compare whole networks.
+pub(crate) fn takes_from(device: &Device) -> bool {
     static PLAIN: OnceLock<bool> = OnceLock::new();
     let plain = *PLAIN.get_or_init(|| std::env::var("KERNELS_ISA").is_ok_and(|isa| isa == "plain"));
-    !plain && x.device().is_cpu() && x.dtype() == DType::F32
+    !plain && device.is_cpu()
 }
 
 /// Calls `f` with the values of `x` from its first one on, and its layout.

@@ -35,7 +35,7 @@ impl<'a> Values<'a> {
 
 versions! {
     /// f16 → f32, exactly.
-    fn widen(from: &[f16], to: &mut [f32]) = widen_body
+    pub(crate) fn widen(from: &[f16], to: &mut [f32]) = widen_body
 }
 
 #[inline(always)]
@@ -239,7 +239,8 @@ pub(crate) struct Rows<'a> {
 pub(crate) const WIDEST: usize = 32;
 
 impl Rows<'_> {
-    fn start(&self, row: usize) -> usize {
+    /// Where the values of a row begin.
+    pub(crate) fn start(&self, row: usize) -> usize {
         row / self.inner * self.steps[0] + row % self.inner * self.steps[1]
     }
 

@@ -12,6 +12,7 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx;
+pub(crate) mod int8;
 mod portable;
 
 use std::sync::OnceLock;
