@@ -6,8 +6,9 @@
 
 PASS is one of those in PASSES below (all, unless named). Each side loads a network once and then takes turns with the other: a pass of
 PyTorch, a pass of ours, and so on for ROUNDS rounds after one warm-up each; medians, and the spread in brackets. With
---candle a third process joins that runs the same network on candle's own operations (KERNELS_ISA=plain), three times at most.
-Both compute in f32. Fails where the largest difference exceeds 1e-4 of the largest value. Memory: 17 GB for both UNets at
+--candle a third process joins that runs the same network on candle's own operations (KERNELS_ISA=plain), three times at most;
+with --int8 one that runs the UNet with its linear layers on 8-bit integers, of which the error (RMS) is told and not judged.
+All else computes in f32. Fails where the largest difference exceeds 1e-4 of the largest value. Memory: 17 GB for both UNets at
 once. --no-torch leaves PyTorch out, for our own times and memory. Packages: requirements.txt.
 """
 
@@ -181,7 +182,7 @@ def unet(weights, given):
 class Ours:
     """A process that runs passes of one network when told to."""
 
-    def __init__(self, a, folder, network, form):
+    def __init__(self, a, folder, network, form=None):
         self.out = os.path.join(folder, f"{network}-{form or 'ours'}.safetensors")
         environment = dict(os.environ, RAYON_NUM_THREADS=str(a.threads), **({"KERNELS_ISA": form} if form else {}))
         command = [a.example, a.weights, os.path.join(folder, "inputs.safetensors"), self.out, network]
@@ -213,17 +214,20 @@ def typical(times):
 def compare(a, folder, network, names, given):
     """Prints a line for each pass; returns how many results are off."""
     theirs = {} if a.no_torch else globals()[network](a.weights, given)
-    ours = Ours(a, folder, network, None)
+    ours = Ours(a, folder, network)
+    int8 = Ours(a, folder, "unet_int8") if a.int8 and network == "unet" else None
     candle = Ours(a, folder, network, "plain") if a.candle else None
     wanted, times = {}, {}
     for name in names:
-        times[name] = torch_times, our_times, candle_times = [], [], []
+        times[name] = torch_times, our_times, candle_times, int8_times = [], [], [], []
         for turn in range(a.rounds + 1):
             if theirs:
                 seconds, result = timed(theirs[name])
                 wanted |= result
                 torch_times.append(seconds)
             our_times.append(ours.seconds(name))
+            if int8:
+                int8_times.append(int8.seconds(name))
             if candle and turn < 3:
                 candle_times.append(candle.seconds(name))
         for side in times[name]:
@@ -232,14 +236,22 @@ def compare(a, folder, network, names, given):
     if candle:
         candle.finish()
     for name in names:
-        torch_times, our_times, candle_times = times[name]
+        torch_times, our_times, candle_times, int8_times = times[name]
         parts = [f"{name:16} ours {typical(our_times)} s"]
         if torch_times:
             parts.append(f"torch {typical(torch_times)} s, ratio {statistics.median(our_times) / statistics.median(torch_times):.2f}")
         if candle_times:
             parts.append(f"candle {typical(candle_times)} s, ratio {statistics.median(our_times) / statistics.median(candle_times):.2f}")
+        if int8_times:
+            parts.append(f"int8 {typical(int8_times)} s, ratio {statistics.median(int8_times) / statistics.median(our_times):.2f}")
         print("; ".join(parts), flush=True)
     bad = 0
+    if int8:
+        rounded, int8_peak = int8.finish()
+        for name in names:
+            error = ((rounded[name] - got[name]).square().mean() / got[name].square().mean()).sqrt().item()
+            print(f"{name:16} int8 beside f32: relative error (RMS) {error:.1e}", flush=True)
+        print(f"{network:16} int8 peak memory {int8_peak:.2f} GiB", flush=True)
     for name, tensor in wanted.items():
         error = ((got[name].float() - tensor).abs().max() / tensor.abs().max()).item()
         bad += not error <= LIMIT
@@ -255,6 +267,7 @@ def main():
     ap.add_argument("--rounds", type=int, default=3)
     ap.add_argument("--threads", type=int, default=os.cpu_count())
     ap.add_argument("--candle", action="store_true")
+    ap.add_argument("--int8", action="store_true")
     ap.add_argument("--no-torch", action="store_true")
     ap.add_argument("--example", default=os.path.join(os.environ.get("CARGO_TARGET_DIR", "target"), "release/examples/full_size"))
     a = ap.parse_intermixed_args()

@@ -35,7 +35,8 @@ fn main() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [weights, inputs, outputs, network] = arguments.as_slice() else {
         return Err(
-            "usage: full_size WEIGHTS INPUTS OUTPUTS unet|vae|clip_l|clip_g|vision|dinov2|u2net".into()
+            "usage: full_size WEIGHTS INPUTS OUTPUTS unet|unet_int8|vae|clip_l|clip_g|vision|dinov2|u2net"
+                .into(),
         );
     };
     let inputs = candle_core::safetensors::load(inputs, &Device::Cpu)?;
@@ -109,9 +110,11 @@ fn passes(network: &str, folder: &Path, inputs: Tensors) -> Outcome<Vec<Pass>> {
             let decode = move || Ok(vec![("vae_decode", twin.decode(&latent)?)]);
             vec![("vae_encode", Box::new(encode)), ("vae_decode", Box::new(decode))]
         }
-        "unet" => {
+        "unet" | "unet_int8" => {
             let config = UNetConfig::sdxl();
-            let net = UNet::load(&config, &checkpoint()?.unet(&config, dtype, device)?)?;
+            let weights = checkpoint()?.unet(&config, dtype, device)?;
+            let weights = if network == "unet_int8" { weights.int8() } else { weights };
+            let net = UNet::load(&config, &weights)?;
             let (context, pooled) = (input("context")?, input("pooled")?);
             let timestep = f64::from(input("timestep")?.to_scalar::<f32>()?);
             let pass = |name, latent: &str, batch: usize| -> Outcome<Pass> {

@@ -8,18 +8,25 @@ impl Weights {
     /// A linear map with bias.
     pub(crate) fn linear(&self, name: &str, input: usize, output: usize) -> Result<Linear> {
         let w = self.at(name);
-        Ok(Linear::new(w.get_compact("weight", &[output, input])?, Some(w.get("bias", &[output])?)))
+        let bias = w.get("bias", &[output])?;
+        self.settled(Linear::new(w.get_compact("weight", &[output, input])?, Some(bias)))
     }
 
     /// A linear map without bias.
     pub(crate) fn linear_no_bias(&self, name: &str, input: usize, output: usize) -> Result<Linear> {
-        Ok(Linear::new(self.at(name).get_compact("weight", &[output, input])?, None))
+        self.settled(Linear::new(self.at(name).get_compact("weight", &[output, input])?, None))
     }
 
     /// A linear map with bias and GEGLU: `output` values and their `output` gates are one weight.
     pub(crate) fn geglu(&self, name: &str, input: usize, output: usize) -> Result<Linear> {
         let w = self.at(name);
-        Ok(Linear::geglu(w.get_compact("weight", &[2 * output, input])?, Some(w.get("bias", &[2 * output])?)))
+        let bias = w.get("bias", &[2 * output])?;
+        self.settled(Linear::geglu(w.get_compact("weight", &[2 * output, input])?, Some(bias)))
+    }
+
+    /// The map in the arithmetic that was asked for.
+    fn settled(&self, map: Linear) -> Result<Linear> {
+        Ok(if self.makes_int8() { map.int8()? } else { map })
     }
 
     /// A square convolution with bias; stride, padding and the rest are set on the result.

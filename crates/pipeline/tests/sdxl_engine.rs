@@ -178,6 +178,30 @@ fn the_same_seed_gives_the_same_bytes_and_memory_plans_do_not_matter() {
     assert!(pictures.windows(2).all(|pair| pair[0] == pair[1]));
 }
 
+/// On the published weights nobody has measured this: these are random ones of tiny networks, whose layers are short.
+#[test]
+fn linear_layers_on_8_bit_integers_paint_almost_the_same_picture() {
+    let folder = tiny::folder();
+    let path = folder.path().join("tiny.toml");
+    let text = std::fs::read_to_string(&path).expect("read");
+    let runs = ["pub_a", "pub_b"];
+    let pictures = |precision: &str| {
+        let precision = format!("precision = \"{precision}\"");
+        std::fs::write(&path, text.replace("precision = \"f32\"", &precision)).expect("written");
+        let engine = engine(&folder);
+        let paint = |run| engine.transfer(&transfer(run), &pipeline::Silent, &Cancel::default());
+        runs.map(|run| paint(run).expect("an outcome").picture.rgb)
+    };
+    for ((run, exact), rounded) in runs.into_iter().zip(pictures("f32")).zip(pictures("int8")) {
+        let steps = exact.as_raw().iter().zip(rounded.as_raw()).map(|(a, b)| f64::from(a.abs_diff(*b)));
+        let error = steps.map(|step| step * step).sum::<f64>() / exact.as_raw().len() as f64;
+        let psnr = 10.0 * (255.0 * 255.0 / error).log10();
+        println!("golden | e2e {run} | PSNR of int8 against f32, dB | {psnr:.1} | 40");
+        assert!(error > 0.0, "{run}: the precision is not heeded");
+        assert!(psnr > 40.0, "{run}: {psnr} dB");
+    }
+}
+
 #[test]
 fn a_raised_flag_stops_between_two_calls() {
     let folder = tiny::folder();

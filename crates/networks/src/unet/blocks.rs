@@ -30,7 +30,7 @@ impl ResBlock {
         Ok(Self {
             norm1: w.norm("norm1", input, EPS)?,
             conv1: w.conv2d("conv1", input, output, 3)?.padding(1),
-            embedding: w.linear("time_emb_proj", config.embedding(), output)?,
+            embedding: w.exact().linear("time_emb_proj", config.embedding(), output)?,
             norm2: w.norm("norm2", output, EPS)?,
             conv2: w.conv2d("conv2", output, output, 3)?.padding(1),
             shortcut,

@@ -46,7 +46,8 @@ impl UNet {
         config.check()?;
         let (base, emb) = (config.model_channels, config.embedding());
         let two = |name: &str, input| -> Result<[Linear; 2]> {
-            let w = weights.at(name);
+            // One row a pass, on which every pixel depends.
+            let w = weights.at(name).exact();
             Ok([w.linear("linear_1", input, emb)?, w.linear("linear_2", emb, emb)?])
         };
         let levels = config.channel_mult.len();

@@ -139,8 +139,8 @@ impl TransformerBlock {
         Ok(Self {
             layer,
             norms: [norm("norm1")?, norm("norm2")?, norm("norm3")?],
-            own: Attention::load(config, channels, channels, &w.at("attn1"))?,
-            cross: Attention::load(config, channels, config.context_dim, &w.at("attn2"))?,
+            own: Attention::load(config, channels, None, &w.at("attn1"))?,
+            cross: Attention::load(config, channels, Some(config.context_dim), &w.at("attn2"))?,
             ff_in: w.geglu("ff.net.0.proj", channels, 4 * channels)?,
             ff_out: w.linear("ff.net.2", 4 * channels, channels)?,
         })
@@ -178,13 +178,20 @@ struct Attention {
 }
 
 impl Attention {
-    fn load(config: &UNetConfig, channels: usize, context: usize, w: &Weights) -> Result<Self> {
+    /// Attention to tokens of width `context`, or to the positions themselves.
+    fn load(config: &UNetConfig, channels: usize, context: Option<usize>, w: &Weights) -> Result<Self> {
+        // Text encoders' states have a few very large channels, which 8 bits would take from all others; and their keys and
+        // values are made once per run.
+        let (context, keys_values) = match context {
+            Some(width) => (width, &w.exact()),
+            None => (channels, w),
+        };
         Ok(Self {
             heads: channels / config.head_dim,
             scale: (config.head_dim as f64).sqrt().recip(),
             to_q: w.linear_no_bias("to_q", channels, channels)?,
-            to_k: w.linear_no_bias("to_k", context, channels)?,
-            to_v: w.linear_no_bias("to_v", context, channels)?,
+            to_k: keys_values.linear_no_bias("to_k", context, channels)?,
+            to_v: keys_values.linear_no_bias("to_v", context, channels)?,
             to_out: w.linear("to_out.0", channels, channels)?,
         })
     }

@@ -33,6 +33,7 @@ pub type Shapes = BTreeMap<String, Vec<usize>>;
 pub struct Weights {
     shared: Arc<Shared>,
     prefix: String,
+    int8: bool,
 }
 
 struct Shared {
@@ -75,19 +76,37 @@ impl Weights {
             device: self.device().clone(),
             asked: Mutex::default(),
         };
-        Self { shared: Arc::new(shared), prefix: self.prefix.clone() }
+        Self { shared: Arc::new(shared), prefix: self.prefix.clone(), int8: self.int8 }
+    }
+
+    /// The same tensors, of which linear layers are made that compute on 8-bit integers, for f32 on the CPU
+    /// ([`Linear::int8`](kernels::Linear::int8)); not those below a view that is [exact](Self::exact).
+    #[must_use]
+    pub fn int8(self) -> Self {
+        Self { int8: true, ..self }
+    }
+
+    /// The same view for layers that must keep the dtype, or have too little to do to gain from another.
+    #[must_use]
+    pub fn exact(&self) -> Self {
+        Self { int8: false, ..self.clone() }
+    }
+
+    /// Whether linear layers are to be made for 8-bit integers; never of tensors that nobody reads.
+    pub(crate) fn makes_int8(&self) -> bool {
+        self.int8 && self.shared.read && self.shared.source.is_some()
     }
 
     fn over(origin: String, source: Option<Arc<dyn Source>>, dtype: DType, device: &Device) -> Self {
         let shared =
             Shared { origin, source, read: true, dtype, device: device.clone(), asked: Mutex::default() };
-        Self { shared: Arc::new(shared), prefix: String::new() }
+        Self { shared: Arc::new(shared), prefix: String::new(), int8: false }
     }
 
     /// The view below `name`: `weights.at("encoder").at(3)` reads `encoder.3.…`.
     pub fn at(&self, name: impl Display) -> Self {
         let prefix = format!("{}{name}.", self.prefix);
-        Self { shared: Arc::clone(&self.shared), prefix }
+        Self { shared: Arc::clone(&self.shared), prefix, int8: self.int8 }
     }
 
     /// The dtype tensors are converted to.

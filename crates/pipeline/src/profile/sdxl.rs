@@ -71,6 +71,8 @@ pub enum Precision {
     Bf16,
     /// 32 bits.
     F32,
+    /// 32 bits, and linear layers on 8-bit integers: on the CPU only.
+    Int8,
 }
 
 /// Numeric format of the autoencoder.

@@ -36,6 +36,8 @@ pub(super) struct Loader {
     pub(super) device: Device,
     /// The UNet's numeric format: that of its context and vector too.
     pub(super) unet_dtype: DType,
+    /// Whether the UNet's linear layers compute on 8-bit integers.
+    unet_int8: bool,
     /// The autoencoder's numeric format: that of its inputs too.
     pub(super) vae_dtype: DType,
     /// False: tensors are checked, and zeros take their place.
@@ -46,12 +48,20 @@ impl Loader {
     /// Finds and checks all files.
     ///
     /// # Errors
-    /// [`Error::Profile`] for files that are missing or do not fit.
+    /// [`Error::Profile`] for files that are missing or do not fit, and for a precision that the device lacks.
     pub(super) fn open(
         profile: &SdxlProfile,
         hub: &Hub,
         device: &Device,
     ) -> std::result::Result<Self, Error> {
+        let unet_int8 = profile.precision == Precision::Int8;
+        if unet_int8 && !device.is_cpu() {
+            return Err(Error::Profile(format!(
+                "profile {}: precision = \"int8\" computes on the CPU only; set \"auto\" for this device, or ask for \
+                 the device cpu",
+                profile.origin
+            )));
+        }
         let files = profile.locate(hub)?;
         let mut checkpoint = Checkpoint::open(&files.checkpoint)?;
         for lora in &files.loras {
@@ -63,6 +73,7 @@ impl Loader {
             checkpoint,
             device: device.clone(),
             unet_dtype: unet_dtype(profile.precision, device),
+            unet_int8,
             vae_dtype: vae_dtype(profile.vae_precision),
             read: false,
         };
@@ -97,6 +108,7 @@ impl Loader {
     pub(super) fn unet(&self) -> Result<UNet> {
         let config = &self.dimensions.unet;
         let weights = self.checkpoint.unet(config, self.unet_dtype, &self.device)?;
+        let weights = if self.unet_int8 { weights.int8() } else { weights };
         UNet::load(config, &self.as_asked(weights))
     }
 
@@ -173,7 +185,7 @@ fn unet_dtype(precision: Precision, device: &Device) -> DType {
         Precision::Auto if device.is_cpu() => DType::F32,
         Precision::Auto | Precision::F16 => DType::F16,
         Precision::Bf16 => DType::BF16,
-        Precision::F32 => DType::F32,
+        Precision::F32 | Precision::Int8 => DType::F32,
     }
 }
 
