@@ -2,8 +2,9 @@
 //!
 //! glibc returns blocks above 32 MB to the system when they are freed, and the next call has every page cleared and faulted
 //! in again: up to a seventh of a VAE's time. [`Arena`] keeps freed blocks from [`LEAST`] bytes on, and hands them out to
-//! the next request of their size class: networks ask for the same sizes over and over. Blocks it has to ask the system for are
-//! advised to lie on huge pages. Everything smaller is the system allocator's.
+//! the next request of their size class: networks ask for the same sizes over and over. What it holds in all stays within
+//! a quarter above the most that was ever in use. Blocks it has to ask the system for are advised to lie on huge pages.
+//! Everything smaller is the system allocator's.
 //!
 //! A program installs it with `#[global_allocator] static ARENA: kernels::Arena = kernels::Arena::new();`.
 
@@ -15,6 +16,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 const LEAST: usize = 1 << 20;
 /// Most bytes kept; the blocks unused for longest go first.
 const MOST: usize = 2 << 30;
+/// What is in use and kept together may exceed the most that was ever in use by this share of it: a quarter.
+const SLACK: usize = 4;
 /// Most blocks kept.
 const BLOCKS: usize = 128;
 /// Alignment of every block: what the system's allocator gives without asking, and can zero lazily.
@@ -30,6 +33,9 @@ struct Idle {
     blocks: [Block; BLOCKS],
     count: usize,
     bytes: usize,
+    /// Bytes handed out, and the most these ever were.
+    used: usize,
+    most_used: usize,
 }
 
 /// A block's address and size class.
@@ -47,11 +53,24 @@ impl Arena {
     /// Keeps nothing yet.
     pub const fn new() -> Self {
         let none = Block { at: ptr::null_mut(), size: 0 };
-        Self(Mutex::new(Idle { blocks: [none; BLOCKS], count: 0, bytes: 0 }))
+        Self(Mutex::new(Idle { blocks: [none; BLOCKS], count: 0, bytes: 0, used: 0, most_used: 0 }))
     }
 
     fn idle(&self) -> MutexGuard<'_, Idle> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An idle block of this class, or none, after room was made for a new one.
+    #[allow(unsafe_code)]
+    fn reuse(&self, size: usize) -> Option<*mut u8> {
+        let found = self.idle().take(size);
+        while found.is_none()
+            && let Some(gone) = self.idle().excess()
+        {
+            // SAFETY: an idle block, which nobody has any more.
+            unsafe { give_back(gone) };
+        }
+        found
     }
 }
 
@@ -62,10 +81,18 @@ impl Default for Arena {
 }
 
 impl Idle {
-    /// The block of this class that was used last.
+    /// Counts a block of this class as handed out: the one that was used last, if there is one.
     fn take(&mut self, size: usize) -> Option<*mut u8> {
+        self.used += size;
+        self.most_used = self.most_used.max(self.used);
         let found = self.blocks[..self.count].iter().rposition(|block| block.size == size)?;
         Some(self.remove(found).at)
+    }
+
+    /// A block that must go before the system is asked for another.
+    fn excess(&mut self) -> Option<Block> {
+        let room = self.most_used + self.most_used / SLACK;
+        (self.used + self.bytes > room).then(|| self.oldest()).flatten()
     }
 
     fn remove(&mut self, index: usize) -> Block {
@@ -108,6 +135,18 @@ fn whole(size: usize) -> Option<Layout> {
     Layout::from_size_align(size, ALIGN).ok()
 }
 
+/// Returns a block to the system.
+///
+/// # Safety
+/// The block came from the system with the layout of its class, and nobody uses it any more.
+#[allow(unsafe_code)]
+unsafe fn give_back(block: Block) {
+    if let Some(whole) = whole(block.size) {
+        // SAFETY: the caller's promise.
+        unsafe { System.dealloc(block.at, whole) };
+    }
+}
+
 // SAFETY: blocks come from `System` with at least the size and alignment asked for, each is idle or handed out once, and a
 // block is given back to `System` with the layout it was asked for with: `class` depends on the size alone, which callers
 // repeat. Nothing here allocates or panics: the idle list has a fixed place.
@@ -119,7 +158,7 @@ unsafe impl GlobalAlloc for Arena {
             return unsafe { System.alloc(layout) };
         }
         let size = class(layout.size());
-        if let Some(block) = self.idle().take(size) {
+        if let Some(block) = self.reuse(size) {
             return block;
         }
         match whole(size) {
@@ -139,7 +178,7 @@ unsafe impl GlobalAlloc for Arena {
             return unsafe { System.alloc_zeroed(layout) };
         }
         let size = class(layout.size());
-        if let Some(block) = self.idle().take(size) {
+        if let Some(block) = self.reuse(size) {
             // SAFETY: an idle block of at least this many bytes, ours alone now.
             unsafe { block.write_bytes(0, layout.size()) };
             return block;
@@ -157,6 +196,7 @@ unsafe impl GlobalAlloc for Arena {
             return unsafe { System.dealloc(block, layout) };
         }
         let block = Block { at: block, size: class(layout.size()) };
+        self.idle().used -= block.size;
         loop {
             let gone = {
                 let mut idle = self.idle();
@@ -166,10 +206,8 @@ unsafe impl GlobalAlloc for Arena {
                 // A block larger than all that may be kept turns out no other.
                 if block.size > MOST { None } else { idle.oldest() }
             };
-            if let Some(whole) = whole(gone.unwrap_or(block).size) {
-                // SAFETY: the block was asked for with this layout, and nobody has it any more.
-                unsafe { System.dealloc(gone.unwrap_or(block).at, whole) };
-            }
+            // SAFETY: the block was asked for with the layout of its class, and nobody has it any more.
+            unsafe { give_back(gone.unwrap_or(block)) };
             if gone.is_none() {
                 return;
             }
@@ -213,7 +251,7 @@ fn advise(block: *mut u8, size: usize) {
 mod tests {
     use std::alloc::{GlobalAlloc, Layout};
 
-    use super::{Arena, BLOCKS, LEAST, MOST};
+    use super::{Arena, BLOCKS, LEAST, MOST, SLACK};
 
     fn layout(size: usize) -> Layout {
         Layout::from_size_align(size, 4).unwrap()
@@ -294,6 +332,23 @@ mod tests {
             let larger = arena.alloc(layout(MOST + LEAST));
             arena.dealloc(larger, layout(MOST + LEAST));
             assert_eq!(kept(&arena), (1, MOST));
+        }
+    }
+
+    #[test]
+    fn old_blocks_go_when_new_sizes_come() {
+        let arena = Arena::new();
+        // SAFETY: sizes are not zero; each block is freed once with its size. Nothing is touched.
+        unsafe {
+            for size in (8..40).map(|n| n * LEAST) {
+                let block = arena.alloc(layout(size));
+                let (_, bytes) = kept(&arena);
+                assert!(
+                    size + bytes <= size + size / SLACK + size / 8,
+                    "{bytes} bytes lie idle beside {size}"
+                );
+                arena.dealloc(block, layout(size));
+            }
         }
     }
 

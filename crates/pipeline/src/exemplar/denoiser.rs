@@ -129,27 +129,28 @@ impl PatchDenoiser<'_> {
     pub(crate) fn vote(&self, picture: &Raster, sharp: bool) -> Raster {
         let patch = self.exemplar.patch;
         let weights = vote_weights(patch, if sharp { 0.14 } else { 0.3 });
-        let typical = self.typical_distance();
+        let says = self.says();
+        let (keys, _) = self.exemplar.keys.data.as_chunks::<KEY>();
+        let across = self.exemplar.keys.width;
         let mut out = picture.clone();
         let row_length = picture.width * 3;
         out.data.par_chunks_exact_mut(row_length).enumerate().for_each(|(y, row)| {
             for (x, pixel) in row.chunks_exact_mut(3).enumerate() {
-                let mut sum = [0.0f32; 3];
+                let mut sum = [0.0f32; KEY];
                 let mut total = 0.0f32;
                 for oy in y.saturating_sub(patch - 1)..=y.min(self.field.rows - 1) {
-                    for ox in x.saturating_sub(patch - 1)..=x.min(self.field.columns - 1) {
-                        let at = oy * self.field.columns + ox;
-                        if !self.active[at] {
-                            continue;
+                    let (first, last) = (x.saturating_sub(patch - 1), x.min(self.field.columns - 1));
+                    let patches = oy * self.field.columns + first..=oy * self.field.columns + last;
+                    let (v, weights) = (y - oy, &weights[(y - oy) * patch..][..patch]);
+                    let matches = self.field.matches[patches.clone()].iter().zip(&says[patches]);
+                    for (ox, (m, say)) in (first..).zip(matches) {
+                        if *say > 0.0 {
+                            let u = x - ox;
+                            let weight = weights[u] * say;
+                            let said = keys[(m.y as usize + v) * across + m.x as usize + u];
+                            total += weight;
+                            sum.iter_mut().zip(said).for_each(|(s, said)| *s += weight * said);
                         }
-                        let m = self.field.matches[at];
-                        let (u, v) = (x - ox, y - oy);
-                        // A match not measured yet counts like any other.
-                        let distance = if m.distance.is_finite() { m.distance } else { 0.0 };
-                        let weight = weights[v * patch + u] * typical / (distance + typical);
-                        let said = self.exemplar.keys.pixel(m.x as usize + u, m.y as usize + v);
-                        total += weight;
-                        sum.iter_mut().zip(said).for_each(|(s, said)| *s += weight * said);
                     }
                 }
                 if total > 0.0 {
@@ -158,6 +159,18 @@ impl PatchDenoiser<'_> {
             }
         });
         out
+    }
+
+    /// How much each patch's word counts, from 1 for a perfect match down; 0 for one that is not active.
+    fn says(&self) -> Vec<f32> {
+        let typical = self.typical_distance();
+        let say = |(m, active): (&Match, &bool)| match active {
+            // A match not measured yet counts like any other.
+            true if m.distance.is_finite() => typical / (m.distance + typical),
+            true => 1.0,
+            false => 0.0,
+        };
+        self.field.matches.iter().zip(self.active).map(say).collect()
     }
 
     /// The mean distance of active patches: the yardstick of a patch's say. Before any search there is none.

@@ -158,7 +158,8 @@ impl Field {
             after.par_chunks_exact_mut(self.columns).enumerate().for_each(|(row, out)| {
                 for (column, m) in out.iter_mut().enumerate() {
                     if active[row * self.columns + column] {
-                        let query = Query { metric, exemplar, price: &price, target, row, column };
+                        let measured = round > 0;
+                        let query = Query { metric, exemplar, price: &price, target, row, column, measured };
                         *m = query.best(before, (self.columns, self.rows), search.samples, round_seed);
                     }
                 }
@@ -219,6 +220,8 @@ struct Query<'a> {
     target: &'a Raster,
     row: usize,
     column: usize,
+    /// Whether its present match was measured on this target.
+    measured: bool,
 }
 
 impl Query<'_> {
@@ -226,7 +229,11 @@ impl Query<'_> {
         let own = before[self.row * columns + self.column];
         let mut best = Match { distance: f32::INFINITY, ..own };
         let mut cost = f32::INFINITY;
-        self.consider(own.x, own.y, &mut best, &mut cost);
+        if self.measured {
+            (best, cost) = (own, own.distance * self.price.at(own.x, own.y));
+        } else {
+            self.consider(own.x, own.y, &mut best, &mut cost);
+        }
         for (dx, dy) in [(-1, 0), (1, 0), (0, -1), (0, 1), (-3, 0), (3, 0), (0, -3), (0, 3)] {
             let (x, y) = (self.column as isize + dx, self.row as isize + dy);
             if (0..columns as isize).contains(&x) && (0..rows as isize).contains(&y) {
