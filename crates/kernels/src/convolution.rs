@@ -6,11 +6,11 @@
 use candle_core::{Device, Result, Tensor};
 
 use crate::Activation;
-use crate::cpu;
 use crate::cpu::epilogue::Epilogue;
 use crate::cpu::micro::Micro;
-use crate::cpu::{implicit, winograd};
+use crate::cpu::{implicit, planes, winograd};
 use crate::linear::with_values;
+use crate::resampling::upsample_nearest;
 use crate::weight::Weight;
 
 /// A convolution: weight (out, in, kh, kw), optional bias (out), geometry, optional activation after the bias.
@@ -86,6 +86,27 @@ pub fn conv2d(x: &Tensor, conv: &Conv2d) -> Result<Tensor> {
     sum(x, conv, None)
 }
 
+/// `conv2d` of pictures joined along their channels, without joining them first.
+pub fn conv2d_joined(x: &[&Tensor], conv: &Conv2d) -> Result<Tensor> {
+    match x.iter().all(|x| conv.weight.takes(x)) {
+        true => fast(Micro::best(), x, conv, None),
+        false => plain(&Tensor::cat(x, 1)?, conv, None),
+    }
+}
+
+/// `conv2d` of `x` resized to `height` × `width` by nearest neighbours. Where that doubles both sides, Winograd's forms
+/// double rows in the cache; the larger picture is never in memory.
+pub fn upsample_conv2d(x: &Tensor, height: usize, width: usize, conv: &Conv2d) -> Result<Tensor> {
+    let (batch, channels, h, w) = x.dims4()?;
+    if conv.weight.takes(x) && (height, width) == (2 * h, 2 * w) {
+        let geometry = Geometry::new((batch, channels, height, width), conv)?;
+        if let Some(form) = winograd::Form::of(&geometry, conv.exact) {
+            return by(Form::Winograd { form, doubled: true }, Micro::best(), &[x], conv, geometry, None);
+        }
+    }
+    conv2d(&upsample_nearest(x, height, width)?, conv)
+}
+
 /// `conv2d` plus `addend` before the activation: a skip (b, out, h', w'), or one value for each channel (b, out, 1, 1).
 pub fn conv2d_add(x: &Tensor, conv: &Conv2d, addend: &Tensor) -> Result<Tensor> {
     sum(x, conv, Some(addend))
@@ -93,7 +114,7 @@ pub fn conv2d_add(x: &Tensor, conv: &Conv2d, addend: &Tensor) -> Result<Tensor> 
 
 fn sum(x: &Tensor, conv: &Conv2d, addend: Option<&Tensor>) -> Result<Tensor> {
     match conv.weight.takes(x) {
-        true => fast(Micro::best(), x, conv, addend),
+        true => fast(Micro::best(), &[x], conv, addend),
         false => plain(x, conv, addend),
     }
 }
@@ -139,9 +160,9 @@ pub(crate) struct Geometry {
 }
 
 impl Geometry {
-    /// Fails if the weight does not fit `x`.
-    pub(crate) fn new(x: &Tensor, conv: &Conv2d) -> Result<Self> {
-        let (batch, input, height, width) = x.dims4()?;
+    /// Fails if the weight does not fit pictures of these dimensions.
+    pub(crate) fn new(dims: (usize, usize, usize, usize), conv: &Conv2d) -> Result<Self> {
+        let (batch, input, height, width) = dims;
         let &[output, channels, kernel_height, kernel_width] = conv.weight.dims() else {
             candle_core::bail!("a convolution's weight has four dimensions, not {:?}", conv.weight.dims())
         };
@@ -169,7 +190,7 @@ impl Geometry {
             _ => candle_core::bail!(
                 "a convolution of {:?} (stride {stride}, padding {padding}, dilation {dilation}) cannot take {:?}",
                 conv.weight.dims(),
-                x.dims()
+                dims
             ),
         }
     }
@@ -190,17 +211,33 @@ impl Geometry {
     }
 }
 
-/// Winograd's form where it pays, else the implicit product.
-fn fast(micro: &'static Micro, x: &Tensor, conv: &Conv2d, addend: Option<&Tensor>) -> Result<Tensor> {
-    let geometry = Geometry::new(x, conv)?;
-    by(winograd::Form::of(&geometry, conv.exact), micro, x, conv, geometry, addend)
+/// How a convolution is computed. All forms read the same packed weight.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Form {
+    /// By the implicit product.
+    Implicit,
+    /// By Winograd's; `doubled` if every value of the input stands for 2 × 2 of the geometry's.
+    Winograd { form: winograd::Form, doubled: bool },
 }
 
-/// By Winograd's form or, without one, by the implicit product. All read the same packed weight.
+impl Form {
+    /// Winograd's form where it pays, else the implicit product.
+    fn of(geometry: &Geometry, exact: bool) -> Self {
+        winograd::Form::of(geometry, exact)
+            .map_or(Self::Implicit, |form| Self::Winograd { form, doubled: false })
+    }
+}
+
+fn fast(micro: &'static Micro, x: &[&Tensor], conv: &Conv2d, addend: Option<&Tensor>) -> Result<Tensor> {
+    let geometry = Geometry::new(planes::joined_dims(x)?, conv)?;
+    by(Form::of(&geometry, conv.exact), micro, x, conv, geometry, addend)
+}
+
+/// A convolution of pictures joined along their channels, in the form asked for.
 pub(crate) fn by(
-    form: Option<winograd::Form>,
+    form: Form,
     micro: &'static Micro,
-    x: &Tensor,
+    x: &[&Tensor],
     conv: &Conv2d,
     geometry: Geometry,
     addend: Option<&Tensor>,
@@ -211,10 +248,13 @@ pub(crate) fn by(
     let y = with_values(bias.as_ref(), |row_bias| {
         with_values(skip.as_ref(), |addend| {
             let epilogue = Epilogue { row_bias, addend, activation: conv.activation, ..Epilogue::default() };
-            cpu::read_contiguous(x, |x| {
+            planes::read(x, |x| {
                 Ok(match form {
-                    Some(form) => winograd::convolve(form, micro, x, packed, &geometry, epilogue),
-                    None => implicit::convolve(micro, x, packed, &geometry, epilogue),
+                    Form::Winograd { form, doubled } => {
+                        let x = winograd::Source { planes: &x, doubled };
+                        winograd::convolve(form, micro, x, packed, &geometry, epilogue)
+                    }
+                    Form::Implicit => implicit::convolve(micro, &x, packed, &geometry, epilogue),
                 })
             })
         })
@@ -256,15 +296,16 @@ pub(crate) fn biased(y: Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
 mod tests {
     use candle_core::{DType, Result, Tensor};
 
-    use super::{Conv2d, Geometry, by, fast, plain};
+    use super::{Conv2d, Form, Geometry, by, fast, plain};
     use crate::Activation;
     use crate::compare::{assert_close, noise};
     use crate::cpu::micro::Micro;
-    use crate::cpu::winograd::Form;
+    use crate::cpu::winograd;
+    use crate::resampling::upsample_nearest;
 
-    fn by_winograd(form: Form, micro: &'static Micro, x: &Tensor, conv: &Conv2d) -> Result<Tensor> {
-        by(Some(form), micro, x, conv, Geometry::new(x, conv)?, None)
-    }
+    const TWO: Form = Form::Winograd { form: winograd::Form::Two, doubled: false };
+    const FOUR: Form = Form::Winograd { form: winograd::Form::Four, doubled: false };
+    const FORMS: [Form; 3] = [Form::Implicit, TWO, FOUR];
 
     #[test]
     fn implicit_form_agrees_with_the_plain_one() -> Result<()> {
@@ -289,7 +330,7 @@ mod tests {
                 };
                 let x = noise(&[b, i, h, w], 3);
                 let what = format!("{} {b} {i}->{o} {h}x{w} k{k} s{s} p{p} d{d}", micro.name);
-                assert_close(&fast(micro, &x, &make(), None)?, &plain(&x, &make(), None)?, 2e-6, &what);
+                assert_close(&fast(micro, &[&x], &make(), None)?, &plain(&x, &make(), None)?, 2e-6, &what);
             }
         }
         Ok(())
@@ -318,9 +359,11 @@ mod tests {
                     };
                     let x = noise(&[b, i, h, w], 3);
                     let want = plain(&x, &make(), None)?;
-                    for (form, bound) in [(Form::Four, 1e-5), (Form::Two, 1.5e-6)] {
+                    let geometry = Geometry::new(x.dims4()?, &make())?;
+                    for (form, bound) in [(FOUR, 1e-5), (TWO, 1.5e-6)] {
                         let what = format!("{form:?} {} {b} {i}->{o} {h}x{w}", micro.name);
-                        assert_close(&by_winograd(form, micro, &x, &make())?, &want, bound, &what);
+                        let got = by(form, micro, &[&x], &make(), geometry, None)?;
+                        assert_close(&got, &want, bound, &what);
                     }
                 }
             }
@@ -335,10 +378,10 @@ mod tests {
                 let half = noise(&[o, i, 3, 3], 1).to_dtype(DType::F16)?;
                 let conv = |weight| Conv2d::new(weight, None).padding(1);
                 let x = noise(&[1, i, h, w], 3);
-                let geometry = Geometry::new(&x, &conv(half.clone()))?;
-                for form in [None, Some(Form::Two), Some(Form::Four)] {
-                    let got = by(form, micro, &x, &conv(half.clone()), geometry, None)?;
-                    let want = by(form, micro, &x, &conv(half.to_dtype(DType::F32)?), geometry, None)?;
+                let geometry = Geometry::new(x.dims4()?, &conv(half.clone()))?;
+                for form in FORMS {
+                    let got = by(form, micro, &[&x], &conv(half.clone()), geometry, None)?;
+                    let want = by(form, micro, &[&x], &conv(half.to_dtype(DType::F32)?), geometry, None)?;
                     assert_close(&got, &want, 0.0, micro.name);
                 }
             }
@@ -355,17 +398,74 @@ mod tests {
                     conv.activation(Activation::Silu)
                 };
                 let x = noise(&[b, i, h, w], 3);
-                let geometry = Geometry::new(&x, &make())?;
+                let geometry = Geometry::new(x.dims4()?, &make())?;
                 for addend in [noise(&[b, o, h, w], 4), noise(&[b, o, 1, 1], 5)] {
                     let want = plain(&x, &make(), Some(&addend))?;
-                    for form in [None, Some(Form::Two), Some(Form::Four)] {
-                        let got = by(form, micro, &x, &make(), geometry, Some(&addend))?;
+                    for form in FORMS {
+                        let got = by(form, micro, &[&x], &make(), geometry, Some(&addend))?;
                         assert_close(&got, &want, 1e-5, micro.name);
                     }
                 }
                 let wrong = noise(&[b, o, 1, w], 6);
-                assert!(fast(micro, &x, &make(), Some(&wrong)).is_err(), "an addend of another shape");
+                assert!(fast(micro, &[&x], &make(), Some(&wrong)).is_err(), "an addend of another shape");
             }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn joined_pictures_give_the_bits_of_the_concatenated_ones() -> Result<()> {
+        for micro in Micro::all() {
+            for (b, parts, o, [h, w]) in [
+                (1, vec![3, 4], 9, [5, 7]),
+                (2, vec![17, 40], 50, [8, 20]),
+                (2, vec![5, 1, 30], 33, [12, 11]),
+            ] {
+                let x: Vec<Tensor> = parts.iter().map(|c| noise(&[b, *c, h, w], *c as u32)).collect();
+                let (x, i): (Vec<&Tensor>, usize) = (x.iter().collect(), parts.iter().sum());
+                let conv = Conv2d::new(noise(&[o, i, 3, 3], 1), None).padding(1);
+                let geometry = Geometry::new((b, i, h, w), &conv)?;
+                for form in FORMS {
+                    let got = by(form, micro, &x, &conv, geometry, None)?;
+                    let want = by(form, micro, &[&Tensor::cat(&x, 1)?], &conv, geometry, None)?;
+                    assert_close(&got, &want, 0.0, micro.name);
+                }
+            }
+        }
+        let conv = Conv2d::new(noise(&[2, 4, 1, 1], 1), None);
+        let pair = [noise(&[1, 2, 3, 4], 1), noise(&[1, 2, 3, 5], 1)];
+        assert!(fast(Micro::best(), &[&pair[0], &pair[1]], &conv, None).is_err(), "of different sizes");
+        assert!(fast(Micro::best(), &[], &conv, None).is_err(), "nothing to join");
+        Ok(())
+    }
+
+    #[test]
+    fn doubling_in_the_cache_gives_the_bits_of_doubling_first() -> Result<()> {
+        for micro in Micro::all() {
+            for [b, i, o, h, w] in
+                [[1, 16, 16, 4, 4], [2, 17, 50, 5, 13], [1, 33, 30, 21, 6], [1, 3, 4, 1, 40]]
+            {
+                let conv = Conv2d::new(noise(&[o, i, 3, 3], 1), Some(noise(&[o], 2))).padding(1);
+                let x = noise(&[b, i, h, w], 3);
+                let large = upsample_nearest(&x, 2 * h, 2 * w)?;
+                let geometry = Geometry::new(large.dims4()?, &conv)?;
+                for form in [winograd::Form::Two, winograd::Form::Four] {
+                    let run =
+                        |x, doubled| by(Form::Winograd { form, doubled }, micro, &[x], &conv, geometry, None);
+                    assert_close(&run(&x, true)?, &run(&large, false)?, 0.0, micro.name);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn upsampling_to_any_size_before_a_convolution() -> Result<()> {
+        let make = || Conv2d::new(noise(&[40, 36, 3, 3], 1), None).padding(1);
+        let x = noise(&[2, 36, 6, 7], 2);
+        for (h, w) in [(12, 14), (13, 14), (6, 7), (24, 28)] {
+            let want = plain(&x.upsample_nearest2d(h, w)?, &make(), None)?;
+            assert_close(&super::upsample_conv2d(&x, h, w, &make())?, &want, 2e-6, &format!("{h}x{w}"));
         }
         Ok(())
     }
@@ -377,7 +477,7 @@ mod tests {
             let x = noise(&[2, 5, h, w], 3);
             for micro in Micro::all() {
                 let want = plain(&x, &make(), None)?;
-                assert_close(&fast(micro, &x, &make(), None)?, &want, 2e-6, micro.name);
+                assert_close(&fast(micro, &[&x], &make(), None)?, &want, 2e-6, micro.name);
             }
         }
         Ok(())
@@ -387,14 +487,12 @@ mod tests {
     fn the_form_follows_from_the_shape_and_the_accuracy_asked_for() -> Result<()> {
         let form = |channels: usize, [h, w]: [usize; 2], conv: fn(Conv2d) -> Conv2d| {
             let conv = conv(Conv2d::new(noise(&[channels, channels, 3, 3], 1), None).padding(1));
-            Ok::<_, candle_core::Error>(Form::of(
-                &Geometry::new(&noise(&[1, channels, h, w], 2), &conv)?,
-                conv.exact,
-            ))
+            let geometry = Geometry::new((1, channels, h, w), &conv)?;
+            Ok::<_, candle_core::Error>(winograd::Form::of(&geometry, conv.exact))
         };
-        assert_eq!(form(128, [8, 8], |conv| conv)?, Some(Form::Four));
-        assert_eq!(form(128, [8, 8], Conv2d::exact)?, Some(Form::Two));
-        assert_eq!(form(32, [8, 8], |conv| conv)?, Some(Form::Two));
+        assert_eq!(form(128, [8, 8], |conv| conv)?, Some(winograd::Form::Four));
+        assert_eq!(form(128, [8, 8], Conv2d::exact)?, Some(winograd::Form::Two));
+        assert_eq!(form(32, [8, 8], |conv| conv)?, Some(winograd::Form::Two));
         assert_eq!(form(31, [8, 8], |conv| conv)?, None);
         assert_eq!(form(128, [7, 8], |conv| conv)?, None);
         assert_eq!(form(128, [16, 16], |conv| conv.stride(2))?, None);
@@ -405,10 +503,11 @@ mod tests {
     #[test]
     fn empty_and_impossible_shapes() -> Result<()> {
         let conv = Conv2d::new(noise(&[20, 16, 3, 3], 1), None).padding(1);
-        assert_eq!(fast(Micro::best(), &noise(&[0, 16, 9, 9], 1), &conv, None)?.dims(), [0, 20, 9, 9]);
-        assert!(fast(Micro::best(), &noise(&[1, 15, 9, 9], 1), &conv, None).is_err());
+        let run = |dims: &[usize], conv| fast(Micro::best(), &[&noise(dims, 1)], conv, None);
+        assert_eq!(run(&[0, 16, 9, 9], &conv)?.dims(), [0, 20, 9, 9]);
+        assert!(run(&[1, 15, 9, 9], &conv).is_err());
         let conv = Conv2d::new(noise(&[2, 2, 3, 3], 1), None);
-        assert!(fast(Micro::best(), &noise(&[1, 2, 2, 2], 1), &conv, None).is_err());
+        assert!(run(&[1, 2, 2, 2], &conv).is_err());
         Ok(())
     }
 }

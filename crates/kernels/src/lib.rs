@@ -24,10 +24,13 @@ mod weight;
 pub use activation::{Activation, geglu, gelu, quick_gelu, sigmoid, silu};
 pub use arena::Arena;
 pub use attention::{SCORES_BUDGET, attention, attention_in_tiles, causal_mask, merge_heads, split_heads};
-pub use convolution::{Conv2d, conv2d, conv2d_add};
+pub use cpu::parallel::set_threads;
+pub use convolution::{Conv2d, conv2d, conv2d_add, conv2d_joined, upsample_conv2d};
 pub use linear::{Linear, linear, linear_add};
 pub use mapped_file::MappedFile;
-pub use normalisation::{Norm, group_norm, group_norm_silu, instance_norm, layer_norm};
+pub use normalisation::{
+    Norm, group_norm, group_norm_silu, group_norm_silu_joined, instance_norm, layer_norm,
+};
 pub use resampling::{
     avg_pool2d_padded, max_pool2d, pad_reflect, pixel_unshuffle, upsample_bilinear, upsample_nearest,
 };

@@ -8,6 +8,7 @@ use candle_core::{D, DType, Device, Result, Tensor};
 use crate::cpu;
 use crate::cpu::micro::Micro;
 use crate::cpu::norm::Affine;
+use crate::cpu::planes;
 use crate::silu;
 
 /// Parameters of a normalisation: weight and bias (channels), eps.
@@ -28,7 +29,7 @@ impl Norm {
 /// Normalises `x` (b, c, h, w) over each of `groups` groups of channels and all positions (Wu and He 2018).
 pub fn group_norm(x: &Tensor, norm: &Norm, groups: usize) -> Result<Tensor> {
     match cpu::takes(x) {
-        true => fast_group_norm(Micro::best(), x, Some(norm), groups, norm.eps, false),
+        true => fast_group_norm(Micro::best(), &[x], Some(norm), groups, norm.eps, false),
         false => plain_group_norm(x, norm, groups),
     }
 }
@@ -43,33 +44,38 @@ fn plain_group_norm(x: &Tensor, norm: &Norm, groups: usize) -> Result<Tensor> {
 
 /// [`group_norm`], then SiLU.
 pub fn group_norm_silu(x: &Tensor, norm: &Norm, groups: usize) -> Result<Tensor> {
-    match cpu::takes(x) {
+    group_norm_silu_joined(&[x], norm, groups)
+}
+
+/// [`group_norm_silu`] of pictures joined along their channels, without joining them first.
+pub fn group_norm_silu_joined(x: &[&Tensor], norm: &Norm, groups: usize) -> Result<Tensor> {
+    match x.iter().all(|x| cpu::takes(x)) {
         true => fast_group_norm(Micro::best(), x, Some(norm), groups, norm.eps, true),
-        false => silu(&plain_group_norm(x, norm, groups)?),
+        false => silu(&plain_group_norm(&Tensor::cat(x, 1)?, norm, groups)?),
     }
 }
 
 fn fast_group_norm(
     micro: &Micro,
-    x: &Tensor,
+    x: &[&Tensor],
     norm: Option<&Norm>,
     groups: usize,
     eps: f64,
     then_silu: bool,
 ) -> Result<Tensor> {
-    let (_, channels, height, width) = x.dims4()?;
+    let (images, channels, height, width) = planes::joined_dims(x)?;
     if groups == 0 || !channels.is_multiple_of(groups) {
         candle_core::bail!("{channels} channels cannot be cut into {groups} groups");
     }
-    let pixels = height * width;
-    let run = |values: &[f32], affine: Option<Affine<'_>>| {
-        cpu::norm::group(micro, values, groups, channels / groups, pixels, eps, affine, then_silu)
-    };
-    let y = cpu::read_contiguous(x, |values| match norm {
-        Some(norm) => with_affine(norm, channels, |affine| Ok(run(values, Some(affine)))),
-        None => Ok(run(values, None)),
+    let sizes = [images, groups, channels / groups, height * width];
+    let y = planes::read(x, |x| {
+        let run = |affine: Option<Affine<'_>>| cpu::norm::group(micro, &x, sizes, eps, affine, then_silu);
+        match norm {
+            Some(norm) => with_affine(norm, channels, |affine| Ok(run(Some(affine)))),
+            None => Ok(run(None)),
+        }
     })?;
-    Tensor::from_vec(y, x.dims(), &Device::Cpu)
+    Tensor::from_vec(y, (images, channels, height, width), &Device::Cpu)
 }
 
 /// Calls `f` with weight and bias in f32.
@@ -84,7 +90,7 @@ fn with_affine<R>(norm: &Norm, channels: usize, f: impl FnOnce(Affine<'_>) -> Re
 /// Normalises `x` (b, c, h, w) over the positions of each channel, without weight and bias.
 pub fn instance_norm(x: &Tensor, eps: f64) -> Result<Tensor> {
     if cpu::takes(x) && x.elem_count() > 0 {
-        return fast_group_norm(Micro::best(), x, None, x.dim(1)?, eps, false);
+        return fast_group_norm(Micro::best(), &[x], None, x.dim(1)?, eps, false);
     }
     standardise(x, x.dim(1)?, eps)?.to_dtype(x.dtype())
 }
@@ -148,10 +154,14 @@ mod tests {
                 let (x, norm) = (noise(&[b, c, h, w], 1), Norm::new(noise(&[c], 2), noise(&[c], 3), 1e-5));
                 let what = format!("{} {b} {c} {h}x{w}", micro.name);
                 let want = plain_group_norm(&x, &norm, groups)?;
-                let run = |silu| fast_group_norm(micro, &x, Some(&norm), groups, 1e-5, silu);
+                let run = |silu| fast_group_norm(micro, &[&x], Some(&norm), groups, 1e-5, silu);
                 assert_close(&run(false)?, &want, 3e-6, &what);
                 assert_close(&run(true)?, &want.silu()?, 3e-6, &what);
-                let alone = fast_group_norm(micro, &x, None, c, 1e-5, false)?;
+                let parts = [x.narrow(1, 0, c / 3)?, x.narrow(1, c / 3, c - c / 3)?];
+                let joined = [&parts[0], &parts[1]];
+                let got = fast_group_norm(micro, &joined, Some(&norm), groups, 1e-5, true)?;
+                assert_close(&got, &want.silu()?, 3e-6, &format!("joined {what}"));
+                let alone = fast_group_norm(micro, &[&x], None, c, 1e-5, false)?;
                 assert_close(&alone, &standardise(&x, c, 1e-5)?, 3e-6, &what);
             }
             for dims in [vec![1, 3], vec![7, 33], vec![2, 50, 640], vec![100, 1280]] {

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use candle_core::{Device, Result, Tensor};
 
-use crate::convolution::{Conv2d, Geometry, biased, by};
+use crate::convolution::{Conv2d, Form, Geometry, biased, by};
 use crate::cpu;
 use crate::cpu::micro::Micro;
 use crate::cpu::resize::interleave;
@@ -85,9 +85,9 @@ fn fast(micro: &'static Micro, x: &Tensor, conv: &ConvTranspose2d) -> Result<Ten
         let geometry = Geometry {
             out_height: along(out_height, phase / conv.stride),
             out_width: along(out_width, phase % conv.stride),
-            ..Geometry::new(x, &parts[phase])?
+            ..Geometry::new(x.dims4()?, &parts[phase])?
         };
-        by(None, micro, x, &parts[phase], geometry, None)
+        by(Form::Implicit, micro, &[x], &parts[phase], geometry, None)
     };
     let y = interleave(batch * output, conv.stride, (out_height, out_width), part)?;
     Tensor::from_vec(y, (batch, output, out_height, out_width), &Device::Cpu)

@@ -138,12 +138,12 @@ impl U2Net {
                 None => x.clone(),
                 Some(finer) => kernels::max_pool2d(finer, 2, true)?,
             };
-            encoder.push(stage.forward(&input)?);
+            encoder.push(stage.forward(&[&input])?);
         }
         let mut decoder: Vec<Tensor> = Vec::new();
         for (stage, skip) in self.decoder.iter().zip(encoder.iter().rev().skip(1)) {
             let coarser = decoder.last().or(encoder.last()).unwrap_or(skip);
-            decoder.push(stage.forward(&join(coarser, skip)?)?);
+            decoder.push(stage.forward(&[&resized(coarser, skip)?, skip])?);
         }
         Ok(Stages { encoder, decoder })
     }
@@ -162,7 +162,7 @@ impl U2Net {
 
     /// The output d0 from the side maps.
     pub fn fuse(&self, logits: &[Tensor]) -> Result<Tensor> {
-        Ok(kernels::sigmoid(&kernels::conv2d(&Tensor::cat(logits, 1)?, &self.fusion)?)?)
+        Ok(kernels::sigmoid(&kernels::conv2d_joined(&logits.iter().collect::<Vec<_>>(), &self.fusion)?)?)
     }
 }
 
@@ -206,8 +206,9 @@ impl SmallU {
         })
     }
 
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let entry = kernels::conv2d(x, &self.entry)?;
+    /// `x`: pictures joined along their channels.
+    fn forward(&self, x: &[&Tensor]) -> Result<Tensor> {
+        let entry = kernels::conv2d_joined(x, &self.entry)?;
         let mut levels = vec![kernels::conv2d(&entry, &self.down[0])?];
         let mut deepest = levels[0].clone();
         for (i, conv) in self.down.iter().enumerate().skip(1) {
@@ -219,16 +220,16 @@ impl SmallU {
         levels.pop();
         let mut x = deepest;
         for (conv, skip) in self.up.iter().zip(levels.iter().rev()) {
-            x = kernels::conv2d(&join(&x, skip)?, conv)?;
+            x = kernels::conv2d_joined(&[&resized(&x, skip)?, skip], conv)?;
         }
         Ok((x + entry)?)
     }
 }
 
-/// `coarse`, resized to `fine`, on top of `fine` along the channels.
-fn join(coarse: &Tensor, fine: &Tensor) -> Result<Tensor> {
+/// `coarse` at the size of `fine`.
+fn resized(coarse: &Tensor, fine: &Tensor) -> Result<Tensor> {
     let (_, _, h, w) = fine.dims4()?;
-    Ok(Tensor::cat(&[&kernels::upsample_bilinear(coarse, h, w, false)?, fine], 1)?)
+    Ok(kernels::upsample_bilinear(coarse, h, w, false)?)
 }
 
 /// Convolution 3×3 (padding = dilation), batch normalisation folded in, ReLU.

@@ -331,7 +331,7 @@ impl Decoder {
             }
             if let Some(up) = up {
                 let (_, _, h, w) = x.dims4()?;
-                x = kernels::conv2d(&kernels::upsample_nearest(&x, 2 * h, 2 * w)?, up)?;
+                x = kernels::upsample_conv2d(&x, 2 * h, 2 * w, up)?;
             }
         }
         let x = kernels::group_norm_silu(&x, &self.norm_out, self.groups)?;

@@ -9,6 +9,7 @@ use super::epilogue::Epilogue;
 use super::gemm::{Shape, gemm};
 use super::micro::Micro;
 use super::pack::{Block, Packed, Panels, Space, Values};
+use super::planes::Planes;
 use super::scratch::Output;
 use crate::convolution::Geometry;
 
@@ -24,18 +25,18 @@ pub(crate) fn pack(micro: &Micro, weight: Values<'_>, geometry: &Geometry) -> Pa
 #[allow(unsafe_code)]
 pub(crate) fn convolve(
     micro: &Micro,
-    x: &[f32],
+    x: &Planes<'_>,
     weight: &Packed,
     geometry: &Geometry,
     epilogue: Epilogue<'_>,
 ) -> Vec<f32> {
     let pixels = geometry.out_height * geometry.out_width;
-    let (size, k) = (geometry.input * geometry.height * geometry.width, geometry.taps() * geometry.input);
+    let k = geometry.taps() * geometry.input;
     let shape = Shape::columns_first(micro, geometry.output, pixels, k);
     let mut output = Output::new(geometry.batch * geometry.output * pixels);
     let out = output.shared();
     for image in 0..geometry.batch {
-        let windows = Windows { x: &x[image * size..][..size], geometry, width: micro.nr };
+        let windows = Windows { x, image, geometry, width: micro.nr };
         let c = out.from(image * geometry.output * pixels);
         let epilogue = Epilogue {
             row_bias: epilogue.row_bias.map(|bias| geometry.bias_of(bias, image)),
@@ -51,7 +52,8 @@ pub(crate) fn convolve(
 
 /// The windows of one image as columns: lanes are output pixels.
 struct Windows<'a> {
-    x: &'a [f32],
+    x: &'a Planes<'a>,
+    image: usize,
     geometry: &'a Geometry,
     width: usize,
 }
@@ -104,7 +106,6 @@ impl Windows<'_> {
     /// lie far apart.
     fn pack<const W: usize>(&self, panels: Range<usize>, ks: Range<usize>, into: &mut [f32]) {
         let channels = self.geometry.input;
-        let plane = self.geometry.height * self.geometry.width;
         let stride = self.geometry.stride;
         let (into, _) = into.as_chunks_mut::<W>();
         let mut runs = vec![([Run::default(); LANES], 0); panels.len()];
@@ -116,14 +117,14 @@ impl Windows<'_> {
                 *count = self.runs(panel, tap, runs);
             }
             for k in k..stop {
-                let source = &self.x[k % channels * plane..][..plane];
+                let source = self.x.plane(self.image, k % channels);
                 let rows = into[k - ks.start..].iter_mut().step_by(ks.len());
                 for (into, (runs, count)) in rows.zip(&runs) {
                     match &runs[..*count] {
                         [run] if run.len == W && stride == 1 => {
                             into.copy_from_slice(&source[run.source..][..W]);
                         }
-                        [run] if run.len == W && stride == 2 && run.source + 2 * W <= plane => {
+                        [run] if run.len == W && stride == 2 && run.source + 2 * W <= source.len() => {
                             let (pairs, _) = source[run.source..][..2 * W].as_chunks::<2>();
                             for (value, pair) in into.iter_mut().zip(pairs) {
                                 *value = pair[0];

@@ -5,6 +5,7 @@
 //! * `pack`, `gemm`, `epilogue`: weights packed once, activations packed a block at a time, products blocked for the caches,
 //!   and what ends in them;
 //! * `int8`: products of integers, for linear maps that ask for them;
+//! * `planes`: pictures where they lie, of one tensor or several as if concatenated;
 //! * `implicit`, `winograd`: convolutions on these products;
 //! * `attention`, `norm`, `pointwise`, `resize`: the rest.
 //!
@@ -22,6 +23,7 @@ pub(crate) mod micro;
 pub(crate) mod norm;
 pub(crate) mod pack;
 pub(crate) mod parallel;
+pub(crate) mod planes;
 pub(crate) mod pointwise;
 pub(crate) mod resize;
 pub(crate) mod scratch;

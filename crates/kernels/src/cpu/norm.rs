@@ -7,6 +7,7 @@ use super::lanes::{Lanes, versions};
 use super::math::{Function, Identity, Silu, map};
 use super::micro::Micro;
 use super::parallel;
+use super::planes::Planes;
 use super::scratch::Output;
 
 /// Values of a run: 16 KiB.
@@ -39,9 +40,9 @@ impl Moments {
     }
 }
 
-fn moments(micro: &Micro, x: &[f32]) -> Moments {
+fn moments<'a>(micro: &Micro, x: impl IntoIterator<Item = &'a [f32]>) -> Moments {
     let mut all = Moments::default();
-    for run in x.chunks(RUN) {
+    for run in x.into_iter().flat_map(|x| x.chunks(RUN)) {
         // Deviations from a value near the mean keep their digits; what they sum to corrects mean and squares.
         let near = &run[..run.len().min(64)];
         let near = near.iter().sum::<f32>() / near.len() as f32;
@@ -104,29 +105,26 @@ pub(crate) struct Affine<'a> {
 #[allow(unsafe_code, clippy::too_many_arguments)]
 pub(crate) fn group(
     micro: &Micro,
-    x: &[f32],
-    groups: usize,
-    channels: usize,
-    pixels: usize,
+    x: &Planes<'_>,
+    [images, groups, channels, pixels]: [usize; 4],
     eps: f64,
     affine: Option<Affine<'_>>,
     then_silu: bool,
 ) -> Vec<f32> {
-    let size = channels * pixels;
-    let mut output = Output::new(x.len());
+    let mut output = Output::new(images * groups * channels * pixels);
     let out = output.shared();
-    parallel::each(x.len() / size.max(1), |task| {
-        let values = &x[task * size..][..size];
-        let (mean, factor) = moments(micro, values).scale(eps);
-        for (i, values) in values.chunks_exact(pixels.max(1)).enumerate() {
-            let channel = task % groups * channels + i;
+    parallel::each(images * groups, |task| {
+        let (image, group) = (task / groups, task % groups);
+        let own = group * channels..(group + 1) * channels;
+        let (mean, factor) = moments(micro, x.runs(image, own.clone())).scale(eps);
+        for channel in own {
             let (weight, bias) =
                 affine.map_or((1.0, 0.0), |affine| (affine.weight[channel], affine.bias[channel]));
             let scale = f64::from(weight) * factor;
             // SAFETY: each task writes its own group.
-            let to = unsafe { out.slice(task * size + i * pixels, pixels) };
+            let to = unsafe { out.slice((image * groups * channels + channel) * pixels, pixels) };
             // The mean is taken off first: folded into the shift it would cost digits where it is large.
-            line(micro, values, to, [mean as f32, scale as f32, bias], then_silu);
+            line(micro, x.plane(image, channel), to, [mean as f32, scale as f32, bias], then_silu);
         }
     });
     // SAFETY: the groups cover all values.
@@ -175,7 +173,7 @@ pub(crate) fn layer(micro: &Micro, x: &[f32], width: usize, eps: f64, affine: Af
         // SAFETY: each task writes its own rows.
         let to = unsafe { out.slice(start, values.len()) };
         for (values, to) in values.chunks_exact(width).zip(to.chunks_exact_mut(width)) {
-            let (mean, factor) = moments(micro, values).scale(eps);
+            let (mean, factor) = moments(micro, [values]).scale(eps);
             columns(micro, values, to, [mean as f32, factor as f32], affine);
         }
     });

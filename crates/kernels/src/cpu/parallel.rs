@@ -1,6 +1,16 @@
 //! One loop over independent tasks on rayon's global pool.
 
+use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Sizes the one pool on whose threads everything computes: `count` of them. To be called before anything computes, else
+/// the pool has its usual size, one thread a processor (or `RAYON_NUM_THREADS`).
+///
+/// # Errors
+/// When the pool is there already.
+pub fn set_threads(count: NonZeroUsize) -> candle_core::Result<()> {
+    rayon::ThreadPoolBuilder::new().num_threads(count.get()).build_global().map_err(candle_core::Error::wrap)
+}
 
 /// Threads of the pool.
 pub(crate) fn threads() -> usize {

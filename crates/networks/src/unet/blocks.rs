@@ -38,15 +38,16 @@ impl ResBlock {
         })
     }
 
-    /// `x` (b, input, h, w), `emb` (b, embedding) after SiLU → (b, output, h, w).
-    pub(super) fn forward(&self, x: &Tensor, emb: &Tensor) -> Result<Tensor> {
+    /// `x`, joined along its channels (b, input, h, w), `emb` (b, embedding) after SiLU → (b, output, h, w).
+    pub(super) fn forward(&self, x: &[&Tensor], emb: &Tensor) -> Result<Tensor> {
         let emb = kernels::linear(emb, &self.embedding)?.unsqueeze(2)?.unsqueeze(3)?;
-        let normed = kernels::group_norm_silu(x, &self.norm1, self.groups)?;
+        let normed = kernels::group_norm_silu_joined(x, &self.norm1, self.groups)?;
         let y = kernels::conv2d_add(&normed, &self.conv1, &emb)?;
         let normed = kernels::group_norm_silu(&y, &self.norm2, self.groups)?;
-        let skip = match &self.shortcut {
-            Some(shortcut) => &kernels::conv2d(x, shortcut)?,
-            None => x,
+        let skip = match (&self.shortcut, x) {
+            (Some(shortcut), x) => &kernels::conv2d_joined(x, shortcut)?,
+            (None, [x]) => *x,
+            (None, x) => &Tensor::cat(x, 1)?,
         };
         Ok(kernels::conv2d_add(&normed, &self.conv2, skip)?)
     }
@@ -80,11 +81,11 @@ impl Stage {
         self.0.iter().filter_map(|(_, transformer)| transformer.as_ref())
     }
 
-    /// The `i`-th block.
+    /// The `i`-th block, of `x` joined along its channels.
     pub(super) fn forward(
         &self,
         i: usize,
-        x: &Tensor,
+        x: &[&Tensor],
         emb: &Tensor,
         context: &mut ContextReader<'_>,
     ) -> Result<Tensor> {

@@ -146,7 +146,7 @@ impl UNet {
         for (level, stage) in self.down.iter().enumerate() {
             let last = stage.len() - 1;
             for i in 0..=last {
-                x = stage.forward(i, &x, &emb, &mut context)?;
+                x = stage.forward(i, &[&x], &emb, &mut context)?;
                 // T2I features come after the first downsampling and after the last block of the coarser levels.
                 x = keep(&mut skips, x, (level > 0 && i == last).then_some(level))?;
             }
@@ -155,22 +155,22 @@ impl UNet {
                 x = keep(&mut skips, x, (level == 0).then_some(0))?;
             }
         }
-        x = self.mid.0.forward(&x, &emb)?;
+        x = self.mid.0.forward(&[&x], &emb)?;
         x = self.mid.1.forward(&x, &mut context)?;
-        x = self.mid.2.forward(&x, &emb)?;
+        x = self.mid.2.forward(&[&x], &emb)?;
         observe("mid", &x)?;
         x = with_features(x, features.and_then(|f| f.get(self.down.len())))?;
         let mut block = 0;
         for (level, stage) in self.up.iter().enumerate() {
             for i in 0..stage.len() {
                 let skip = skips.pop().ok_or_else(|| candle_core::Error::msg("too few skips"))?;
-                x = stage.forward(i, &Tensor::cat(&[&x, &skip], 1)?, &emb, &mut context)?;
+                x = stage.forward(i, &[&x, &skip], &emb, &mut context)?;
                 if i + 1 == stage.len()
                     && let (Some(upsampler), Some(finer)) = (self.upsamplers.get(level), skips.last())
                 {
                     // To the exact size of the next skip, so that odd sizes work.
                     let (_, _, h, w) = finer.dims4()?;
-                    x = kernels::conv2d(&kernels::upsample_nearest(&x, h, w)?, upsampler)?;
+                    x = kernels::upsample_conv2d(&x, h, w, upsampler)?;
                 }
                 observe(&format!("out{block}"), &x)?;
                 block += 1;

@@ -27,6 +27,7 @@ use super::epilogue::Epilogue;
 use super::micro::Micro;
 use super::pack::{Packed, Space};
 use super::parallel;
+use super::planes::Planes;
 use super::scratch::{Output, Shared, lease};
 use crate::convolution::Geometry;
 use transform::{Target, transform_products, transform_weights, transform_windows};
@@ -83,12 +84,12 @@ impl Form {
     }
 }
 
-/// `x` (b, in, h, w) → (b, out, h, w); `weight` packed as for the implicit form. The row bias is (out), or (b, out).
+/// `x` (b, in, h, w), or half as high and wide if it is to be `doubled` first, → (b, out, h, w); `weight` packed as for the implicit form. The row bias is (out), or (b, out).
 #[allow(unsafe_code)]
 pub(crate) fn convolve(
     form: Form,
     micro: &Micro,
-    x: &[f32],
+    x: Source<'_>,
     weight: &Packed,
     geometry: &Geometry,
     epilogue: Epilogue<'_>,
@@ -116,6 +117,14 @@ pub(crate) fn convolve(
     unsafe { output.finish() }
 }
 
+/// What is convolved.
+#[derive(Clone, Copy)]
+pub(crate) struct Source<'a> {
+    pub(crate) planes: &'a Planes<'a>,
+    /// Whether every value stands for 2×2 pixels: nearest-neighbour upsampling, done row by row in the cache.
+    pub(crate) doubled: bool,
+}
+
 /// The rows of 4×4 pixels of one step, counted through all images, and the shape of their buffers.
 #[derive(Clone, Copy)]
 struct Part {
@@ -131,7 +140,7 @@ struct Part {
 struct Job<'a> {
     form: Form,
     micro: &'a Micro,
-    x: &'a [f32],
+    x: Source<'a>,
     weight: &'a Packed,
     geometry: &'a Geometry,
     epilogue: Epilogue<'a>,

@@ -7,7 +7,7 @@
 #![allow(clippy::needless_range_loop)]
 
 use super::matrices::{Four, Matrices, Two};
-use super::{Form, Part, TAPS};
+use super::{Form, Part, Source, TAPS};
 use crate::convolution::Geometry;
 use crate::cpu::epilogue::Epilogue;
 use crate::cpu::lanes::{Lanes, MOST, versions};
@@ -17,14 +17,14 @@ use crate::cpu::scratch::{Shared, lease};
 versions! {
     /// Bᵀ d B of every tile of `part` for some input channels, into panels [product][panel][channel][lane].
     pub(super) fn transform_windows(
-        form: Form, x: &[f32], geometry: &Geometry, part: Part, channels: (usize, usize), windows: Shared
+        form: Form, x: Source<'_>, geometry: &Geometry, part: Part, channels: (usize, usize), windows: Shared
     ) = transform_windows_body
 }
 
 #[inline(always)]
 fn transform_windows_body<L: Lanes>(
     form: Form,
-    x: &[f32],
+    x: Source<'_>,
     geometry: &Geometry,
     part: Part,
     channels: (usize, usize),
@@ -39,7 +39,7 @@ fn transform_windows_body<L: Lanes>(
 #[inline(always)]
 #[allow(unsafe_code)]
 fn windows_by<L: Lanes, M: Matrices<T, P, R>, const T: usize, const P: usize, const R: usize>(
-    x: &[f32],
+    x: Source<'_>,
     geometry: &Geometry,
     part: Part,
     channels: (usize, usize),
@@ -52,6 +52,8 @@ fn windows_by<L: Lanes, M: Matrices<T, P, R>, const T: usize, const P: usize, co
     let mut vertical = lease((T * P + 1) * pitch);
     vertical.fill(0.0);
     let (vertical, zeros) = vertical.split_at_mut(T * P * pitch);
+    // The stored rows below a row of squares' windows, doubled: 2·ty − 1 to 2·ty + 2.
+    let mut wide = lease(if x.doubled { 4 * width } else { 0 });
     // Products of all tiles of one channel; a vector may reach past the last tile.
     let ld = part.panels * part.nr + L::N;
     let mut staged = lease(P * P * ld);
@@ -59,10 +61,17 @@ fn windows_by<L: Lanes, M: Matrices<T, P, R>, const T: usize, const P: usize, co
     for channel in channels.0..channels.1 {
         for row in part.rows.0..part.rows.1 {
             let (image, ty) = (row / down, row % down);
-            let plane = &x[(image * geometry.input + channel) * height * width..][..height * width];
+            let plane = x.planes.plane(image, channel);
+            if x.doubled {
+                let stored = plane.chunks_exact(width / 2).skip((2 * ty).saturating_sub(1));
+                let first = usize::from(ty == 0) * width;
+                wide[first..].chunks_exact_mut(width).zip(stored).for_each(|(wide, row)| double(row, wide));
+            }
             let source: [&[f32]; 6] = std::array::from_fn(|r| match (4 * ty + r).checked_sub(1) {
-                Some(y) if y < height => &plane[y * width..][..width],
-                _ => &zeros[..width],
+                Some(y) if y >= height => &zeros[..width],
+                Some(y) if x.doubled => &wide[(y / 2 + 1 - 2 * ty) * width..][..width],
+                Some(y) => &plane[y * width..][..width],
+                None => &zeros[..width],
             });
             let mut at = 0;
             while at + L::N <= width {
@@ -123,6 +132,14 @@ fn windows_by<L: Lanes, M: Matrices<T, P, R>, const T: usize, const P: usize, co
                 to.copy_from_slice(&staged[e * ld + from..][..part.nr]);
             }
         }
+    }
+}
+
+/// Every value twice.
+#[inline(always)]
+fn double(row: &[f32], wide: &mut [f32]) {
+    for (pair, value) in wide.as_chunks_mut::<2>().0.iter_mut().zip(row) {
+        *pair = [*value; 2];
     }
 }
 
