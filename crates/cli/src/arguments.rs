@@ -68,6 +68,15 @@ pub(crate) struct TransferArguments {
         help_heading = "Engine"
     )]
     pub(crate) device: String,
+    /// Threads that compute on the CPU; 0 is one a processor.
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        default_value_t = 0,
+        env = "MATERIAL_TRANSFER_THREADS",
+        help_heading = "Engine"
+    )]
+    pub(crate) threads: usize,
 
     /// Write what every stage made into this folder, numbered in order: pictures, and tensors as safetensors.
     #[arg(long, value_name = "DIR", env = "MATERIAL_TRANSFER_TRACE", help_heading = "Reporting")]
@@ -164,6 +173,9 @@ pub(crate) struct ServeArguments {
     /// What computes: auto, cpu, cuda or metal [default: auto].
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
+    /// Threads that compute on the CPU, for all workers together [default: one a processor].
+    #[arg(long, value_name = "NUMBER")]
+    threads: Option<u32>,
     /// A key that clients must send; repeat it for several. Without any, the server is open to everybody who reaches it.
     #[arg(long, value_name = "KEY")]
     api_key: Vec<String>,
@@ -198,6 +210,9 @@ impl ServeArguments {
             .into_iter()
             .filter_map(|(name, value)| Some((name.to_owned(), Value::from(value.clone()?))))
             .collect();
+        if let Some(threads) = self.threads {
+            settings.insert("threads".to_owned(), Value::from(threads));
+        }
         if !self.api_key.is_empty() {
             settings.insert("api_key".to_owned(), Value::from(self.api_key.clone()));
         }
@@ -267,13 +282,13 @@ mod tests {
 
     #[test]
     fn options_of_serve_are_settings() {
-        let line = "material-transfer serve --listen 0.0.0.0:1 --data-dir d --profile p --device cpu --api-key a \
-                    --api-key b --result-ttl 5s --public-url https://x.example/y";
+        let line = "material-transfer serve --listen 0.0.0.0:1 --data-dir d --profile p --device cpu --threads 3 \
+                    --api-key a --api-key b --result-ttl 5s --public-url https://x.example/y";
         let arguments = Arguments::try_parse_from(line.split_whitespace()).expect("parsed");
         let Command::Serve(serve) = arguments.command else { panic!("serve was asked for") };
         let config = server::Config::load(None, [], serve.settings()).expect("accepted");
         assert_eq!((config.listen.as_str(), config.device.as_str()), ("0.0.0.0:1", "cpu"));
-        assert_eq!(config.api_key.len(), 2);
+        assert_eq!((config.threads, config.api_key.len()), (3, 2));
         assert_eq!(config.result_ttl.0.as_secs(), 5);
         assert_eq!(config.public_url.map(String::from), Some("https://x.example/y".to_owned()));
     }

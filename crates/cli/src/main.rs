@@ -9,6 +9,7 @@ mod models;
 mod serve;
 mod signal;
 mod stdout;
+mod threads;
 mod transfer;
 
 use std::process::ExitCode;

@@ -10,6 +10,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::arguments::ServeArguments;
 use crate::failure::Failure;
+use crate::threads;
 
 pub(crate) fn run(arguments: &ServeArguments) -> Result<(), Failure> {
     start_log(arguments)?;
@@ -18,6 +19,7 @@ pub(crate) fn run(arguments: &ServeArguments) -> Result<(), Failure> {
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     let config = Config::load(arguments.config.as_deref(), environment, arguments.settings());
     let config = config.map_err(|error| Failure::Input(error.to_string()))?;
+    threads::set(config.threads)?;
     let factory = engine_factory(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime

@@ -77,6 +77,18 @@ fn open(path: &Path) -> RgbImage {
 }
 
 #[test]
+fn as_many_threads_compute_as_are_asked_for_and_the_bytes_are_the_same() {
+    let bytes = |threads: &str| {
+        let folder = folder();
+        done(marble_pumpkin(&folder, "out.png").args(["--seed", "7", "--threads", threads]));
+        std::fs::read(folder.path().join("out.png")).expect("written")
+    };
+    assert_eq!(bytes("1"), bytes("3"));
+    let error = refused(marble_pumpkin(&folder(), "out.png").args(["--threads", "many"]));
+    assert!(error.contains("--threads"), "{error}");
+}
+
+#[test]
 fn a_picture_is_written_and_the_json_tells_all_about_it() {
     let folder = folder();
     let mut command = marble_pumpkin(&folder, "out.png");

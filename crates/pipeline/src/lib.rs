@@ -21,6 +21,6 @@ pub use device::{DeviceChoice, device};
 pub use engine::{Cancel, Engine, Progress, Silent, View};
 pub use error::Error;
 pub use geometry::fit_within;
-pub use kernels::Arena;
+pub use kernels::{Arena, set_threads};
 pub use picture::{DecodeLimits, OutputFormat, Picture, PictureError};
 pub use transfer::{Intermediate, Outcome, Settings, Strength, Transfer};

@@ -62,6 +62,8 @@ settings! {
     device: String = "auto".into();
     /// Workers, each with an engine of its own.
     workers: usize = 1;
+    /// Threads that compute on the CPU, one pool for all workers. 0: one a processor.
+    threads: usize = 0;
     /// The base of all URLs in answers, path prefix included, such as `https://pictures.example/api`. Unset: what the client reached.
     public_url: Option<Url> = None;
     /// Path under which all routes live, such as `/api`, for a proxy that does not strip it.

@@ -16,7 +16,7 @@ use pipeline::{Cancel, Engine, Outcome, Transfer, profile};
 
 use crate::arguments::TransferArguments;
 use crate::failure::Failure;
-use crate::signal;
+use crate::{signal, threads};
 
 use self::output::Destination;
 use self::report::Report;
@@ -27,6 +27,7 @@ const PICTURES: [(&str, &str); 2] = [("subject_image", "--subject"), ("material_
 
 pub(crate) fn run(arguments: &TransferArguments) -> Result<(), Failure> {
     let began = Instant::now();
+    threads::set(arguments.threads)?;
     let destination = Destination::new(&arguments.output, arguments.parameters.output_format.as_deref())?;
     let request = request(arguments, &destination)?;
     let watch = Watch::new(arguments.trace.as_deref(), arguments.json)?;
