@@ -149,22 +149,25 @@ impl Field {
 
     /// Better matches for the patches of `target` ([`KEY`] channels) whose origin is `active`.
     pub(crate) fn improve(&mut self, exemplar: &Exemplar, target: &Raster, active: &[bool], search: &Search) {
-        let metric = PatchMetric::detect();
+        let (columns, rows) = (self.columns, self.rows);
+        let mut earlier: Option<Vec<Match>> = None;
         for round in 0..search.rounds {
-            let price = Price::new(exemplar, self, active, search.repetition);
-            let before = &self.matches;
-            let round_seed = hash(search.seed ^ hash(round as u64));
-            let mut after = before.clone();
-            after.par_chunks_exact_mut(self.columns).enumerate().for_each(|(row, out)| {
-                for (column, m) in out.iter_mut().enumerate() {
-                    if active[row * self.columns + column] {
-                        let measured = round > 0;
-                        let query = Query { metric, exemplar, price: &price, target, row, column, measured };
-                        *m = query.best(before, (self.columns, self.rows), search.samples, round_seed);
-                    }
-                }
-            });
-            self.matches = after;
+            let round = Round {
+                metric: PatchMetric::detect(),
+                exemplar,
+                price: &Price::new(exemplar, self, active, search.repetition),
+                target,
+                active,
+                before: &self.matches,
+                earlier: earlier.as_deref(),
+                columns,
+                rows,
+                samples: search.samples,
+                seed: hash(search.seed ^ hash(round as u64)),
+            };
+            let mut after = self.matches.clone();
+            after.par_chunks_exact_mut(columns).enumerate().for_each(|(row, out)| round.improve(row, out));
+            earlier = Some(std::mem::replace(&mut self.matches, after));
         }
     }
 }
@@ -212,67 +215,129 @@ impl Price {
     }
 }
 
-/// One target patch looking for its match.
-struct Query<'a> {
+/// One round of a search: every patch looks for its match among what its neighbours and chance propose.
+struct Round<'a> {
     metric: PatchMetric,
     exemplar: &'a Exemplar,
     price: &'a Price,
     target: &'a Raster,
-    row: usize,
-    column: usize,
-    /// Whether its present match was measured on this target.
-    measured: bool,
+    active: &'a [bool],
+    /// The matches that neighbours propose.
+    before: &'a [Match],
+    /// Those that they proposed in the round before, on the same target.
+    earlier: Option<&'a [Match]>,
+    columns: usize,
+    rows: usize,
+    samples: usize,
+    seed: u64,
 }
 
-impl Query<'_> {
-    fn best(&self, before: &[Match], (columns, rows): (usize, usize), samples: usize, seed: u64) -> Match {
-        let own = before[self.row * columns + self.column];
-        let mut best = Match { distance: f32::INFINITY, ..own };
-        let mut cost = f32::INFINITY;
-        if self.measured {
-            (best, cost) = (own, own.distance * self.price.at(own.x, own.y));
-        } else {
-            self.consider(own.x, own.y, &mut best, &mut cost);
-        }
-        for (dx, dy) in [(-1, 0), (1, 0), (0, -1), (0, 1), (-3, 0), (3, 0), (0, -3), (0, 3)] {
-            let (x, y) = (self.column as isize + dx, self.row as isize + dy);
-            if (0..columns as isize).contains(&x) && (0..rows as isize).contains(&y) {
-                let near = before[y as usize * columns + x as usize];
-                let (x, y) = (near.x as isize - dx, near.y as isize - dy);
-                if (x, y) != (best.x as isize, best.y as isize) && self.exemplar.allows(x, y) {
-                    self.consider(x as u16, y as u16, &mut best, &mut cost);
+/// Neighbours whose matches a patch tries.
+const NEIGHBOURS: [(isize, isize); 8] = [(-1, 0), (1, 0), (0, -1), (0, 1), (-3, 0), (3, 0), (0, -3), (0, 3)];
+
+/// How many patches ahead the places that chance proposes are fetched into the cache: they lie anywhere in the material.
+const AHEAD: usize = 2;
+
+/// Rows of such a place that are fetched: most are given up within them.
+const FETCHED: usize = 4;
+
+impl Round<'_> {
+    /// Better matches for a row of patches.
+    fn improve(&self, row: usize, out: &mut [Match]) {
+        for (column, m) in out.iter_mut().enumerate() {
+            let at = row * self.columns + column;
+            if column + AHEAD < self.columns && self.active[at + AHEAD] {
+                for (x, y) in self.chances(at + AHEAD) {
+                    self.exemplar.patch_at(x, y).prefetch(self.exemplar.patch * KEY, FETCHED);
                 }
             }
-        }
-        let mut random = hash(seed ^ hash((self.row * columns + self.column) as u64));
-        let mut reach = self.exemplar.columns().max(self.exemplar.rows()) as isize / 2;
-        for _ in 0..samples {
-            random = hash(random);
-            if reach > 2 {
-                let x = best.x as isize + (random % (2 * reach as u64 + 1)) as isize - reach;
-                let y = best.y as isize + ((random >> 32) % (2 * reach as u64 + 1)) as isize - reach;
-                if self.exemplar.allows(x, y) {
-                    self.consider(x as u16, y as u16, &mut best, &mut cost);
-                }
-                reach /= 3;
-            } else {
-                let (x, y) = pick(self.exemplar, random);
-                self.consider(x, y, &mut best, &mut cost);
+            if self.active[at] {
+                *m = self.best(row, column);
             }
         }
-        best
     }
 
-    fn consider(&self, x: u16, y: u16, best: &mut Match, cost: &mut f32) {
-        let price = self.price.at(x, y);
-        let patch = self.exemplar.patch;
-        let stride = self.target.width * KEY;
-        let query = PatchRows { data: &self.target.data[self.row * stride + self.column * KEY..], stride };
+    fn best(&self, row: usize, column: usize) -> Match {
+        let (at, stride) = (row * self.columns + column, self.target.width * KEY);
+        let own = self.before[at];
+        let mut trial = Trial {
+            round: self,
+            patch: PatchRows { data: &self.target.data[row * stride + column * KEY..], stride },
+            best: Match { distance: f32::INFINITY, ..own },
+            cost: f32::INFINITY,
+        };
+        // What was measured in an earlier round was measured on this target.
+        if self.earlier.is_some() {
+            (trial.best, trial.cost) = (own, own.distance * self.price.at(own.x, own.y));
+        } else {
+            trial.consider(own.x, own.y);
+        }
+        let mut tried = [(own.x, own.y); NEIGHBOURS.len()];
+        for (k, (dx, dy)) in NEIGHBOURS.into_iter().enumerate() {
+            let Some((x, y)) = self.proposal(row, column, dx, dy) else { continue };
+            if !tried.contains(&(x, y)) {
+                tried[k] = (x, y);
+                trial.consider(x, y);
+            }
+        }
+        for (x, y) in self.chances(at) {
+            trial.consider(x, y);
+        }
+        trial.best
+    }
+
+    /// Where the neighbour at (dx, dy) would have this patch: its own match, shifted back. Nothing when it said so before.
+    fn proposal(&self, row: usize, column: usize, dx: isize, dy: isize) -> Option<(u16, u16)> {
+        let (x, y) = (column as isize + dx, row as isize + dy);
+        if !(0..self.columns as isize).contains(&x) || !(0..self.rows as isize).contains(&y) {
+            return None;
+        }
+        let at = y as usize * self.columns + x as usize;
+        let near = self.before[at];
+        if self.earlier.is_some_and(|earlier| (earlier[at].x, earlier[at].y) == (near.x, near.y)) {
+            return None;
+        }
+        let (x, y) = (near.x as isize - dx, near.y as isize - dy);
+        self.exemplar.allows(x, y).then_some((x as u16, y as u16))
+    }
+
+    /// Where chance sends a patch: around its present match, nearer with every sample, then anywhere.
+    fn chances(&self, at: usize) -> impl Iterator<Item = (u16, u16)> {
+        let own = self.before[at];
+        let mut random = hash(self.seed ^ hash(at as u64));
+        let mut reach = self.exemplar.columns().max(self.exemplar.rows()) as u64 / 2;
+        (0..self.samples).filter_map(move |_| {
+            random = hash(random);
+            if reach <= 2 {
+                return Some(pick(self.exemplar, random));
+            }
+            let off =
+                |random: u64| ((random & 0xffff_ffff) * (2 * reach + 1) >> 32) as isize - reach as isize;
+            let (x, y) = (own.x as isize + off(random), own.y as isize + off(random >> 32));
+            reach /= 3;
+            self.exemplar.allows(x, y).then_some((x as u16, y as u16))
+        })
+    }
+}
+
+/// A patch of the target and the best match found for it so far.
+struct Trial<'a> {
+    round: &'a Round<'a>,
+    patch: PatchRows<'a>,
+    best: Match,
+    /// The best match's distance times its price.
+    cost: f32,
+}
+
+impl Trial<'_> {
+    fn consider(&mut self, x: u16, y: u16) {
+        let Round { metric, exemplar, price, .. } = self.round;
+        let (price, side) = (price.at(x, y), exemplar.patch);
         let distance =
-            self.metric.squared(query, self.exemplar.patch_at(x, y), patch * KEY, patch, *cost / price);
-        if distance * price < *cost {
-            *best = Match { x, y, distance };
-            *cost = distance * price;
+            metric.squared(self.patch, exemplar.patch_at(x, y), side * KEY, side, self.cost / price);
+        if distance * price < self.cost {
+            self.best = Match { x, y, distance };
+            self.cost = distance * price;
         }
     }
 }
