@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
-"""Scores the exemplar engine on photographs of your own (needs numpy and pillow).
+"""Scores the exemplar engine on photographs: those that collect.py brings, or your own (needs numpy and pillow).
 
+    collect.py FOLDER
     evaluate.py FOLDER [--binary target/release/material-transfer] [--out DIR] [--side 1024] [--seed 1]
 
-FOLDER holds `pairs.txt`, one `SUBJECT MATERIAL` a line (paths inside FOLDER; a subject's mask beside it as
-`NAME.mask.png` and a material's likewise, when they exist; a subject with an alpha channel brings its own). Every
-pair is transferred to a PNG through the command line and scored with score.py, once against the whole material
-picture and, with a material mask, once against the masked part. A pair passes when, against the mean-std transfer,
-texture <= 0.85 times its own, shading >= 0.8, detail is 0.5 to 2 and the background is untouched.
-Exits 0 when at least 8 of 10 pairs pass.
+FOLDER holds `pairs.txt`, one `SUBJECT MATERIAL` a line (paths inside FOLDER). Every pair is transferred to a PNG through
+the command line, which finds the subject by itself, and scored with score.py: against the whole material picture and,
+where a mask lies beside the material as `NAME.mask.png`, once more against the masked part. The subject is where its own
+`NAME.mask.png` says, when there is one, else where the engine's mask says, which then is beside the output; look at it,
+for a wrong mask is scored where it is. A pair passes when texture <= 0.85 times the mean-std transfer's, shading >= 0.8,
+detail is 0.5 to 2 and the background is untouched. Exits 0 when at least 8 of 10 pairs pass.
 """
 import argparse
 import json
@@ -27,14 +28,13 @@ def mask_beside(picture):
     return mask if mask.exists() else None
 
 
-def subject_mask(subject, size, folder):
-    """A mask at `size`: the alpha channel, else the file beside the subject, else None."""
-    picture = Image.open(subject)
-    if "A" in picture.getbands():
-        mask = folder / (subject.stem + ".alpha.png")
-        picture.getchannel("A").resize(size, Image.LANCZOS).save(mask)
-        return mask
-    return mask_beside(subject)
+def decoded(path, side, folder):
+    """A picture as a PNG within `side`: decoders and resamplers differ, the background is compared to the byte, and a material's
+    structure at the size at which it is given."""
+    picture = Image.open(path)
+    picture.thumbnail((side, side), Image.LANCZOS)
+    picture.save(folder / f"{path.stem}.png", icc_profile=None)
+    return folder / f"{path.stem}.png"
 
 
 def passes(scores):
@@ -52,7 +52,7 @@ def transfer(options, subject, material, output):
     """Runs the command line; returns nothing, raises when it fails."""
     command = [options.binary, "transfer", "--subject", subject, "--material", material, "--output", output]
     command += ["--output-format", "png", "--seed", options.seed, "--profile", "exemplar"]
-    command += ["--max-width", options.side, "--max-height", options.side]
+    command += ["--max-width", options.side, "--max-height", options.side, "--return-intermediate-images"]
     subprocess.run([str(part) for part in command], check=True, stdout=subprocess.DEVNULL)
 
 
@@ -79,9 +79,11 @@ def main():
             continue
         subject, material = (options.folder / name for name in line.split())
         output = options.out / f"{subject.stem}-{material.stem}.png"
+        mask, material_masks = mask_beside(subject), ["whole", mask_beside(material)]
+        subject, material = (decoded(picture, options.side, options.out) for picture in (subject, material))
         transfer(options, subject, material, output)
-        mask = subject_mask(subject, Image.open(output).size, options.out)
-        for material_mask in filter(None, ["whole", mask_beside(material)]):
+        mask = mask or mask_beside(output)
+        for material_mask in filter(None, material_masks):
             scores = score(subject, material, output, mask, None if material_mask == "whole" else material_mask)
             good = passes(scores)
             total += 1
