@@ -1,11 +1,12 @@
 """A whole SDXL transfer, 512 x 512, guidance 2, random weights, beside the same calls of its networks in PyTorch.
 
     cargo bench -p pipeline --bench full_size -- WEIGHTS     # writes the weights (11 GB) once
-    python tests/compare/transfer.py WEIGHTS --bench PATH [--steps 6] [--threads 2]
+    python tests/compare/transfer.py WEIGHTS --bench PATH [--steps 6] [--staged] [--threads 2]
 
 PATH is the bench's program, which `cargo bench -p pipeline --bench full_size --no-run` prints. Ours is everything from
-the pictures to the result, weights read from the disk on the way (memory plan `staged`). PyTorch's is the sum of the
-calls of the big networks alone, each network loaded beforehand: U²-Net, DINOv2, the text encoders for prompt and
+the pictures to the result, the second transfer of a process that keeps its networks (memory plan `resident`, 14 GB); with
+--staged the first of one that reads every weight from the disk on the way and lets go of it again (6 GB). PyTorch's is the sum
+of the calls of the big networks alone, each network loaded beforehand: U²-Net, DINOv2, the text encoders for prompt and
 negative prompt, CLIP's ViT-H, encode, two UNet calls of a batch of two per step, decode. The line-art network, the
 adapters and the samplers are left out. f32 on both sides. Packages: requirements.txt.
 """
@@ -36,7 +37,8 @@ def theirs(weights, steps):
 
 def ours(a):
     environment = dict(os.environ, RAYON_NUM_THREADS=str(a.threads))
-    lines = subprocess.run([a.bench, a.weights, "512", str(a.steps)], env=environment, check=True, capture_output=True, text=True).stdout
+    command = [a.bench, a.weights, "512", str(a.steps), *([] if a.staged else ["--resident"])]
+    lines = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
     summary = lines[lines.index("\n512 ×"):].strip().splitlines()
     print("\n".join(f"ours  {line}" for line in summary), flush=True)
     return float(summary[0].split()[-2])
@@ -47,12 +49,13 @@ def main():
     ap.add_argument("weights")
     ap.add_argument("--bench", required=True)
     ap.add_argument("--steps", type=int, default=6)
+    ap.add_argument("--staged", action="store_true")
     ap.add_argument("--threads", type=int, default=os.cpu_count())
     a = ap.parse_args()
     torch.set_num_threads(a.threads)
     print(f"torch {torch.__version__}, {a.threads} threads, load {os.getloadavg()[0]:.1f}", flush=True)
     mine, other = ours(a), theirs(a.weights, a.steps)
-    print(f"whole transfer, {a.steps} steps: ours {mine:.1f} s, torch {other:.1f} s, ratio {mine / other:.2f}")
+    print(f"whole transfer, {a.steps} steps, {'staged' if a.staged else 'resident'}: ours {mine:.1f} s, torch {other:.1f} s, ratio {mine / other:.2f}")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,6 @@ use safetensors::tensor::{Dtype, View};
 const PROFILE: &str = r#"
 engine = "sdxl"
 precision = "f32"
-memory = "staged"
 
 [weights]
 checkpoint = "checkpoint"
@@ -38,8 +37,8 @@ depth = "depth.safetensors"
 lineart = "lineart.safetensors"
 "#;
 
-/// Writes every network's file and the profile into `folder`; what is there already stays.
-pub(crate) fn write(folder: &Path) -> std::result::Result<(), Box<dyn std::error::Error>> {
+/// Writes every network's file into `folder`, where it is not there already, and the profile with this memory plan.
+pub(crate) fn write(folder: &Path, memory: &str) -> std::result::Result<(), Box<dyn std::error::Error>> {
     let style = UNetConfig::sdxl().style_layers();
     let standard = IpAdapterConfig::standard();
     let plus = IpAdapterConfig::plus();
@@ -60,7 +59,7 @@ pub(crate) fn write(folder: &Path) -> std::result::Result<(), Box<dyn std::error
     file(folder, "depth", |w| DepthAnything::load(&DepthConfig::large(), w).map(drop))?;
     file(folder, "lineart", |w| LineArt::load(&LineArtConfig::default(), w).map(drop))?;
     file(folder, "background", |w| U2Net::load(&U2NetConfig::u2net(), w).map(drop))?;
-    std::fs::write(folder.join("profile.toml"), PROFILE)?;
+    std::fs::write(folder.join("profile.toml"), format!("memory = {memory:?}\n{PROFILE}"))?;
     Ok(())
 }
 
