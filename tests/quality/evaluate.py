@@ -2,7 +2,7 @@
 """Scores the exemplar engine on photographs: those that collect.py brings, or your own (needs numpy and pillow).
 
     collect.py FOLDER
-    evaluate.py FOLDER [--binary target/release/material-transfer] [--out DIR] [--side 1024] [--seed 1]
+    evaluate.py FOLDER [--binary target/release/material-transfer] [--out DIR] [--profile exemplar] [--side 1024] [--seed 1]
 
 FOLDER holds `pairs.txt`, one `SUBJECT MATERIAL` a line (paths inside FOLDER). Every pair is transferred to a PNG through
 the command line, which finds the subject by itself, and scored with score.py: against the whole material picture and,
@@ -51,7 +51,7 @@ def passes(scores):
 def transfer(options, subject, material, output):
     """Runs the command line; returns nothing, raises when it fails."""
     command = [options.binary, "transfer", "--subject", subject, "--material", material, "--output", output]
-    command += ["--output-format", "png", "--seed", options.seed, "--profile", "exemplar"]
+    command += ["--output-format", "png", "--seed", options.seed, "--profile", options.profile]
     command += ["--max-width", options.side, "--max-height", options.side, "--return-intermediate-images"]
     subprocess.run([str(part) for part in command], check=True, stdout=subprocess.DEVNULL)
 
@@ -69,6 +69,7 @@ def main():
     parser.add_argument("folder", type=Path)
     parser.add_argument("--binary", default="target/release/material-transfer")
     parser.add_argument("--out", type=Path, default=Path("quality-out"))
+    parser.add_argument("--profile", default="exemplar")
     parser.add_argument("--side", type=int, default=1024)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()

@@ -24,8 +24,8 @@ mod weight;
 pub use activation::{Activation, geglu, gelu, quick_gelu, sigmoid, silu};
 pub use arena::Arena;
 pub use attention::{SCORES_BUDGET, attention, attention_in_tiles, causal_mask, merge_heads, split_heads};
-pub use cpu::parallel::set_threads;
 pub use convolution::{Conv2d, conv2d, conv2d_add, conv2d_joined, upsample_conv2d};
+pub use cpu::parallel::set_threads;
 pub use linear::{Linear, linear, linear_add};
 pub use mapped_file::MappedFile;
 pub use normalisation::{

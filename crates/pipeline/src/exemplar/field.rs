@@ -312,7 +312,7 @@ impl Round<'_> {
                 return Some(pick(self.exemplar, random));
             }
             let off =
-                |random: u64| ((random & 0xffff_ffff) * (2 * reach + 1) >> 32) as isize - reach as isize;
+                |random: u64| (((random & 0xffff_ffff) * (2 * reach + 1)) >> 32) as isize - reach as isize;
             let (x, y) = (own.x as isize + off(random), own.y as isize + off(random >> 32));
             reach /= 3;
             self.exemplar.allows(x, y).then_some((x as u16, y as u16))

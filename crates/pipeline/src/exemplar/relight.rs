@@ -2,7 +2,7 @@
 //! far as the material's own contrast allows.
 //!
 //! Both are multiplications. The broad one is solved for: the least strength at which the luminance of the result, seen at
-//! the width of the subject's form and at that of the whole picture's, correlates with the subject's as strongly as asked.
+//! the width of the subject's form, correlates with the subject's as strongly as asked.
 
 use super::material::Material;
 use super::raster::{Raster, luma};
@@ -38,17 +38,9 @@ pub(crate) fn relight(
             o.iter_mut().zip(p).for_each(|(o, p)| *o = (gain * p).clamp(0.0, 1.0));
         })
     };
-    let mut views = vec![(subject.form_sigma, subject.shading.clone())];
-    if subject.wide_sigma > subject.form_sigma {
-        let wide = subject.picture.luma().blur_within(&firm, subject.wide_sigma);
-        views.push((subject.wide_sigma, wide));
-    }
     let beta = strength(light, |beta| {
-        let luminance = lit(beta).luma();
-        let agreement = |(sigma, seen): &(f32, Raster)| {
-            correlation(&luminance.blur_within(&firm, *sigma), seen, &firm)
-        };
-        views.iter().map(agreement).fold(1.0, f32::min)
+        let low = lit(beta).luma().blur_within(&firm, subject.form_sigma);
+        correlation(&low, &subject.shading, &firm)
     });
     let broad = lit(beta);
     let kappa = light.fine * fine_strength(&broad, subject, material, &firm, tunables);

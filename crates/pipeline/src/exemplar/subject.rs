@@ -18,11 +18,8 @@ pub(crate) struct Subject {
     pub(crate) mask: Raster,
     /// Low-passed luminance.
     pub(crate) shading: Raster,
-    /// Width of the low pass, in pixels: that at which people judge whether a picture's form is still there, but for small
-    /// objects less.
+    /// Width of the low pass, in pixels.
     pub(crate) form_sigma: f32,
-    /// The same whatever the object's size.
-    pub(crate) wide_sigma: f32,
     /// log(luminance / shading), softly limited.
     pub(crate) fine: Raster,
 }
@@ -38,14 +35,16 @@ impl Subject {
         let canvas = |r: &Raster| r.window(left, top, width + 2 * MARGIN, height + 2 * MARGIN);
         let (cut, mask) = (canvas(picture), canvas(mask));
         let firm = mask.map(1, |m, o| o[0] = if m[0] > 0.5 { m[0] } else { 0.0 });
-        let wide_sigma = (tunables.form_scale * picture.width.min(picture.height) as f32).max(2.0);
-        let form_sigma = wide_sigma.min(2.0 * tunables.form_scale * width.min(height) as f32).max(2.0);
+        // The width at which people (and our own measure) judge whether an object's form is still there.
+        let short = picture.width.min(picture.height) as f32;
+        let object = width.min(height) as f32;
+        let form_sigma = (tunables.form_scale * short).min(2.0 * tunables.form_scale * object).max(2.0);
         let luminance = cut.luma();
         let shading = luminance.blur_within(&firm, form_sigma);
         let smooth = luminance.blur_within(&firm, (0.06 * form_sigma).max(0.4));
         let fine = smooth
             .zip(&shading, 1, |l, s, o| o[0] = 0.5 * (((l[0] + 0.04) / (s[0] + 0.04)).ln() / 0.5).tanh());
-        Some(Self { left, top, picture: cut, mask, shading, form_sigma, wide_sigma, fine })
+        Some(Self { left, top, picture: cut, mask, shading, form_sigma, fine })
     }
 
     /// The mask's inside.

@@ -49,7 +49,7 @@ impl Masker {
         if let Some(alpha) = alpha {
             return Ok(SubjectMask { mask: tight(&Raster::from_grey(alpha)), note: None });
         }
-        if let Some(mask) = self.found(picture)? {
+        if let Some(mask) = self.found(picture, decided)? {
             return Ok(SubjectMask { mask, note: None });
         }
         let whole = Raster::filled(picture.width() as usize, picture.height() as usize, 1, 1.0);
@@ -65,17 +65,25 @@ impl Masker {
     ) -> Result<Option<Raster>, Error> {
         match alpha {
             Some(alpha) => Ok(Some(Raster::from_grey(alpha))),
-            None => self.found(picture),
+            None => self.found(picture, |answer| answer),
         }
     }
 
-    fn found(&self, picture: &RgbImage) -> Result<Option<Raster>, Error> {
+    /// What the network finds, its answers seen through `view`, at the picture's size.
+    fn found(&self, picture: &RgbImage, view: fn(f32) -> f32) -> Result<Option<Raster>, Error> {
         let Some(coarse) = self.network.look(picture)? else { return Ok(None) };
+        let coarse = coarse.map(1, |answer, o| o[0] = view(answer[0]));
         let raster = Raster::from_rgb(picture);
         let mask = tight(&guided::refine(&raster, &coarse));
         let firm = mask.data.iter().filter(|m| **m > 0.5).count();
         Ok((firm as f64 >= LEAST_SHARE * mask.pixels() as f64).then_some(mask))
     }
+}
+
+/// Doubt made a decision: an answer above three quarters is yes, below one quarter no. A subject half painted is ghostly,
+/// and edges are made soft again by the guided filter.
+fn decided(answer: f32) -> f32 {
+    (2.0 * answer - 0.5).clamp(0.0, 1.0)
 }
 
 /// Pixels that stay soft lie within this distance of firm ones (over one half), in pixels along either axis.
