@@ -129,28 +129,27 @@ impl PatchDenoiser<'_> {
     pub(crate) fn vote(&self, picture: &Raster, sharp: bool) -> Raster {
         let patch = self.exemplar.patch;
         let weights = vote_weights(patch, if sharp { 0.14 } else { 0.3 });
-        let says = self.says();
-        let (keys, _) = self.exemplar.keys.data.as_chunks::<KEY>();
         let across = self.exemplar.keys.width;
+        let words = self.words();
+        let (keys, _) = self.exemplar.keys.data.as_chunks::<KEY>();
         let mut out = picture.clone();
         let row_length = picture.width * 3;
         out.data.par_chunks_exact_mut(row_length).enumerate().for_each(|(y, row)| {
             for (x, pixel) in row.chunks_exact_mut(3).enumerate() {
                 let mut sum = [0.0f32; KEY];
                 let mut total = 0.0f32;
+                let (first, last) = (x.saturating_sub(patch - 1), x.min(self.field.columns - 1));
                 for oy in y.saturating_sub(patch - 1)..=y.min(self.field.rows - 1) {
-                    let (first, last) = (x.saturating_sub(patch - 1), x.min(self.field.columns - 1));
-                    let patches = oy * self.field.columns + first..=oy * self.field.columns + last;
-                    let (v, weights) = (y - oy, &weights[(y - oy) * patch..][..patch]);
-                    let matches = self.field.matches[patches.clone()].iter().zip(&says[patches]);
-                    for (ox, (m, say)) in (first..).zip(matches) {
-                        if *say > 0.0 {
-                            let u = x - ox;
-                            let weight = weights[u] * say;
-                            let said = keys[(m.y as usize + v) * across + m.x as usize + u];
-                            total += weight;
-                            sum.iter_mut().zip(said).for_each(|(s, said)| *s += weight * said);
-                        }
+                    let words = &words[oy * self.field.columns..][first..=last];
+                    // From right to left the pixel lies ever further inside the patches.
+                    let inside = (y - oy) * patch + x - last..;
+                    let weights = &weights[inside][..words.len()];
+                    let keys = &keys[(y - oy) * across + x - last..];
+                    for (u, (word, weight)) in words.iter().rev().zip(weights).enumerate() {
+                        let weight = weight * word.say;
+                        let said = keys[word.first + u];
+                        total += weight;
+                        sum.iter_mut().zip(said).for_each(|(s, said)| *s += weight * said);
                     }
                 }
                 if total > 0.0 {
@@ -161,16 +160,20 @@ impl PatchDenoiser<'_> {
         out
     }
 
-    /// How much each patch's word counts, from 1 for a perfect match down; 0 for one that is not active.
-    fn says(&self) -> Vec<f32> {
+    /// What each patch says in a vote.
+    fn words(&self) -> Vec<Word> {
         let typical = self.typical_distance();
-        let say = |(m, active): (&Match, &bool)| match active {
-            // A match not measured yet counts like any other.
-            true if m.distance.is_finite() => typical / (m.distance + typical),
-            true => 1.0,
-            false => 0.0,
+        let across = self.exemplar.keys.width;
+        let word = |(m, active): (&Match, &bool)| Word {
+            first: m.y as usize * across + m.x as usize,
+            say: match active {
+                // A match not measured yet counts like any other.
+                true if m.distance.is_finite() => typical / (m.distance + typical),
+                true => 1.0,
+                false => 0.0,
+            },
         };
-        self.field.matches.iter().zip(self.active).map(say).collect()
+        self.field.matches.iter().zip(self.active).map(word).collect()
     }
 
     /// The mean distance of active patches: the yardstick of a patch's say. Before any search there is none.
@@ -185,6 +188,15 @@ impl PatchDenoiser<'_> {
         }
         if count > 0.0 { (0.3 * sum / count).max(1e-6) as f32 } else { 1e-6 }
     }
+}
+
+/// A patch in a vote.
+#[derive(Clone, Copy)]
+struct Word {
+    /// Its match's first pixel, counted through the material's rows.
+    first: usize,
+    /// How much it counts, from 1 for a perfect match down; 0 for one that is not active.
+    say: f32,
 }
 
 /// A Gaussian over the patch, `width` in patch sides.
