@@ -4,7 +4,7 @@
     python tests/compare/transfer.py WEIGHTS --bench PATH [--steps 6] [--staged] [--threads 2]
 
 PATH is the bench's program, which `cargo bench -p pipeline --bench full_size --no-run` prints. Ours is everything from
-the pictures to the result, the second transfer of a process that keeps its networks (memory plan `resident`, 14 GB); with
+the pictures to the result, the second transfer of a process that keeps its networks (memory plan `resident`); with
 --staged the first of one that reads every weight from the disk on the way and lets go of it again (6 GB). PyTorch's is the sum
 of the calls of the big networks alone, each network loaded beforehand: U²-Net, DINOv2, the text encoders for prompt and
 negative prompt, CLIP's ViT-H, encode, two UNet calls of a batch of two per step, decode. The line-art network, the

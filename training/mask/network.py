@@ -34,7 +34,7 @@ STD = (0.229, 0.224, 0.225)
 
 @functools.cache
 def arithmetic():
-    """What training and teaching compute in: bfloat16 on processors that multiply it, which is twice as fast there, else f32."""
+    """What training and teaching compute in: bfloat16 on processors that multiply it, else f32."""
     with open("/proc/cpuinfo") as about:
         return torch.bfloat16 if "avx512_bf16" in about.read() else torch.float32
 

@@ -84,7 +84,8 @@ impl Form {
     }
 }
 
-/// `x` (b, in, h, w), or half as high and wide if it is to be `doubled` first, → (b, out, h, w); `weight` packed as for the implicit form. The row bias is (out), or (b, out).
+/// `x` (b, in, h, w), or half as high and wide if it is to be `doubled` first, → (b, out, h, w); `weight` packed as for the
+/// implicit form. The row bias is (out), or (b, out).
 #[allow(unsafe_code)]
 pub(crate) fn convolve(
     form: Form,
