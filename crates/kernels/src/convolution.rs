@@ -3,7 +3,7 @@
 //! A [`Conv2d`] owns its weight, so that a faster form may keep it packed; [`conv2d`] applies it. "Convolution" is
 //! cross-correlation, as in every deep-learning framework.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 
 use crate::Activation;
 use crate::cpu::epilogue::Epilogue;
@@ -129,6 +129,11 @@ fn plain(x: &Tensor, conv: &Conv2d, addend: Option<&Tensor>) -> Result<Tensor> {
     let (padding, stride, dilation) = (conv.padding, conv.stride, conv.dilation);
     let y = match crate::gpu::conv2d(x, &weight, padding, stride, dilation) {
         Some(y) => y?,
+        // On the CPU, candle has none in bf16.
+        None if x.device().is_cpu() && x.dtype() == DType::BF16 => {
+            let (x, weight) = (x.to_dtype(DType::F32)?, weight.to_dtype(DType::F32)?);
+            x.contiguous()?.conv2d(&weight, padding, stride, dilation, 1)?.to_dtype(DType::BF16)?
+        }
         None => x.contiguous()?.conv2d(&weight, padding, stride, dilation, 1)?,
     };
     let y = biased(y, conv.bias.as_ref())?;

@@ -30,8 +30,17 @@ impl Norm {
 pub fn group_norm(x: &Tensor, norm: &Norm, groups: usize) -> Result<Tensor> {
     match cpu::takes(x) {
         true => fast_group_norm(Micro::best(), &[x], Some(norm), groups, norm.eps, false),
-        false => plain_group_norm(x, norm, groups),
+        false => other_group_norm(x, norm, groups, false),
     }
+}
+
+/// Where the CPU's form does not apply: the device's own, or the plain one.
+fn other_group_norm(x: &Tensor, norm: &Norm, groups: usize, then_silu: bool) -> Result<Tensor> {
+    if let Some(fused) = crate::gpu::group_norm(x, &norm.weight, &norm.bias, groups, norm.eps, then_silu) {
+        return fused;
+    }
+    let y = plain_group_norm(x, norm, groups)?;
+    if then_silu { silu(&y) } else { Ok(y) }
 }
 
 /// The definition.
@@ -51,7 +60,7 @@ pub fn group_norm_silu(x: &Tensor, norm: &Norm, groups: usize) -> Result<Tensor>
 pub fn group_norm_silu_joined(x: &[&Tensor], norm: &Norm, groups: usize) -> Result<Tensor> {
     match x.iter().all(|x| cpu::takes(x)) {
         true => fast_group_norm(Micro::best(), x, Some(norm), groups, norm.eps, true),
-        false => silu(&plain_group_norm(&Tensor::cat(x, 1)?, norm, groups)?),
+        false => other_group_norm(&Tensor::cat(x, 1)?, norm, groups, true),
     }
 }
 

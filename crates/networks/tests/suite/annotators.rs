@@ -1,7 +1,7 @@
 //! T2I adapters, depth and line art against the reference, and full-size dimensions.
 
 use crate::golden::{self, Golden, weights};
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use networks::depth::dinov2::DinoConfig;
 use networks::depth::dpt::DptConfig;
 use networks::depth::{DepthAnything, DepthConfig, transformers_names};
@@ -32,12 +32,12 @@ fn depth() -> Result<DepthAnything> {
         head: DptConfig { features: 32, out_channels: [24, 40, 48, 56] },
     };
     let source = transformers_names(golden::source("depth_tiny")?);
-    DepthAnything::load(&config, &Weights::new("depth_tiny", source, DType::F32, &Device::Cpu))
+    DepthAnything::load(&config, &Weights::new("depth_tiny", source, DType::F32, &golden::device()))
 }
 
 /// Every seventh token, as the golden samples positions.
 fn every_seventh(x: &Tensor) -> Result<Tensor> {
-    let index = Tensor::arange_step(0u32, x.dim(1)? as u32, 7, &Device::Cpu)?;
+    let index = Tensor::arange_step(0u32, x.dim(1)? as u32, 7, &golden::device())?;
     Ok(x.index_select(&index, 1)?)
 }
 
@@ -68,7 +68,7 @@ fn line_art_picture() -> Result<()> {
     let open = |name: &str| image::open(golden::path(&format!("stages/{name}"))).unwrap();
     let (input, want) = (open("lineart_pre0_padded.png").to_rgb8(), open("lineart_full_512.png").to_luma8());
     let (w, h) = (input.width() as usize, input.height() as usize);
-    let x = Tensor::from_vec(input.into_raw(), (h, w, 3), &Device::Cpu)?.to_dtype(DType::F32)?;
+    let x = Tensor::from_vec(input.into_raw(), (h, w, 3), &golden::device())?.to_dtype(DType::F32)?;
     let x = (x.permute((2, 0, 1))?.contiguous()? / 255.0)?.unsqueeze(0)?;
     let net = LineArt::load(&LineArtConfig::default(), &weights("lineart_full")?)?;
     let drawing: Vec<f32> = net.forward(&x)?.flatten_all()?.to_vec1()?;
@@ -83,7 +83,7 @@ fn line_art_picture() -> Result<()> {
 
 #[test]
 fn full_size_parameters() -> Result<()> {
-    let blank = || Weights::blank(DType::F32, &Device::Cpu);
+    let blank = || Weights::blank(DType::F32, &golden::device());
     let (t2i, depth, lines) = (blank(), blank(), blank());
     T2iAdapter::load(&T2iConfig::xl(), &t2i)?;
     assert_eq!(golden::parameters(&t2i.asked()), 79_028_160);

@@ -1,7 +1,7 @@
 //! The tiny image encoder and both IP-Adapters against the reference, and full-size dimensions.
 
 use crate::golden::{self, Golden, weights};
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use networks::clip::vision::{ClipVision, ClipVisionConfig};
 use networks::ip_adapter::{IpAdapter, IpAdapterConfig};
 use networks::unet::UNetConfig;
@@ -13,7 +13,7 @@ fn vision() -> Result<ClipVision> {
 
 /// Tokens 0, 16, 32, … as the golden samples them.
 fn sample(penultimate: &Tensor) -> Result<Tensor> {
-    Ok(penultimate.index_select(&Tensor::arange_step(0u32, 257, 16, &Device::Cpu)?, 1)?)
+    Ok(penultimate.index_select(&Tensor::arange_step(0u32, 257, 16, &golden::device())?, 1)?)
 }
 
 #[test]
@@ -74,14 +74,14 @@ fn adapters_take_all_seventy_layers_too() -> Result<()> {
     let layers = golden::tiny_unet().adapter_layers();
     let w = weights("ipadapter_standard_tiny")?;
     let adapter = IpAdapter::load(&golden::tiny_standard(), &layers, &w)?;
-    let tokens = Tensor::zeros((1, 4, 80), DType::F32, &Device::Cpu)?;
+    let tokens = Tensor::zeros((1, 4, 80), DType::F32, &golden::device())?;
     assert_eq!(adapter.prompt(&tokens, 1.0)?.layers.len(), 70);
     Ok(())
 }
 
 #[test]
 fn full_size_parameters() -> Result<()> {
-    let blank = || Weights::blank(DType::F16, &Device::Cpu);
+    let blank = || Weights::blank(DType::F16, &golden::device());
     let vision = blank();
     ClipVision::load(&ClipVisionConfig::vit_h(), &vision)?;
     assert_eq!(golden::parameters(&vision.asked()), 632_076_800);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use networks::checkpoint::Checkpoint;
 use networks::clip::vision::ClipVisionConfig;
 use networks::ip_adapter::{IpAdapterConfig, PlusConfig, StandardConfig};
@@ -13,18 +13,23 @@ use networks::unet::UNetConfig;
 use networks::weights::Source;
 use networks::{Result, Weights, synthetic};
 
+#[path = "../../../kernels/tests/device/mod.rs"]
+mod shared;
+
+pub(crate) use shared::device;
+
 /// A file of the golden folder.
 pub(crate) fn path(name: &str) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden")).join(name)
 }
 
-/// The tensors of one stage.
+/// The tensors of one stage, on the device under test.
 pub(crate) struct Golden(HashMap<String, Tensor>);
 
 impl Golden {
     pub(crate) fn open(stage: &str) -> Result<Self> {
         let file = path(&format!("stages/{stage}.safetensors"));
-        Ok(Self(candle_core::safetensors::load(file, &Device::Cpu)?))
+        Ok(Self(candle_core::safetensors::load(file, &device())?))
     }
 
     #[track_caller]
@@ -43,7 +48,7 @@ impl Golden {
     pub(crate) fn compare(&self, name: &str, got: &Tensor, tolerance: f64) -> Result<()> {
         let want = self.get(name);
         assert_eq!(got.dims(), want.dims(), "shape of {name}");
-        let error = largest_difference(got, &want)?;
+        let (error, tolerance) = (largest_difference(got, &want)?, tolerance * shared::slack());
         println!("{name}: {error:.2e} of {tolerance:.0e}");
         assert!(error <= tolerance, "{name}: error {error:e} exceeds {tolerance:e}");
         Ok(())
@@ -62,7 +67,7 @@ pub(crate) fn largest_difference(a: &Tensor, b: &Tensor) -> Result<f64> {
 
 /// The synthetic weights of a model of the manifest, as its file would give them.
 pub(crate) fn weights(model: &str) -> Result<Weights> {
-    Ok(Weights::new(format!("synthetic {model}"), source(model)?, DType::F32, &Device::Cpu))
+    Ok(Weights::new(format!("synthetic {model}"), source(model)?, DType::F32, &device()))
 }
 
 pub(crate) use networks::weights::Shapes;
@@ -153,18 +158,18 @@ fn bicubic(input: usize, out: usize) -> Result<Tensor> {
         let total: f64 = taps.iter().sum();
         row[low..high].iter_mut().zip(taps).for_each(|(weight, tap)| *weight = (tap / total) as f32);
     }
-    Ok(Tensor::from_vec(weights, (out, input), &Device::Cpu)?)
+    Ok(Tensor::from_vec(weights, (out, input), &device())?)
 }
 
 const CLIP_MEAN: [f64; 3] = [0.48145466, 0.4578275, 0.40821073];
 const CLIP_DEVIATION: [f64; 3] = [0.26862954, 0.26130258, 0.27577711];
 
 fn channels(values: [f64; 3]) -> Result<Tensor> {
-    Ok(Tensor::new(&values.map(|v| v as f32), &Device::Cpu)?.reshape((1, 3, 1, 1))?)
+    Ok(Tensor::new(&values.map(|v| v as f32), &device())?.reshape((1, 3, 1, 1))?)
 }
 
 /// The black picture after CLIP's normalisation: −mean/deviation in every channel.
 pub(crate) fn black_pixels() -> Result<Tensor> {
-    let black = Tensor::zeros((1, 3, 224, 224), DType::F32, &Device::Cpu)?;
+    let black = Tensor::zeros((1, 3, 224, 224), DType::F32, &device())?;
     Ok(black.broadcast_sub(&channels(CLIP_MEAN)?)?.broadcast_div(&channels(CLIP_DEVIATION)?)?)
 }

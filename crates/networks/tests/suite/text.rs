@@ -1,7 +1,7 @@
 //! Tokens, weights, contexts and pooled vectors against the reference, and the vector condition.
 
 use crate::golden::{self, Golden};
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use networks::clip::conditioning::{TextEncoders, vector_condition};
 use networks::clip::text::{ClipText, ClipTextConfig};
 use networks::clip::tokenizer::{Tokenizer, Tokens};
@@ -18,8 +18,8 @@ fn encoders() -> Result<TextEncoders> {
         projection: Some(48),
         ..ClipTextConfig::clip_g()
     };
-    let l = ClipText::load(&l, &checkpoint.clip_l(DType::F32, &Device::Cpu)?)?;
-    let g = ClipText::load(&g, &checkpoint.clip_g(DType::F32, &Device::Cpu)?)?;
+    let l = ClipText::load(&l, &checkpoint.clip_l(DType::F32, &golden::device())?)?;
+    let g = ClipText::load(&g, &checkpoint.clip_g(DType::F32, &golden::device())?)?;
     TextEncoders::new(l, g)
 }
 
@@ -102,7 +102,7 @@ fn full_size_parameters() -> Result<()> {
     for (config, tensors, parameters) in
         [(ClipTextConfig::clip_l(), 196, 123_060_480), (ClipTextConfig::clip_g(), 517, 694_659_840)]
     {
-        let blank = Weights::blank(DType::F16, &Device::Cpu);
+        let blank = Weights::blank(DType::F16, &golden::device());
         ClipText::load(&config, &blank)?;
         assert_eq!(blank.asked().len(), tensors);
         assert_eq!(golden::parameters(&blank.asked()), parameters);
@@ -115,7 +115,7 @@ fn half_precision_stays_close() -> Result<()> {
     let golden = Golden::open("text")?;
     let checkpoint = golden::tiny_checkpoint()?;
     let config = ClipTextConfig { width: 32, layers: 4, heads: 2, mlp: 128, ..ClipTextConfig::clip_l() };
-    let l = ClipText::load(&config, &checkpoint.clip_l(DType::F16, &Device::Cpu)?)?;
+    let l = ClipText::load(&config, &checkpoint.clip_l(DType::F16, &golden::device())?)?;
     let tokens = Tokenizer::clip()?.chunks("marble sculpture", 77, 49407);
     let states = l.forward(&tokens.ids)?.penultimate.to_dtype(DType::F32)?;
     let want: Tensor = golden.get("0.context").narrow(2, 0, 32)?;

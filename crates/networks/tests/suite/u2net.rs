@@ -1,14 +1,14 @@
 //! U²-Netp with synthetic weights against the reference network, and the full network's dimensions.
 
 use crate::golden::{self, Golden, weights};
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use networks::u2net::{U2Net, U2NetConfig};
 use networks::{Error, Result, Weights};
 
 /// rembg's normalisation of a 320×320 picture: division by its maximum, then ImageNet mean and deviation.
 fn normalise(picture: &Tensor) -> Result<Tensor> {
     let x = (picture / f64::from(picture.max_all()?.to_scalar::<f32>()?))?;
-    let channel = |values: [f32; 3]| Tensor::new(&values, &Device::Cpu)?.reshape((1, 3, 1, 1));
+    let channel = |values: [f32; 3]| Tensor::new(&values, &golden::device())?.reshape((1, 3, 1, 1));
     let x = x.broadcast_sub(&channel([0.485, 0.456, 0.406])?)?;
     Ok(x.broadcast_div(&channel([0.229, 0.224, 0.225])?)?)
 }
@@ -39,7 +39,7 @@ fn every_stage_at_320() -> Result<()> {
     for (name, features) in encoder.chain(decoder) {
         let first = features.get(0)?.get(0)?;
         let (h, w) = first.dims2()?;
-        let every = |n: usize| Tensor::arange_step(0u32, n as u32, (n as u32 / 40).max(1), &Device::Cpu);
+        let every = |n: usize| Tensor::arange_step(0u32, n as u32, (n as u32 / 40).max(1), &golden::device());
         let sample = first.index_select(&every(h)?, 0)?.index_select(&every(w)?, 1)?;
         golden.compare(&format!("act.{name}.ch0_sub"), &sample, 2e-5)?;
     }
@@ -69,7 +69,7 @@ fn folded_weights_load_as_they_are() -> Result<()> {
         folded.insert(name, tensor);
     }
     let source = std::sync::Arc::new(networks::weights::Memory(folded));
-    let folded = Weights::new("folded", source, DType::F32, &Device::Cpu);
+    let folded = Weights::new("folded", source, DType::F32, &golden::device());
     let folded = U2Net::load(&U2NetConfig::u2netp(), &folded)?;
     let x = Golden::open("u2netp")?.get("small.x");
     assert!(golden::largest_difference(&net.forward(&x)?, &folded.forward(&x)?)? < 1e-6);
@@ -80,7 +80,7 @@ fn folded_weights_load_as_they_are() -> Result<()> {
 #[test]
 fn parameter_counts() -> Result<()> {
     for (config, parameters) in [(U2NetConfig::u2net(), 44_009_869), (U2NetConfig::u2netp(), 1_131_181)] {
-        let blank = Weights::blank(DType::F32, &Device::Cpu);
+        let blank = Weights::blank(DType::F32, &golden::device());
         U2Net::load(&config, &blank)?;
         let asked = blank.asked();
         assert_eq!(asked.len(), 686);
@@ -103,13 +103,14 @@ fn wrong_dimensions_are_named() -> Result<()> {
 #[ignore = "needs the published u2net.onnx (176 MB): U2NET_ONNX=path cargo test -- --ignored"]
 fn published_weights() -> Result<()> {
     let file = std::env::var_os("U2NET_ONNX").expect("U2NET_ONNX names the file");
-    let net = U2Net::load(&U2NetConfig::u2net(), &U2Net::weights(file.as_ref(), DType::F32, &Device::Cpu)?)?;
+    let net =
+        U2Net::load(&U2NetConfig::u2net(), &U2Net::weights(file.as_ref(), DType::F32, &golden::device())?)?;
     let pixel = |x: i32, y: i32| match (x - 160).pow(2) + (y - 150).pow(2) < 4900 {
         true => [220, 180, 90],
         false => [40 + 60 * x / 319, 50, 60 + 40 * y / 319],
     };
     let values = (0..320).flat_map(|y| (0..320).flat_map(move |x| pixel(x, y))).map(|v| v as f32);
-    let picture = Tensor::from_vec(values.collect::<Vec<_>>(), (320, 320, 3), &Device::Cpu)?;
+    let picture = Tensor::from_vec(values.collect::<Vec<_>>(), (320, 320, 3), &golden::device())?;
     let x = normalise(&picture.permute((2, 0, 1))?.contiguous()?.unsqueeze(0)?)?;
     let d0 = net.forward(&x)?.squeeze(0)?.squeeze(0)?;
     let mean = d0.mean_all()?.to_scalar::<f32>()?;

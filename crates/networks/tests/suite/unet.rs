@@ -1,7 +1,7 @@
 //! The tiny UNet against the reference: plain, with T2I features, with image tokens, with both, at even and odd sizes.
 
 use crate::golden::{self, Golden, weights};
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use networks::clip::vision::{ClipVision, ImageStates};
 use networks::ip_adapter::{IpAdapter, IpAdapterConfig};
 use networks::t2i_adapter::T2iAdapter;
@@ -18,10 +18,12 @@ fn input(golden: &Golden, case: usize) -> Result<Tensor> {
 }
 
 fn unet() -> Result<UNet> {
-    UNet::load(
-        &golden::tiny_unet(),
-        &golden::tiny_checkpoint()?.unet(&golden::tiny_unet(), DType::F32, &Device::Cpu)?,
-    )
+    unet_in(DType::F32)
+}
+
+fn unet_in(dtype: DType) -> Result<UNet> {
+    let config = golden::tiny_unet();
+    UNet::load(&config, &golden::tiny_checkpoint()?.unet(&config, dtype, &golden::device())?)
 }
 
 /// The hint scaled to 16·ceil(size/16) of the latent's picture: centre crop to the aspect ratio, nearest-exact
@@ -38,7 +40,7 @@ fn scaled_hint(hint: &Tensor, latent: (usize, usize)) -> Result<Tensor> {
     let index = |from: usize, input: usize, out: usize| {
         let scale = input as f32 / out as f32;
         let at = |i| (((i as f32 + 0.5) * scale) as usize).min(input - 1) + from;
-        Tensor::from_vec((0..out).map(|i| at(i) as u32).collect::<Vec<_>>(), out, &Device::Cpu)
+        Tensor::from_vec((0..out).map(|i| at(i) as u32).collect::<Vec<_>>(), out, &golden::device())
     };
     let rows = hint.index_select(&index(y, h - 2 * y, to_h)?, 2)?;
     Ok(rows.index_select(&index(x, w - 2 * x, to_w)?, 3)?)
@@ -116,6 +118,27 @@ fn predictions_of_every_combination() -> Result<()> {
     Ok(())
 }
 
+/// In the formats that GPUs compute in, with features left in f32.
+#[test]
+fn half_precision_stays_close() -> Result<()> {
+    let golden = Golden::open("unet")?;
+    let features = features(&golden, 0, true)?;
+    let material = golden.picture("0.material_u8")?;
+    let [cond, _] = prompts(&golden::tiny_plus(), "ipadapter_plus_tiny", &material)?;
+    for (dtype, tolerance) in [(DType::F16, 1e-2), (DType::BF16, 1e-1)] {
+        let unet = unet_in(dtype)?;
+        let mut cond = cond.clone();
+        for (k, v) in cond.layers.values_mut() {
+            (*k, *v) = (k.to_dtype(dtype)?, v.to_dtype(dtype)?);
+        }
+        let context = unet.context(&golden.get("context").to_dtype(dtype)?, Some(&cond))?;
+        let y = golden.get("0.y").to_dtype(dtype)?;
+        let eps = unet.forward(&input(&golden, 0)?, CASES[0].1, &context, &y, Some(&features))?;
+        golden.compare("0.ip_plus_t2i.cond.eps", &eps, tolerance)?;
+    }
+    Ok(())
+}
+
 /// A batch of two gives what two calls give.
 #[test]
 fn batches_are_independent() -> Result<()> {
@@ -145,7 +168,7 @@ fn adapter_layers_are_numbered_down_up_middle() {
 
 #[test]
 fn full_size_has_sdxl_s_parameters() -> Result<()> {
-    let blank = Weights::blank(DType::F16, &Device::Cpu);
+    let blank = Weights::blank(DType::F16, &golden::device());
     UNet::load(&UNetConfig::sdxl(), &blank)?;
     assert_eq!(blank.asked().len(), 1680);
     assert_eq!(golden::parameters(&blank.asked()), 2_567_463_684);

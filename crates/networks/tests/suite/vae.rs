@@ -1,13 +1,17 @@
 //! The tiny autoencoder against the reference, tiled decoding against whole, and full-size dimensions.
 
 use crate::golden::{self, Golden};
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use networks::vae::{Vae, VaeConfig};
 use networks::{Result, Weights};
 
 fn vae() -> Result<Vae> {
+    vae_in(DType::F32)
+}
+
+fn vae_in(dtype: DType) -> Result<Vae> {
     let config = VaeConfig { channels: 32, ..VaeConfig::sdxl() };
-    Vae::load(&config, &golden::tiny_checkpoint()?.vae(DType::F32, &Device::Cpu)?)
+    Vae::load(&config, &golden::tiny_checkpoint()?.vae(dtype, &golden::device())?)
 }
 
 #[test]
@@ -37,6 +41,23 @@ fn decode() -> Result<()> {
     golden.compare("decode.image", &picture, 2e-5)
 }
 
+/// In the formats that a profile may ask for.
+#[test]
+fn half_precision_stays_close() -> Result<()> {
+    let golden = Golden::open("vae")?;
+    let picture = golden.picture("image_u8")?.narrow(2, 2, 152)?.narrow(3, 1, 136)?;
+    let picture = ((picture * 2.0)? - 1.0)?;
+    let scale = f64::from(golden.get("z_mean").abs()?.max_all()?.to_scalar::<f32>()?);
+    for (dtype, tolerance) in [(DType::F16, 1e-2), (DType::BF16, 1e-1)] {
+        let vae = vae_in(dtype)?;
+        let mean = vae.encode(&picture.to_dtype(dtype)?)?.mean;
+        golden.compare("z_mean", &mean, tolerance * scale)?;
+        let raw = vae.decode(&golden.get("decode.latent").to_dtype(dtype)?)?;
+        golden.compare("decode.raw", &raw, tolerance)?;
+    }
+    Ok(())
+}
+
 /// Normalisation and attention see one tile only, so tiles differ from the whole, but only a little and without seams.
 #[test]
 fn tiles_agree_with_the_whole() -> Result<()> {
@@ -63,15 +84,15 @@ fn close(whole: &Tensor, tiled: &Tensor, share: f32) -> Result<()> {
 #[test]
 fn bad_sizes_are_refused() -> Result<()> {
     let vae = vae()?;
-    assert!(vae.encode(&Tensor::zeros((1, 3, 20, 16), DType::F32, &Device::Cpu)?).is_err());
-    assert!(vae.encode_tiled(&Tensor::zeros((1, 3, 72, 72), DType::F32, &Device::Cpu)?, 8, 8).is_err());
-    assert!(vae.decode_tiled(&Tensor::zeros((1, 4, 9, 9), DType::F32, &Device::Cpu)?, 8, 8).is_err());
+    assert!(vae.encode(&Tensor::zeros((1, 3, 20, 16), DType::F32, &golden::device())?).is_err());
+    assert!(vae.encode_tiled(&Tensor::zeros((1, 3, 72, 72), DType::F32, &golden::device())?, 8, 8).is_err());
+    assert!(vae.decode_tiled(&Tensor::zeros((1, 4, 9, 9), DType::F32, &golden::device())?, 8, 8).is_err());
     Ok(())
 }
 
 #[test]
 fn full_size_has_sdxl_s_parameters() -> Result<()> {
-    let blank = Weights::blank(DType::F32, &Device::Cpu);
+    let blank = Weights::blank(DType::F32, &golden::device());
     Vae::load(&VaeConfig::sdxl(), &blank)?;
     assert_eq!(blank.asked().len(), 248);
     assert_eq!(golden::parameters(&blank.asked()), 83_653_863);

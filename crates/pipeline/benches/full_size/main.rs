@@ -1,6 +1,7 @@
-//! The SDXL engine at its published dimensions, on the CPU, with random weights: seconds per stage, peak memory, finite
-//! numbers. `cargo bench -p pipeline --bench full_size -- FOLDER [SIDE [STEPS]]` writes 11 GB of weights into FOLDER once.
-//! `--resident` keeps every network in memory and reports a second transfer, which reads no weights.
+//! The SDXL engine at its published dimensions with random weights: seconds per stage, peak memory, finite numbers.
+//! `cargo bench -p pipeline --bench full_size -- FOLDER [SIDE [STEPS]]` writes 11 GB of weights into FOLDER once.
+//! `--resident` keeps every network in memory and reports a second transfer, which reads no weights. `--device=cuda` (with
+//! `--features cudnn`) computes there, the UNet in f16; the peak is that of the computer's memory, not of the GPU's.
 //!
 //! The budget: 512 × 512 in 2 steps within 12 GB, unless resident.
 
@@ -11,7 +12,7 @@ mod weights;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use candle_core::{DType, Device};
+use candle_core::DType;
 use image::{Rgb, RgbImage};
 use pipeline::{Arena, Cancel, Picture, Progress, Settings, Strength, Transfer, View, profile};
 
@@ -42,18 +43,20 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
     let Some(folder) = arguments.first().map(PathBuf::from) else {
         println!(
-            "say where the weights may go: cargo bench -p pipeline --bench full_size -- FOLDER [SIDE [STEPS]] [--resident]"
+            "say where the weights may go: cargo bench -p pipeline --bench full_size -- FOLDER [SIDE [STEPS]] [--resident] [--device=NAME]"
         );
         return Ok(());
     };
     let number = |at: usize, usual: u32| arguments.get(at).and_then(|a| a.parse().ok()).unwrap_or(usual);
     let (side, steps) = (number(1, 512), number(2, 2));
     let resident = std::env::args().any(|argument| argument == "--resident");
+    let chosen = std::env::args().find_map(|argument| Some(argument.strip_prefix("--device=")?.to_owned()));
+    let device = pipeline::device(chosen.as_deref().unwrap_or("cpu").parse()?)?;
     weights::write(&folder, if resident { "resident" } else { "staged" })?;
     let path = folder.join("profile.toml");
     let begin = Instant::now();
     let profile = profile::load(&path.to_string_lossy())?;
-    let engine = profile::engine(&profile, &Device::Cpu)?;
+    let engine = profile::engine(&profile, &device)?;
     println!("checked in {:.2} s, {} threads", begin.elapsed().as_secs_f64(), rayon::current_num_threads());
     if resident {
         engine.transfer(&transfer(side, 1), &Watch, &Cancel::default())?;

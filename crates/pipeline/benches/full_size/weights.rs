@@ -23,7 +23,7 @@ use safetensors::tensor::{Dtype, View};
 /// Profile over the files of [`write`].
 const PROFILE: &str = r#"
 engine = "sdxl"
-precision = "f32"
+precision = "auto"
 
 [weights]
 checkpoint = "checkpoint"
