@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tower::ServiceExt as _;
 
@@ -33,7 +34,7 @@ const LAST_MOMENTS: Duration = Duration::from_secs(10);
 /// Runs a server until SIGTERM or SIGINT and everything has wound up.
 ///
 /// # Errors
-/// [`Error`]: the data directory, the address, or no engine that can be loaded.
+/// [`Error`]: the data directory, the address, the signals, or no engine that can be loaded.
 pub async fn run(config: Config, engine: EngineFactory) -> Result<(), Error> {
     let address = config.listen.clone();
     let listen = |source| Error::Listen { address: address.clone(), source };
@@ -42,7 +43,12 @@ pub async fn run(config: Config, engine: EngineFactory) -> Result<(), Error> {
         .await
         .map_err(|error| Error::Worker(error.to_string()))??;
     let bound = listener.local_addr().map_err(listen)?;
+    let signals = signals().map_err(Error::Signals)?;
     tracing::info!("listening on http://{bound}");
+    let signal = || {
+        let signals = signals.clone();
+        async move { signals.notified().await }
+    };
     serve(listener, app, &engine, signal).await
 }
 
@@ -63,21 +69,35 @@ pub async fn serve<S: Future<Output = ()>>(
     outcome
 }
 
-/// SIGTERM or SIGINT.
-async fn signal() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+/// Told of every SIGTERM and SIGINT from now on, before anything could be sent one.
+#[cfg(unix)]
+fn signals() -> std::io::Result<Arc<Notify>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let told = Arc::new(Notify::new());
+    let tell = told.clone();
+    tokio::spawn(async move {
+        loop {
             tokio::select! {
-                _ = terminate.recv() => return,
-                _ = tokio::signal::ctrl_c() => return,
+                _ = terminate.recv() => tell.notify_one(),
+                _ = interrupt.recv() => tell.notify_one(),
             }
         }
-    }
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
-    }
+    });
+    Ok(told)
+}
+
+/// Told of every Ctrl-C.
+#[cfg(not(unix))]
+fn signals() -> std::io::Result<Arc<Notify>> {
+    let told = Arc::new(Notify::new());
+    let tell = told.clone();
+    tokio::spawn(async move {
+        while tokio::signal::ctrl_c().await.is_ok() {
+            tell.notify_one();
+        }
+    });
+    Ok(told)
 }
 
 async fn wind_up<S: Future<Output = ()>>(

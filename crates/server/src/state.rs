@@ -46,6 +46,9 @@ pub enum Error {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// The signals that end the server cannot be heard.
+    #[error("cannot wait for SIGTERM and SIGINT: {0}")]
+    Signals(std::io::Error),
     /// No worker could be started.
     #[error("no worker is running: {0}")]
     Worker(String),

@@ -29,25 +29,43 @@ pub(crate) fn relight(
     tunables: &ExemplarTunables,
 ) -> Raster {
     let firm = subject.firm();
+    let broadly = |picture: &Raster| picture.luma().blur_within(&firm, subject.form_sigma);
     let wanted = wanted_shading(subject, &firm, material, tunables);
-    let own = painted.luma().blur_within(&firm, subject.form_sigma);
-    let ratio = wanted.zip(&own, 1, |w, o, r| r[0] = (w[0].max(0.01) / o[0].max(0.01)).ln().clamp(-1.6, 1.2));
-    let lit = |beta: f32| {
-        painted.zip(&ratio, 3, |p, r, o| {
-            let gain = (beta * r[0]).exp();
-            o.iter_mut().zip(p).for_each(|(o, p)| *o = (gain * p).clamp(0.0, 1.0));
-        })
-    };
-    let beta = strength(light, |beta| {
-        let low = lit(beta).luma().blur_within(&firm, subject.form_sigma);
-        correlation(&low, &subject.shading, &firm)
-    });
-    let broad = lit(beta);
+    let form = |picture: &Raster| correlation(&broadly(picture), &subject.shading, &firm);
+    // Luminance that is lost where a gain clips, or that uneven material leaves behind, is asked for again: only a form
+    // that does not show at full strength yet needs it.
+    let mut gains = missing(&wanted, &broadly(painted));
+    for _ in 0..CORRECTIONS {
+        let full = lit(painted, &gains, 1.0);
+        if form(&full) >= light.form {
+            break;
+        }
+        gains = gains.zip(&missing(&wanted, &broadly(&full)), 1, |g, m, o| o[0] = clamped(g[0] + m[0]));
+    }
+    let broad = lit(painted, &gains, strength(light, |beta| form(&lit(painted, &gains, beta))));
     let kappa = light.fine * fine_strength(&broad, subject, material, &firm, tunables);
-    broad.zip(&subject.fine, 3, |p, f, o| {
-        let gain = (kappa * f[0]).exp();
+    lit(&broad, &subject.fine, kappa)
+}
+
+/// Rounds in which the broad light is asked for what it lacks.
+const CORRECTIONS: usize = 3;
+
+/// An RGB picture multiplied by the exponential of `gains` (one channel) times `strength`, within 0 to 1.
+fn lit(picture: &Raster, gains: &Raster, strength: f32) -> Raster {
+    picture.zip(gains, 3, |p, g, o| {
+        let gain = (strength * g[0]).exp();
         o.iter_mut().zip(p).for_each(|(o, p)| *o = (gain * p).clamp(0.0, 1.0));
     })
+}
+
+/// Logarithmic gains that take one luminance to another.
+fn missing(wanted: &Raster, own: &Raster) -> Raster {
+    wanted.zip(own, 1, |w, o, r| r[0] = clamped((w[0].max(0.01) / o[0].max(0.01)).ln()))
+}
+
+/// A logarithmic gain within what still looks like light.
+fn clamped(gain: f32) -> f32 {
+    gain.clamp(-1.6, 1.2)
 }
 
 /// The least strength of at least `light.least` whose correlation reaches `light.form`, by bisection.
@@ -76,7 +94,7 @@ fn wanted_shading(
     let contrast = logs.deviation_within(firm).max(1e-3);
     let target = contrast.clamp(tunables.least_contrast, tunables.most_contrast);
     let level = material.shading.mean_within(&material.inside)[0].max(0.02);
-    logs.map(1, |l, o| o[0] = level * (target / contrast * (l[0] - mean)).clamp(-1.6, 1.2).exp())
+    logs.map(1, |l, o| o[0] = level * clamped(target / contrast * (l[0] - mean)).exp())
 }
 
 /// Pearson correlation of two one-channel rasters where `inside` exceeds one half.

@@ -46,8 +46,8 @@ struct Domain {
     rows: usize,
 }
 
-/// Most entries of a distance matrix for the exact posterior (32 MB).
-const EXACT_ENTRIES: usize = 8 << 20;
+/// Most entries of a distance matrix for the exact posterior (128 MB).
+const EXACT_ENTRIES: usize = 32 << 20;
 
 impl Plan {
     /// As many levels as leave the canvas and the material a few patches wide at the coarsest.
