@@ -14,7 +14,7 @@ use super::pack::Rows;
 use super::parallel;
 use super::scratch::{Output, Shared, lease};
 
-/// Values of a block of scores: 16 KiB, half of the L1 cache.
+/// Values of a block of scores, or up to a quarter more: 16 KiB, half of the L1 cache.
 const SCORES: usize = 4096;
 /// Panels of queries of a task: a block of keys is read from the L2 cache once for all of them.
 const PANELS: usize = 4;
@@ -90,7 +90,10 @@ pub(crate) fn attend(
     });
     let mut output = Output::new(all * queries * dim);
     let out = output.shared();
-    let block = (SCORES / nr).next_multiple_of(mr);
+    // Blocks of one size, as few as may be: a last one of a few keys would cost as much as a whole one.
+    let most = SCORES / nr;
+    let blocks = keys.saturating_sub(most / 4).div_ceil(most).max(1);
+    let block = keys.div_ceil(blocks).next_multiple_of(mr);
     let query_panels = queries.div_ceil(nr);
     // Fewer panels a task where threads would go without.
     let per_task = PANELS.min((all * query_panels).div_ceil(4 * parallel::threads())).max(1);
@@ -98,7 +101,7 @@ pub(crate) fn attend(
     parallel::each(all * tasks, |task| {
         let (head, first) = (task / tasks, task % tasks * per_task);
         let panels = first..(first + per_task).min(query_panels);
-        let mut space = lease(panels.len() * (dim * nr + dim_panels * mr * nr + 2 * nr) + block.max(mr) * nr);
+        let mut space = lease(panels.len() * (dim * nr + dim_panels * mr * nr + 2 * nr) + block * nr);
         let (q_space, rest) = space.split_at_mut(panels.len() * dim * nr);
         let (o_space, rest) = rest.split_at_mut(panels.len() * dim_panels * mr * nr);
         let (state, scores) = rest.split_at_mut(panels.len() * 2 * nr);

@@ -121,25 +121,11 @@ impl Windows<'_> {
                 let rows = into[k - ks.start..].iter_mut().step_by(ks.len());
                 for (into, (runs, count)) in rows.zip(&runs) {
                     match &runs[..*count] {
-                        [run] if run.len == W && stride == 1 => {
-                            into.copy_from_slice(&source[run.source..][..W]);
-                        }
-                        [run] if run.len == W && stride == 2 && run.source + 2 * W <= source.len() => {
-                            let (pairs, _) = source[run.source..][..2 * W].as_chunks::<2>();
-                            for (value, pair) in into.iter_mut().zip(pairs) {
-                                *value = pair[0];
-                            }
-                        }
+                        [run] if run.len == W => gather(into, &source[run.source..], stride),
                         runs => {
                             into.fill(0.0);
                             for run in runs {
-                                let to = &mut into[run.lane..][..run.len];
-                                if stride == 1 {
-                                    to.copy_from_slice(&source[run.source..][..run.len]);
-                                } else {
-                                    let from = source[run.source..].iter().step_by(stride);
-                                    to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
-                                }
+                                gather(&mut into[run.lane..][..run.len], &source[run.source..], stride);
                             }
                         }
                     }
@@ -147,6 +133,20 @@ impl Windows<'_> {
             }
             k = stop;
         }
+    }
+}
+
+/// Every `stride`th value.
+#[inline(always)]
+fn gather(to: &mut [f32], from: &[f32], stride: usize) {
+    match stride {
+        1 => to.copy_from_slice(&from[..to.len()]),
+        // Pairs are what compilers make shuffles of; the last one may lack its second value.
+        2 if from.len() >= 2 * to.len() => {
+            let (pairs, _) = from.as_chunks::<2>();
+            to.iter_mut().zip(pairs).for_each(|(to, pair)| *to = pair[0]);
+        }
+        _ => to.iter_mut().zip(from.iter().step_by(stride)).for_each(|(to, from)| *to = *from),
     }
 }
 

@@ -1,9 +1,9 @@
 //! The denoiser of a data set that is one picture: the posterior mean over its patches.
 //!
 //! For clean patches `m_i`, all equally likely, and a noisy patch `q = m + sigma·n`, the minimum-mean-square estimate is
-//! `sum_i w_i m_i` with `w_i ∝ exp(-|q - m_i|² / 2 sigma²)`. Overlapping patches then vote for their pixels. Coarse levels
-//! sum over every patch ([`Posterior::Exact`]: two matrix products); finer ones keep the sum's leading term, found by
-//! search ([`Posterior::Nearest`]). Patches are compared in colour and in a guidance channel that carries the shading.
+//! `sum_i w_i m_i` with `w_i ∝ exp(-|q - m_i|² / 2 sigma²)`. Overlapping patches then vote for their pixels. The
+//! coarsest level's last calls sum over every patch ([`Posterior::Exact`]: two matrix products); all others keep the sum's
+//! leading term, found by search ([`Posterior::Nearest`]). Patches are compared in colour and in a guidance channel that carries the shading.
 
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
@@ -15,8 +15,8 @@ use super::raster::Raster;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Posterior {
     /// All patches. `completeness` is the alpha of GPNN (Granot et al. 2022), a mean squared difference a sample: the
-    /// smaller it is, the harder every part of the material presses to be used.
-    Exact { completeness: f64 },
+    /// smaller it is, the harder every part of the material presses to be used. The first `after` calls search all the same.
+    Exact { completeness: f64, after: u64 },
     /// The nearest patch found by search.
     Nearest,
 }
@@ -44,8 +44,10 @@ impl diffusion::Denoiser for PatchDenoiser<'_> {
         let target = with_guide(&picture, self.guide);
         self.calls += 1;
         let x0 = match self.posterior {
-            Posterior::Exact { completeness } => self.exact(&picture, &target, sigma, completeness)?,
-            Posterior::Nearest => {
+            Posterior::Exact { completeness, after } if self.calls > after => {
+                self.exact(&picture, &target, sigma, completeness)?
+            }
+            _ => {
                 let search = Search { seed: hash(self.search.seed ^ self.calls), ..self.search };
                 self.field.improve(self.exemplar, &target, self.active, &search);
                 self.vote(&picture, sigma < self.sharp_below)
@@ -55,18 +57,29 @@ impl diffusion::Denoiser for PatchDenoiser<'_> {
     }
 }
 
-/// (1, 3, h, w) to an interleaved raster.
+/// (1, channels, h, w) to an interleaved raster, over all threads.
 pub(crate) fn from_tensor(x: &Tensor) -> candle_core::Result<Raster> {
     let (_, channels, height, width) = x.dims4()?;
-    let data = x.permute((0, 2, 3, 1))?.flatten_all()?.to_vec1::<f32>()?;
-    Ok(Raster { width, height, channels, data })
+    let planes = x.flatten_all()?.to_vec1::<f32>()?;
+    let mut out = Raster::filled(width, height, channels, 0.0);
+    out.data.par_chunks_exact_mut(width * channels).enumerate().for_each(|(y, row)| {
+        for channel in 0..channels {
+            let from = &planes[(channel * height + y) * width..][..width];
+            row[channel..].iter_mut().step_by(channels).zip(from).for_each(|(o, v)| *o = *v);
+        }
+    });
+    Ok(out)
 }
 
-/// An interleaved raster to (1, channels, h, w).
+/// An interleaved raster to (1, channels, h, w), over all threads.
 pub(crate) fn to_tensor(x: &Raster, device: &Device) -> candle_core::Result<Tensor> {
-    Tensor::from_slice(&x.data, (1, x.height, x.width, x.channels), device)?
-        .permute((0, 3, 1, 2))?
-        .contiguous()
+    let mut planes = vec![0.0f32; x.data.len()];
+    planes.par_chunks_exact_mut(x.width).enumerate().for_each(|(row, to)| {
+        let (channel, y) = (row / x.height, row % x.height);
+        let from = &x.data[y * x.width * x.channels..][..x.width * x.channels];
+        to.iter_mut().zip(from[channel..].iter().step_by(x.channels)).for_each(|(o, v)| *o = *v);
+    });
+    Tensor::from_vec(planes, (1, x.channels, x.height, x.width), device)
 }
 
 /// Appends a one-channel guide to an RGB picture.
@@ -118,11 +131,13 @@ impl PatchDenoiser<'_> {
 
     /// Keeps every query's nearest patch, from which the next level's search sets out.
     fn remember(&mut self, queries: &[usize], distances: &[f32], count: usize) {
-        for (query, distances) in queries.iter().zip(distances.chunks_exact(count)) {
-            let nearest = (0..count).min_by(|a, b| distances[*a].total_cmp(&distances[*b])).unwrap_or(0);
-            let (x, y) = self.exemplar.origins[nearest];
-            self.field.matches[*query] = Match { x, y, distance: distances[nearest] };
-        }
+        let nearest = |row: &[f32]| {
+            let distance = least(row);
+            let (x, y) = self.exemplar.origins[row.iter().position(|d| *d == distance).unwrap_or(0)];
+            Match { x, y, distance }
+        };
+        let found: Vec<Match> = distances.par_chunks_exact(count).map(nearest).collect();
+        queries.iter().zip(found).for_each(|(query, found)| self.field.matches[*query] = found);
     }
 
     /// Every pixel is the weighted mean of what the patches over it say; pixels no active patch covers stay as they are.
@@ -232,14 +247,33 @@ fn complete(distances: &mut [f32], count: usize, alpha: f64) {
     if !alpha.is_finite() {
         return;
     }
-    let mut nearest = vec![f32::INFINITY; count];
-    for row in distances.chunks_exact(count) {
-        nearest.iter_mut().zip(row).for_each(|(n, d)| *n = n.min(*d));
-    }
+    let smaller = |mut least: Vec<f32>, row: &[f32]| {
+        least.iter_mut().zip(row).for_each(|(l, d)| *l = if d < l { *d } else { *l });
+        least
+    };
+    let nearest = distances
+        .par_chunks(64 * count)
+        .map(|rows| rows.chunks_exact(count).fold(vec![f32::INFINITY; count], smaller))
+        .reduce(|| vec![f32::INFINITY; count], |least, row| smaller(least, &row));
     let factor: Vec<f32> = nearest.iter().map(|n| (alpha / (alpha + f64::from(*n))) as f32).collect();
     distances.par_chunks_exact_mut(count).for_each(|row| {
         row.iter_mut().zip(&factor).for_each(|(d, f)| *d *= f);
     });
+}
+
+/// Values that are compared or summed side by side.
+const LANES: usize = 16;
+/// Of weights below its exponential all patches together make no millionth.
+const LOWEST_POWER: f32 = -32.0;
+
+/// The least value of a row.
+fn least(row: &[f32]) -> f32 {
+    let (lanes, rest) = row.as_chunks::<LANES>();
+    let mut least = [f32::INFINITY; LANES];
+    for values in lanes {
+        least.iter_mut().zip(values).for_each(|(l, v)| *l = if v < l { *v } else { *l });
+    }
+    least.iter().chain(rest).copied().fold(f32::INFINITY, f32::min)
 }
 
 /// Rows of `softmax(-distances / 2 sigma²) · values`; `values` is (count, length).
@@ -252,10 +286,16 @@ fn posterior_means(
 ) -> candle_core::Result<Vec<f32>> {
     let scale = (-0.5 / (sigma * sigma).max(1e-9)) as f32;
     distances.par_chunks_exact_mut(count).for_each(|row| {
-        let least = row.iter().copied().fold(f32::INFINITY, f32::min);
-        row.iter_mut().for_each(|d| *d = ((*d - least) * scale).exp());
-        let sum: f32 = row.iter().sum();
-        row.iter_mut().for_each(|w| *w /= sum);
+        let least = least(row);
+        row.iter_mut().for_each(|d| {
+            let power = (*d - least) * scale;
+            *d = if power > LOWEST_POWER { power.exp() } else { 0.0 };
+        });
+        let (lanes, rest) = row.as_chunks::<LANES>();
+        let mut sums = [0.0f32; LANES];
+        lanes.iter().for_each(|values| sums.iter_mut().zip(values).for_each(|(s, v)| *s += v));
+        let share = 1.0 / sums.iter().chain(rest).sum::<f32>();
+        row.iter_mut().for_each(|w| *w *= share);
     });
     let queries = distances.len() / count;
     let weights = Tensor::from_vec(distances, (queries, count), &Device::Cpu)?;
@@ -350,7 +390,7 @@ mod tests {
                 exemplar: &exemplar,
                 guide: &guide,
                 active: &[true; 20],
-                posterior: Posterior::Exact { completeness: f64::INFINITY },
+                posterior: Posterior::Exact { completeness: f64::INFINITY, after: 0 },
                 search: search(),
                 field: Field::random(&exemplar, 5, 4, 1),
                 sharp_below: 0.0,
@@ -387,7 +427,7 @@ mod tests {
             let x0 = diffusion::Denoiser::denoise(&mut denoiser, &tensor, 0.02).expect("estimate");
             from_tensor(&x0).expect("raster")
         };
-        let exact = run(Posterior::Exact { completeness: f64::INFINITY });
+        let exact = run(Posterior::Exact { completeness: f64::INFINITY, after: 0 });
         let found = run(Posterior::Nearest);
         for ((x, exact), found) in x.data.iter().zip(&exact.data).zip(&found.data) {
             assert!((x - exact).abs() < 1e-4 && (x - found).abs() < 1e-4, "{x} {exact} {found}");

@@ -46,8 +46,10 @@ struct Domain {
     rows: usize,
 }
 
-/// Most entries of a distance matrix for the exact posterior (128 MB).
-const EXACT_ENTRIES: usize = 32 << 20;
+/// Most entries of a distance matrix for the exact posterior (64 MB).
+const EXACT_ENTRIES: usize = 16 << 20;
+/// A level's last calls that take it: what they find is handed on.
+const EXACT_CALLS: usize = 2;
 
 impl Plan {
     /// As many levels as leave the canvas and the material a few patches wide at the coarsest.
@@ -127,7 +129,7 @@ impl Synthesis<'_> {
             exemplar: &exemplar,
             guide: &domain.guide,
             active: &domain.active,
-            posterior: self.posterior(coarser.is_none(), &exemplar, &domain),
+            posterior: self.posterior(level, coarser.is_none(), &exemplar, &domain),
             search: self.search(level, seed),
             field: self.first_matches(coarser, &exemplar, &domain, seed),
             sharp_below: if level == 0 { contrast * self.tunables.sharp_below } else { 0.0 },
@@ -151,10 +153,13 @@ impl Synthesis<'_> {
         Ok((painted, denoiser.field))
     }
 
-    fn posterior(&self, coarsest: bool, exemplar: &Exemplar, domain: &Domain) -> Posterior {
+    fn posterior(&self, level: usize, coarsest: bool, exemplar: &Exemplar, domain: &Domain) -> Posterior {
         let queries = domain.active.iter().filter(|active| **active).count();
         if coarsest && exemplar.origins.len() * queries <= EXACT_ENTRIES {
-            Posterior::Exact { completeness: completeness(self.material.texturedness, self.tunables) }
+            Posterior::Exact {
+                completeness: completeness(self.material.texturedness, self.tunables),
+                after: self.plan.calls_at(level, self.tunables).saturating_sub(EXACT_CALLS) as u64,
+            }
         } else {
             Posterior::Nearest
         }
