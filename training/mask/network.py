@@ -163,3 +163,16 @@ class MaskNet(nn.Module):
         d5 = self.stage5d(torch.cat((up_to(h6, h5), h5), 1))
         d4 = self.stage4d(torch.cat((up_to(d5, h4), h4), 1))
         return d4, [self.side4(d4), self.side5(d5), self.side6(h6)]
+
+
+# what the fused mask and the six sides weigh in training
+SIDE_WEIGHTS = (1.0, 0.5, 0.4, 0.4, 0.3, 0.3, 0.3)
+
+
+def mask_loss(z, mask):
+    """Binary cross entropy and half a soft IoU of one logit map and the teacher's soft mask, both Bx1xHxW."""
+    p = torch.sigmoid(z)
+    inter = (p * mask).sum((1, 2, 3))
+    union = (p + mask - p * mask).sum((1, 2, 3))
+    slack = mask[0].numel() * 1e-4
+    return F.binary_cross_entropy_with_logits(z, mask) + 0.5 * (1 - (inter + slack) / (union + slack)).mean()

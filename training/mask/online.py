@@ -2,11 +2,11 @@
 
 No scene is seen twice. Each batch of scenes.py is asked of the teacher once, at 320x320, and learnt from in two steps: whole
 at 320, then at 256, mirrored or closely around what the teacher found, which is how the engine looks (training/README.md).
-Loss and side weights as in train.py. The network is trained with BatchNorm in place (initialised so that it begins as the
-function that it was) and written with it folded, as ever. The rate follows a cosine over --seconds of the clock.
+The network is trained with BatchNorm in place (initialised so that it begins as the function that it was) and written with it
+folded, as ever. The rate follows a cosine over --seconds of the clock.
 
     python online.py FOLDER --pack                          # here: FOLDER/pack, all that the GPU's machine needs
-    python online.py PACK --start models/mask.safetensors --out online.pt --seconds 480
+    python online.py PACK --start models/mask.safetensors --out online.pt --seconds 3600
 """
 
 import argparse
@@ -25,12 +25,11 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from network import MEAN, STD, ConvRelu, MaskNet
+from network import MEAN, SIDE_WEIGHTS, STD, ConvRelu, MaskNet, mask_loss
 from scenes import CUTOUT, SIDE, Scenes
 from teacher import TEACHER_WIDTHS, load_teacher
 
 WHOLE, AGAIN = 320, 256  # sides of the engine's first look, and of the mirrored and the close one
-SIDE_WEIGHTS = (1.0, 0.5, 0.4, 0.4, 0.3, 0.3, 0.3)
 
 
 def pack(folder):
@@ -76,7 +75,8 @@ def unpack(path, mode):
 def normalise(x):
     """What the networks are given of a batch in 0..1."""
     x = x / x.amax((1, 2, 3), keepdim=True).clamp(min=1 / 255)
-    return ((x - x.new_tensor(MEAN).view(1, 3, 1, 1)) / x.new_tensor(STD).view(1, 3, 1, 1)).contiguous(memory_format=torch.channels_last)
+    x = (x - x.new_tensor(MEAN).view(1, 3, 1, 1)) / x.new_tensor(STD).view(1, 3, 1, 1)
+    return x.contiguous(memory_format=torch.channels_last)
 
 
 def sized(x, side):
@@ -118,8 +118,8 @@ def folded(state):
     for key, value in state.items():
         if key.endswith(".0.weight"):
             name = key[:-len(".0.weight")]
-            weight, bias = fuse_conv_bn_weights(value, None, *(state[f"{name}.1.{part}"] for part in ("running_mean", "running_var")),
-                                                1e-5, *(state[f"{name}.1.{part}"] for part in ("weight", "bias")))
+            mean, var, scale, shift = (state[f"{name}.1.{part}"] for part in ("running_mean", "running_var", "weight", "bias"))
+            weight, bias = fuse_conv_bn_weights(value, None, mean, var, 1e-5, scale, shift)
             out[name + ".weight"], out[name + ".bias"] = weight.detach(), bias.detach()
         elif ".conv_s1." not in key:
             out[key] = value
@@ -143,15 +143,7 @@ def close(x, mask, scenes):
     theta[:, 0, 0], theta[:, 0, 2] = (right - left) / 2, (right + left) / 2
     theta[:, 1, 1], theta[:, 1, 2] = (bottom - top) / 2, (bottom + top) / 2
     grid = F.affine_grid(theta, (n, 1, AGAIN, AGAIN), align_corners=False)
-    return F.grid_sample(x, grid, padding_mode="border", align_corners=False), F.grid_sample(mask, grid, padding_mode="border", align_corners=False)
-
-
-def mask_loss(z, mask):
-    p = torch.sigmoid(z)
-    inter = (p * mask).sum((1, 2, 3))
-    union = (p + mask - p * mask).sum((1, 2, 3))
-    slack = mask[0].numel() * 1e-4
-    return F.binary_cross_entropy_with_logits(z, mask) + 0.5 * (1 - (inter + slack) / (union + slack)).mean()
+    return [F.grid_sample(v, grid, padding_mode="border", align_corners=False) for v in (x, mask)]
 
 
 def main():
@@ -161,8 +153,8 @@ def main():
     ap.add_argument("--start", help="models/mask.safetensors or a checkpoint")
     ap.add_argument("--out", default="online.pt")
     ap.add_argument("--seconds", type=float, default=480)
-    ap.add_argument("--batch", type=int, default=96)
-    ap.add_argument("--rate", type=float, default=0.002)
+    ap.add_argument("--batch", type=int, default=64)
+    ap.add_argument("--rate", type=float, default=0.0007)
     ap.add_argument("--device", default="cuda")
     ap.add_argument("--seed", type=int, default=20261126)
     a = ap.parse_args()
@@ -187,7 +179,8 @@ def main():
     masks = torch.cat([ask(part.to(a.device).float() / 255)[0] for part in scenes.photos.split(a.batch)])
     print(f"asked, {time.time() - begun:.0f} s", flush=True)
     scenes.learn(masks)
-    print(f"{len(scenes.photos)} photographs, {len(scenes.clear)} of one clear subject, {len(scenes.cutouts)} cut-outs, {time.time() - begun:.0f} s", flush=True)
+    print(f"{len(scenes.photos)} photographs, {len(scenes.clear)} of one clear subject, {len(scenes.cutouts)} cut-outs, "
+          f"{time.time() - begun:.0f} s", flush=True)
 
     net = MaskNet()
     state = load_file(a.start) if a.start.endswith(".safetensors") else torch.load(a.start, map_location="cpu")["ema"]
@@ -195,8 +188,9 @@ def main():
     net = net.to(a.device, memory_format=torch.channels_last)
     with torch.no_grad():
         net = with_norms(net, normalise(sized(scenes.batch(a.batch), WHOLE))).train()
-    average = torch.optim.swa_utils.AveragedModel(net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998), use_buffers=True)
-    optimiser = torch.optim.AdamW(net.parameters(), lr=a.rate, betas=(0.9, 0.99), weight_decay=0.01, fused=a.device == "cuda")
+    smooth = torch.optim.swa_utils.get_ema_multi_avg_fn(0.998)
+    average = torch.optim.swa_utils.AveragedModel(net, multi_avg_fn=smooth, use_buffers=True)
+    optimiser = torch.optim.AdamW(net.parameters(), a.rate, (0.9, 0.99), weight_decay=0.01, fused=a.device == "cuda")
 
     def learn(x, targets):
         with half():

@@ -113,7 +113,8 @@ class Scenes:
         x, y = ((1 - side) * self.flat(n, -1, 1) for side in (width, height))
         turn = torch.where((self.flat(n) < 0.5) & ~whole, self.flat(n, -askew, askew), 0.0)
         theta = self.matrix(n, width, height, x, y, turn, self.either(n))
-        theta[:, 2, :2] = askew * torch.where(whole[:, None], 0.0, torch.stack((self.flat(n, -0.5, 0.5), self.flat(n, -0.5, 0.5)), 1))
+        tilt = torch.stack((self.flat(n, -0.5, 0.5), self.flat(n, -0.5, 0.5)), 1)
+        theta[:, 2, :2] = askew * torch.where(whole[:, None], 0.0, tilt)
         return self.sample(self.photos[number], theta, "reflection")
 
     def jitter(self, x, strength=1.0):
@@ -146,7 +147,8 @@ class Scenes:
     def backgrounds(self, n):
         """Photographs (sharp, blurred or small windows of them), gradients, studio sweeps."""
         smallest = torch.where(self.flat(n) < 0.5, 0.15, 0.5)
-        photo = self.jitter(soften(self.windows(n, smallest), torch.where(self.flat(n) < 0.7, self.flat(n, 0.01, 0.06) * SIDE, 0.0)))
+        sigma = torch.where(self.flat(n) < 0.7, self.flat(n, 0.01, 0.06) * SIDE, 0.0)
+        photo = self.jitter(soften(self.windows(n, smallest), sigma))
         studio = self.draw(n) < 0.45
         colour = lambda: torch.cat([self.draw(n) for _ in range(3)], 1)
         top = torch.where(studio, self.draw(n, 0.78, 1) + 0.05 * (colour() - 0.5), colour())

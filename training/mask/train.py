@@ -21,9 +21,8 @@ import torch.nn.functional as F
 from distil import patches
 from evaluate import load
 from lessons import HINTS, convolutions
-from network import MaskNet, arithmetic, down, normalise
+from network import SIDE_WEIGHTS, MaskNet, arithmetic, down, mask_loss, normalise
 
-SIDE_WEIGHTS = (1.0, 0.5, 0.4, 0.4, 0.3, 0.3, 0.3)
 DEEP = ("stage4", "stage5", "stage6", "side4", "side5", "side6")
 
 
@@ -82,14 +81,6 @@ def write_shallow(net, folder, out, rank, workers):
                 for n in range(1, 4):
                     h = down(getattr(net, f"stage{n}")(h))
             np.save(path, h[0].half().numpy())
-
-
-def mask_loss(z, mask):
-    p = torch.sigmoid(z)
-    inter = (p * mask).sum((1, 2, 3))
-    union = (p + mask - p * mask).sum((1, 2, 3))
-    slack = mask[0].numel() * 1e-4
-    return F.binary_cross_entropy_with_logits(z, mask) + 0.5 * (1 - (inter + slack) / (union + slack)).mean()
 
 
 def hint_loss(h, hint):
