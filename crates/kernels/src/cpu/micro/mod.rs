@@ -8,11 +8,14 @@
 //! | --- | --- | --- | --- |
 //! | AVX-512 | 8 × 32 | 16 of 32 registers | 2 + 8 broadcasts for 16 FMA |
 //! | AVX2 + FMA | 6 × 16 | 12 of 16 | 2 + 6 for 12 |
-//! | portable | 4 × 8 | SSE2: 8 of 16, NEON: 8 of 32 | 2 + 4 for 8 |
+//! | NEON | 6 × 16 | 24 of 32 | 4 + 6 for 24 |
+//! | portable | 4 × 8 | SSE2: 8 of 16 | 2 + 4 for 8 |
 
 #[cfg(target_arch = "x86_64")]
 mod avx;
 pub(crate) mod int8;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod portable;
 
 use std::sync::OnceLock;
@@ -35,7 +38,7 @@ pub(crate) struct Micro {
 }
 
 impl Micro {
-    /// The fastest form this processor has. `KERNELS_ISA` (`portable`, `avx2`, `avx512`) asks for a lesser one, for
+    /// The fastest form this processor has. `KERNELS_ISA` (`portable`, `neon`, `avx2`, `avx512`) asks for a lesser one, for
     /// comparisons; a form the processor lacks is never chosen.
     pub(crate) fn best() -> &'static Self {
         static BEST: OnceLock<&'static Micro> = OnceLock::new();
@@ -59,6 +62,8 @@ impl Micro {
             }
             all.push(&avx::AVX2);
         }
+        #[cfg(target_arch = "aarch64")]
+        all.push(&neon::MICRO);
         all.push(&portable::MICRO);
         all
     }
