@@ -41,9 +41,13 @@ def arithmetic():
 
 def normalise(rgb):
     """u8 BxSxSx3 -> f32 Bx3xSxS, divided by each picture's maximum as the reference does."""
-    x = rgb.permute(0, 3, 1, 2).float()
-    x = x / x.amax((1, 2, 3), keepdim=True).clamp(min=1)
-    return (x - torch.tensor(MEAN).view(1, 3, 1, 1)) / torch.tensor(STD).view(1, 3, 1, 1)
+    return standardise(rgb.permute(0, 3, 1, 2).float(), 1)
+
+
+def standardise(x, step):
+    """f32 Bx3xSxS, whose grey levels are `step` apart: the same."""
+    x = x / x.amax((1, 2, 3), keepdim=True).clamp(min=step)
+    return (x - x.new_tensor(MEAN).view(1, 3, 1, 1)) / x.new_tensor(STD).view(1, 3, 1, 1)
 
 
 def down(x):

@@ -25,7 +25,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from network import MEAN, SIDE_WEIGHTS, STD, ConvRelu, MaskNet, mask_loss
+from network import SIDE_WEIGHTS, ConvRelu, MaskNet, mask_loss, standardise
 from scenes import CUTOUT, SIDE, Scenes
 from teacher import TEACHER_WIDTHS, load_teacher
 
@@ -74,9 +74,7 @@ def unpack(path, mode):
 
 def normalise(x):
     """What the networks are given of a batch in 0..1."""
-    x = x / x.amax((1, 2, 3), keepdim=True).clamp(min=1 / 255)
-    x = (x - x.new_tensor(MEAN).view(1, 3, 1, 1)) / x.new_tensor(STD).view(1, 3, 1, 1)
-    return x.contiguous(memory_format=torch.channels_last)
+    return standardise(x, 1 / 255).contiguous(memory_format=torch.channels_last)
 
 
 def sized(x, side):

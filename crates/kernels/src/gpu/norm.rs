@@ -31,9 +31,9 @@ pub(super) fn group_norm(
 
 /// Threads of a block.
 const THREADS: usize = 512;
-/// Values that a block measures or writes at least, as long as a group is cut into no more than [`THREADS`] chunks.
+/// Values that a block measures or writes at least, as long as a group is cut into no more than [`CHUNKS`].
 const CHUNK: usize = 16 * THREADS;
-/// Blocks of a group, at most: with 32 groups they fill every GPU.
+/// Blocks of a group, at most [`THREADS`]: with 32 groups they fill every GPU.
 const CHUNKS: usize = 64;
 
 /// A kernel of `norm.cu`; an error where NVRTC cannot compile or the driver cannot load it.

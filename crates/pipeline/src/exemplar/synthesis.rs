@@ -129,7 +129,7 @@ impl Synthesis<'_> {
             exemplar: &exemplar,
             guide: &domain.guide,
             active: &domain.active,
-            posterior: self.posterior(level, coarser.is_none(), &exemplar, &domain),
+            posterior: self.posterior(level, &exemplar, &domain),
             search: self.search(level, seed),
             field: self.first_matches(coarser, &exemplar, &domain, seed),
             sharp_below: if level == 0 { contrast * self.tunables.sharp_below } else { 0.0 },
@@ -153,7 +153,8 @@ impl Synthesis<'_> {
         Ok((painted, denoiser.field))
     }
 
-    fn posterior(&self, level: usize, coarsest: bool, exemplar: &Exemplar, domain: &Domain) -> Posterior {
+    fn posterior(&self, level: usize, exemplar: &Exemplar, domain: &Domain) -> Posterior {
+        let coarsest = level + 1 == self.plan.levels;
         let queries = domain.active.iter().filter(|active| **active).count();
         if coarsest && exemplar.origins.len() * queries <= EXACT_ENTRIES {
             Posterior::Exact {
