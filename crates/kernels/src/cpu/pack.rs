@@ -10,7 +10,7 @@ use half::f16;
 use super::lanes::{Lanes, versions};
 use super::micro::Micro;
 use super::parallel;
-use super::scratch::{Lease, Output, lease};
+use super::scratch::{Aligned, Lease, Number, lease};
 
 /// Values in the form they are stored in.
 #[derive(Clone, Copy)]
@@ -125,8 +125,8 @@ pub(crate) struct Packed {
 }
 
 enum Data {
-    F32(Vec<f32>),
-    F16(Vec<f16>),
+    F32(Aligned<f32>),
+    F16(Aligned<f16>),
 }
 
 impl Packed {
@@ -179,19 +179,15 @@ impl Packed {
 
 /// The panels of an operand, one after the other.
 #[allow(unsafe_code)]
-fn panels<T: Copy + Default + Send + Sync>(
+fn panels<T: Number>(
     values: &[T],
     lanes: usize,
     k: usize,
     width: usize,
     source: impl Fn(usize, usize) -> usize + Sync,
-) -> Vec<T> {
+) -> Aligned<T> {
     let panels = lanes.div_ceil(width);
-    let mut output = Output::new(panels * k * width);
-    let data = output.shared();
-    parallel::each(panels, |panel| {
-        // SAFETY: each task writes its own panel.
-        let panel_data = unsafe { data.slice(panel * k * width, k * width) };
+    let fill = |panel: usize, into: &mut [T]| {
         let first = panel * width;
         let used = width.min(lanes - first);
         // Runs of k keep the lines that lanes share in the cache.
@@ -199,14 +195,19 @@ fn panels<T: Copy + Default + Send + Sync>(
             let end = (start + 64).min(k);
             for lane in 0..width {
                 for i in start..end {
-                    let value = if lane < used { values[source(first + lane, i)] } else { T::default() };
-                    panel_data[i * width + lane] = value;
+                    into[i * width + lane] =
+                        if lane < used { values[source(first + lane, i)] } else { T::default() };
                 }
             }
         }
-    });
-    // SAFETY: every panel wrote all its k·width values.
-    unsafe { output.finish() }
+    };
+    let size = k * width;
+    // SAFETY: each task writes its own panel, and all of it.
+    unsafe {
+        Aligned::written(panels * size, |data| {
+            parallel::each(panels, |panel| fill(panel, data.slice(panel * size, size)));
+        })
+    }
 }
 
 impl Panels for Packed {

@@ -4,26 +4,92 @@
 //! costs more than the arithmetic of a pointwise function. Working memory therefore comes from a pool that never shrinks
 //! below what the largest layer needed, and results ask for huge pages, so that a fault brings 2 MiB instead of 4 KiB.
 
+use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
+
+use half::f16;
 
 /// Buffers kept for later; more than this many are freed.
 const KEPT: usize = 64;
 /// Bytes from which huge pages are asked for.
 const HUGE: usize = 4 << 20;
 
-static POOL: Mutex<Vec<Vec<f32>>> = Mutex::new(Vec::new());
+static POOL: Mutex<Vec<Aligned<f32>>> = Mutex::new(Vec::new());
+
+/// A line of the cache.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([u8; 64]);
+
+/// Numbers of which every pattern of bits is one.
+pub(crate) trait Number: Copy + Default + Send + Sync {}
+impl Number for f32 {}
+impl Number for f16 {}
+
+/// Values that begin at a line of the cache: vectors and rows of tiles then never lie in two lines.
+pub(crate) struct Aligned<T> {
+    lines: Vec<Line>,
+    len: usize,
+    kind: PhantomData<T>,
+}
+
+impl<T: Number> Aligned<T> {
+    /// `len` values that `write` writes.
+    ///
+    /// # Safety
+    /// It must write all of them.
+    #[allow(unsafe_code)]
+    pub(crate) unsafe fn written(len: usize, write: impl FnOnce(Shared<T>)) -> Self {
+        let count = (len * size_of::<T>()).div_ceil(size_of::<Line>());
+        let mut lines = Vec::<Line>::with_capacity(count);
+        advise(lines.as_ptr(), count);
+        write(Shared(lines.as_mut_ptr().cast()));
+        // SAFETY: all values were written; what is left of the last line is bytes of ours that nobody reads.
+        unsafe {
+            let end = lines.as_mut_ptr().cast::<T>().add(len).cast::<u8>();
+            end.write_bytes(0, count * size_of::<Line>() - len * size_of::<T>());
+            lines.set_len(count);
+        }
+        Self { lines, len, kind: PhantomData }
+    }
+}
+
+impl<T> Default for Aligned<T> {
+    fn default() -> Self {
+        Self { lines: Vec::new(), len: 0, kind: PhantomData }
+    }
+}
+
+impl<T: Number> Deref for Aligned<T> {
+    type Target = [T];
+
+    #[allow(unsafe_code)]
+    fn deref(&self) -> &[T] {
+        // SAFETY: the lines hold at least `len` values, aligned better than they need, and any bits are a number.
+        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
+    }
+}
+
+impl<T: Number> DerefMut for Aligned<T> {
+    #[allow(unsafe_code)]
+    fn deref_mut(&mut self) -> &mut [T] {
+        // SAFETY: as above.
+        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
+    }
+}
 
 /// A working buffer with arbitrary contents; it goes back to the pool when dropped.
 pub(crate) struct Lease {
-    buffer: Vec<f32>,
+    buffer: Aligned<f32>,
     len: usize,
 }
 
 /// A buffer of `len` values, whatever they are.
+#[allow(unsafe_code)]
 pub(crate) fn lease(len: usize) -> Lease {
     let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
-    let fits = |(_, buffer): &(usize, &Vec<f32>)| buffer.len() >= len;
+    let fits = |(_, buffer): &(usize, &Aligned<f32>)| buffer.len() >= len;
     let best = pool.iter().enumerate().rev().filter(fits).min_by_key(|(_, buffer)| buffer.len());
     let found = best.map(|(i, _)| i);
     if let Some(i) = found {
@@ -37,10 +103,8 @@ pub(crate) fn lease(len: usize) -> Lease {
         pool.swap_remove(i);
     }
     drop(pool);
-    let mut buffer = Vec::new();
-    buffer.reserve_exact(len);
-    advise(buffer.as_ptr(), len);
-    buffer.resize(len, 0.0);
+    // SAFETY: `len` zeros are written.
+    let buffer = unsafe { Aligned::written(len, |values| values.slice(0, len).fill(0.0)) };
     Lease { buffer, len }
 }
 
