@@ -54,7 +54,7 @@ def stretched(d0):
 
 def look(net, im, size, again):
     """The engine's coarse mask, size x size, stretched to 0..1: its answer to the picture; with `again`, the mean with that
-    to the mirrored picture at this other size, and around what they find the mean of that mean and a close look."""
+    to the mirrored picture at this other size, and around what they find the mean of these two and a close look."""
     d0 = answer(net, im, size)
     if again:
         scaled = lambda a, w, h: np.asarray(Image.fromarray(a).resize((w, h), Image.Resampling.BILINEAR))
@@ -64,7 +64,7 @@ def look(net, im, size, again):
         if (right - left) * (bottom - top) < 0.9 * size * size:
             box = [v * s / size for v, s in zip((left, top, right, bottom), im.size * 2)]
             close = scaled(answer(net, im, again, box), right - left, bottom - top)
-            d0[top:bottom, left:right] = (d0[top:bottom, left:right] + close) / 2
+            d0[top:bottom, left:right] = (2 * d0[top:bottom, left:right] + close) / 3
     return stretched(d0)
 
 

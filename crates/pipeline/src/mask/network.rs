@@ -99,8 +99,8 @@ impl MaskNetwork {
 
     /// The coarse mask, stretched to its full range; `None` when nothing in the picture stands out.
     ///
-    /// The mean of the answers to the picture and to its mirror image, at two sizes, is steadier than one answer; a close
-    /// look at where the subject then seems to be is averaged in there.
+    /// The mean of the answers to the picture and to its mirror image, at two sizes, is steadier than one answer; so is that
+    /// of these two and a third, to a close look at where the subject then seems to be.
     pub(crate) fn look(&self, picture: &RgbImage) -> Result<Option<Raster>, Error> {
         let (picture, side) = (Raster::from_rgb(picture), self.description.input);
         let mut seen = self.answer(&picture, side)?;
@@ -117,7 +117,7 @@ impl MaskNetwork {
         let close = close.resize(area.width, area.height, Kernel::Triangle);
         for (y, row) in close.data.chunks_exact(area.width).enumerate() {
             let to = &mut seen.data[(area.y + y) * side + area.x..][..area.width];
-            to.iter_mut().zip(row).for_each(|(o, v)| *o = (*o + v) / 2.0);
+            to.iter_mut().zip(row).for_each(|(o, v)| *o = (2.0 * *o + v) / 3.0);
         }
         Ok(stretched(&seen))
     }
