@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use super::epilogue::Epilogue;
 use super::gemm::{Shape, gemm};
+use super::lanes::{Lanes, versions};
 use super::micro::Micro;
 use super::pack::{Block, Packed, Panels, Space, Values};
 use super::planes::Planes;
@@ -36,7 +37,7 @@ pub(crate) fn convolve(
     let mut output = Output::new(geometry.batch * geometry.output * pixels);
     let out = output.shared();
     for image in 0..geometry.batch {
-        let windows = Windows { x, image, geometry, width: micro.nr };
+        let windows = Windows { micro, x, image, geometry };
         let c = out.from(image * geometry.output * pixels);
         let epilogue = Epilogue {
             row_bias: epilogue.row_bias.map(|bias| geometry.bias_of(bias, image)),
@@ -52,10 +53,10 @@ pub(crate) fn convolve(
 
 /// The windows of one image as columns: lanes are output pixels.
 struct Windows<'a> {
+    micro: &'a Micro,
     x: &'a Planes<'a>,
     image: usize,
     geometry: &'a Geometry,
-    width: usize,
 }
 
 /// Output pixels of one row whose sources lie inside the picture, a stride apart.
@@ -74,36 +75,40 @@ impl Windows<'_> {
     fn runs(&self, panel: usize, tap: usize, runs: &mut [Run; LANES]) -> usize {
         let g = self.geometry;
         let (dy, dx) = (tap / g.kernel_width * g.dilation, tap % g.kernel_width * g.dilation);
-        let first = panel * self.width;
-        let end = (first + self.width).min(g.out_height * g.out_width);
+        // Output columns whose source lies inside a row: padding ≤ x·stride + dx < width + padding.
+        let inside_from = g.padding.saturating_sub(dx).div_ceil(g.stride);
+        let inside_to = (g.width + g.padding).saturating_sub(dx).div_ceil(g.stride).min(g.out_width);
+        let first = panel * self.micro.nr;
+        let end = (first + self.micro.nr).min(g.out_height * g.out_width);
         let mut count: usize = 0;
-        let (mut oy, mut ox) = (first / g.out_width, first % g.out_width);
-        for lane in 0..end - first {
-            let (y, x) = (oy * g.stride + dy, ox * g.stride + dx);
-            let inside = (g.padding..g.height + g.padding).contains(&y)
-                && (g.padding..g.width + g.padding).contains(&x);
-            if inside {
-                let source = (y - g.padding) * g.width + x - g.padding;
+        let mut at = first;
+        // The part of the panel that lies in one output row after the other.
+        while at < end {
+            let (oy, from) = (at / g.out_width, at % g.out_width);
+            let to = (from + end - at).min(g.out_width);
+            let y = oy * g.stride + dy;
+            let (left, right) = (from.max(inside_from), to.min(inside_to));
+            if left < right && (g.padding..g.height + g.padding).contains(&y) {
+                let (lane, len) = (at - first + left - from, right - left);
+                let source = (y - g.padding) * g.width + left * g.stride + dx - g.padding;
                 match count.checked_sub(1).map(|last| &mut runs[last]) {
                     Some(run) if run.lane + run.len == lane && run.source + run.len * g.stride == source => {
-                        run.len += 1;
+                        run.len += len;
                     }
                     _ => {
-                        runs[count] = Run { lane, len: 1, source };
+                        runs[count] = Run { lane, len, source };
                         count += 1;
                     }
                 }
             }
-            ox += 1;
-            if ox == g.out_width {
-                (oy, ox) = (oy + 1, 0);
-            }
+            at += to - from;
         }
         count
     }
 
     /// Panels `panels` over `ks`. Channel by channel, so that a channel's pixels are read in one go: planes of a picture
     /// lie far apart.
+    #[inline(always)]
     fn pack<const W: usize>(&self, panels: Range<usize>, ks: Range<usize>, into: &mut [f32]) {
         let channels = self.geometry.input;
         let stride = self.geometry.stride;
@@ -150,16 +155,26 @@ fn gather(to: &mut [f32], from: &[f32], stride: usize) {
     }
 }
 
+versions! {
+    /// [`Windows::pack`] for the panels of any micro-kernel.
+    fn pack_windows(windows: &Windows<'_>, panels: Range<usize>, ks: Range<usize>, into: &mut [f32]) = pack_body
+}
+
+#[inline(always)]
+fn pack_body<L: Lanes>(windows: &Windows<'_>, panels: Range<usize>, ks: Range<usize>, into: &mut [f32]) {
+    match windows.micro.nr {
+        8 => windows.pack::<8>(panels, ks, into),
+        16 => windows.pack::<16>(panels, ks, into),
+        32 => windows.pack::<32>(panels, ks, into),
+        lanes => unreachable!("no micro-kernel has panels of {lanes} lanes"),
+    }
+}
+
 impl Panels for Windows<'_> {
     fn block<'a>(&'a self, panels: Range<usize>, ks: Range<usize>, space: &'a mut Space) -> Block<'a> {
-        let stride = ks.len() * self.width;
+        let stride = ks.len() * self.micro.nr;
         let data = space.get(panels.len() * stride);
-        match self.width {
-            8 => self.pack::<8>(panels, ks, data),
-            16 => self.pack::<16>(panels, ks, data),
-            32 => self.pack::<32>(panels, ks, data),
-            _ => unreachable!("no micro-kernel has panels of {} lanes", self.width),
-        }
+        pack_windows(self.micro, self, panels, ks, data);
         Block::ready(data, stride)
     }
 }

@@ -188,7 +188,7 @@ impl PatchDenoiser<'_> {
                 false => 0.0,
             },
         };
-        self.field.matches.iter().zip(self.active).map(word).collect()
+        self.field.matches.par_iter().zip(self.active).map(word).collect()
     }
 
     /// The mean distance of active patches: the yardstick of a patch's say. Before any search there is none.

@@ -4,6 +4,8 @@
 //! overlap fits what is already laid and whose shading fits the guide; among nearly equal ones the seed decides, and
 //! pieces already used cost more. Large features survive this whole; the sampler then heals the seams.
 
+use rayon::prelude::*;
+
 use super::field::{Exemplar, Field, KEY, Match, hash};
 use super::raster::Raster;
 
@@ -60,14 +62,12 @@ struct Cloth<'a> {
 impl Cloth<'_> {
     fn choose(&self, x: usize, y: usize, random: u64) -> (usize, usize) {
         let keys = &self.exemplar.keys;
-        let mut costs = Vec::new();
-        for v in 0..=keys.height - self.block {
-            for u in 0..=keys.width - self.block {
-                if self.exemplar.holds(u, v, self.block) {
-                    costs.push(((u, v), self.cost((x, y), (u, v))));
-                }
-            }
-        }
+        let pieces = |v: usize| {
+            let held = move |u: &usize| self.exemplar.holds(*u, v, self.block);
+            let columns = (0..=keys.width - self.block).filter(held);
+            columns.map(move |u| ((u, v), self.cost((x, y), (u, v)))).collect::<Vec<_>>()
+        };
+        let costs: Vec<_> = (0..=keys.height - self.block).into_par_iter().flat_map_iter(pieces).collect();
         let least = costs.iter().map(|(_, cost)| *cost).fold(f32::INFINITY, f32::min);
         let good: Vec<(usize, usize)> =
             costs.iter().filter(|(_, c)| *c <= 1.1 * least).map(|(at, _)| *at).collect();

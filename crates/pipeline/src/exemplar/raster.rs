@@ -204,17 +204,26 @@ impl Raster {
         if sigma < 0.1 {
             return self.clone();
         }
-        let factor = ((sigma / 3.0).log2().floor().max(0.0)).exp2() as usize;
-        let factor = factor.min(self.width).min(self.height).max(1);
+        let factor = self.shrink_for(sigma);
         if factor > 1 {
-            let small = self.resize(self.width.div_ceil(factor), self.height.div_ceil(factor), Kernel::Box);
-            return small.blur_exactly(sigma / factor as f32).resize(
+            return self.shrunk(factor).blur_exactly(sigma / factor as f32).resize(
                 self.width,
                 self.height,
                 Kernel::Triangle,
             );
         }
         self.blur_exactly(sigma)
+    }
+
+    /// How many times smaller a copy still shows all that a blur by `sigma` leaves: a power of two.
+    pub(crate) fn shrink_for(&self, sigma: f32) -> usize {
+        let factor = ((sigma / 3.0).log2().floor().max(0.0)).exp2() as usize;
+        factor.min(self.width).min(self.height).max(1)
+    }
+
+    /// An area average `factor` times smaller.
+    pub(crate) fn shrunk(&self, factor: usize) -> Self {
+        self.resize(self.width.div_ceil(factor), self.height.div_ceil(factor), Kernel::Box)
     }
 
     fn blur_exactly(&self, sigma: f32) -> Self {
@@ -283,12 +292,21 @@ impl Raster {
 
     /// The weighted mean of every channel; the plain mean where the weights are all zero.
     pub(crate) fn mean_within(&self, weight: &Self) -> Vec<f32> {
-        let mut sums = vec![0.0f64; self.channels];
-        let mut total = 0.0f64;
-        for (p, w) in self.data.chunks_exact(self.channels).zip(&weight.data) {
-            total += f64::from(*w);
-            sums.iter_mut().zip(p).for_each(|(s, p)| *s += f64::from(*p) * f64::from(*w));
-        }
+        // The weight last, behind the channels; row by row, then the rows in order.
+        let of_row = |(row, weights): (&[f32], &[f32])| {
+            let mut sums = vec![0.0f64; self.channels + 1];
+            for (p, w) in row.chunks_exact(self.channels).zip(weights) {
+                let w = f64::from(*w);
+                sums.iter_mut().zip(p).for_each(|(s, p)| *s += f64::from(*p) * w);
+                sums[self.channels] += w;
+            }
+            sums
+        };
+        let rows = self.data.par_chunks_exact(self.width * self.channels);
+        let rows: Vec<Vec<f64>> = rows.zip(weight.data.par_chunks_exact(self.width)).map(of_row).collect();
+        let mut sums = vec![0.0f64; self.channels + 1];
+        rows.iter().for_each(|row| sums.iter_mut().zip(row).for_each(|(s, r)| *s += r));
+        let total = sums.pop().unwrap_or(0.0);
         if total <= 0.0 {
             return self.mean_within(&Self::filled(self.width, self.height, 1, 1.0));
         }

@@ -5,7 +5,7 @@
 //! the width of the subject's form, correlates with the subject's as strongly as asked.
 
 use super::material::Material;
-use super::raster::{Raster, luma};
+use super::raster::{Kernel, Raster, luma};
 use super::subject::Subject;
 use crate::profile::ExemplarTunables;
 
@@ -28,23 +28,73 @@ pub(crate) fn relight(
     light: &Light,
     tunables: &ExemplarTunables,
 ) -> Raster {
-    let firm = subject.firm();
-    let broadly = |picture: &Raster| picture.luma().blur_within(&firm, subject.form_sigma);
-    let wanted = wanted_shading(subject, &firm, material, tunables);
-    let form = |picture: &Raster| correlation(&broadly(picture), &subject.shading, &firm);
+    let form = Form::of(subject);
+    let wanted = form.wanted_shading(material, tunables);
+    let lit_by = |gains: &Raster, strength| form.seen(&lit_luma(painted, gains, strength));
     // Luminance that is lost where a gain clips, or that uneven material leaves behind, is asked for again: only a form
     // that does not show at full strength yet needs it.
-    let mut gains = missing(&wanted, &broadly(painted));
+    let mut small = missing(&wanted, &form.seen(&painted.luma()));
+    let mut gains = form.enlarged(&small);
     for _ in 0..CORRECTIONS {
-        let full = lit(painted, &gains, 1.0);
-        if form(&full) >= light.form {
+        let full = lit_by(&gains, 1.0);
+        if form.correlation(&full) >= light.form {
             break;
         }
-        gains = gains.zip(&missing(&wanted, &broadly(&full)), 1, |g, m, o| o[0] = clamped(g[0] + m[0]));
+        small = small.zip(&missing(&wanted, &full), 1, |g, m, o| o[0] = clamped(g[0] + m[0]));
+        gains = form.enlarged(&small);
     }
-    let broad = lit(painted, &gains, strength(light, |beta| form(&lit(painted, &gains, beta))));
-    let kappa = light.fine * fine_strength(&broad, subject, material, &firm, tunables);
+    let broad = lit(painted, &gains, strength(light, |beta| form.correlation(&lit_by(&gains, beta))));
+    let kappa = light.fine * fine_strength(&broad, subject, material, &form.firm, tunables);
     lit(&broad, &subject.fine, kappa)
+}
+
+/// The subject's form, and luminance as it is seen at its width: on a smaller copy, as what is left has no detail to lose.
+struct Form {
+    /// 1 where the subject is firm, at the canvas' size.
+    firm: Raster,
+    /// How many times smaller the rest is.
+    factor: usize,
+    inside: Raster,
+    shading: Raster,
+    sigma: f32,
+}
+
+impl Form {
+    fn of(subject: &Subject) -> Self {
+        let firm = subject.firm();
+        let factor = firm.shrink_for(subject.form_sigma);
+        let (inside, shading) = (firm.shrunk(factor), subject.shading.shrunk(factor));
+        Self { firm, factor, inside, shading, sigma: subject.form_sigma / factor as f32 }
+    }
+
+    /// A luminance of the canvas, low-passed within the subject; small.
+    fn seen(&self, luminance: &Raster) -> Raster {
+        let within = luminance.zip(&self.firm, 1, |l, f, o| o[0] = l[0] * f[0]).shrunk(self.factor);
+        // The mean over the firm part of each small pixel.
+        within
+            .zip(&self.inside, 1, |p, w, o| o[0] = if w[0] > 0.0 { p[0] / w[0] } else { 0.0 })
+            .blur_within(&self.inside, self.sigma)
+    }
+
+    fn enlarged(&self, small: &Raster) -> Raster {
+        small.resize(self.firm.width, self.firm.height, Kernel::Triangle)
+    }
+
+    /// How a small luminance correlates with the subject's.
+    fn correlation(&self, seen: &Raster) -> f32 {
+        correlation(seen, &self.shading, &self.inside)
+    }
+
+    /// The luminance that the result should have at the width of the form: the material's mean, modulated as the subject
+    /// is, within the contrast that still looks lit and not painted; small.
+    fn wanted_shading(&self, material: &Material, tunables: &ExemplarTunables) -> Raster {
+        let logs = self.shading.map(1, |s, o| o[0] = (s[0].max(0.0) + 0.03).ln());
+        let mean = logs.mean_within(&self.inside)[0];
+        let contrast = logs.deviation_within(&self.inside).max(1e-3);
+        let target = contrast.clamp(tunables.least_contrast, tunables.most_contrast);
+        let level = material.shading.mean_within(&material.inside)[0].max(0.02);
+        logs.map(1, |l, o| o[0] = level * clamped(target / contrast * (l[0] - mean)).exp())
+    }
 }
 
 /// Rounds in which the broad light is asked for what it lacks.
@@ -55,6 +105,14 @@ fn lit(picture: &Raster, gains: &Raster, strength: f32) -> Raster {
     picture.zip(gains, 3, |p, g, o| {
         let gain = (strength * g[0]).exp();
         o.iter_mut().zip(p).for_each(|(o, p)| *o = (gain * p).clamp(0.0, 1.0));
+    })
+}
+
+/// The luminance of [`lit`].
+fn lit_luma(picture: &Raster, gains: &Raster, strength: f32) -> Raster {
+    picture.zip(gains, 1, |p, g, o| {
+        let gain = (strength * g[0]).exp();
+        o[0] = luma(&[0, 1, 2].map(|c| (gain * p[c]).clamp(0.0, 1.0)));
     })
 }
 
@@ -79,22 +137,6 @@ fn strength(light: &Light, correlation: impl Fn(f32) -> f32) -> f32 {
         if correlation(middle) >= light.form { high = middle } else { low = middle }
     }
     high
-}
-
-/// The luminance that the result should have at the width of the form: the material's mean, modulated as the subject is,
-/// within the contrast that still looks lit and not painted.
-fn wanted_shading(
-    subject: &Subject,
-    firm: &Raster,
-    material: &Material,
-    tunables: &ExemplarTunables,
-) -> Raster {
-    let logs = subject.shading.map(1, |s, o| o[0] = (s[0].max(0.0) + 0.03).ln());
-    let mean = logs.mean_within(firm)[0];
-    let contrast = logs.deviation_within(firm).max(1e-3);
-    let target = contrast.clamp(tunables.least_contrast, tunables.most_contrast);
-    let level = material.shading.mean_within(&material.inside)[0].max(0.02);
-    logs.map(1, |l, o| o[0] = level * clamped(target / contrast * (l[0] - mean)).exp())
 }
 
 /// Pearson correlation of two one-channel rasters where `inside` exceeds one half.

@@ -13,7 +13,7 @@ use super::denoiser::{PatchDenoiser, Posterior, from_tensor, to_tensor, with_gui
 use super::field::{Exemplar, Field, Search, hash};
 use super::material::Material;
 use super::quilt::quilt;
-use super::raster::{Distribution, Kernel, Raster};
+use super::raster::{Distribution, Raster};
 use super::subject::Subject;
 use crate::profile::ExemplarTunables;
 use crate::{Cancel, Error};
@@ -227,20 +227,16 @@ fn matched_guide(subject: &Subject, material: &Material) -> Raster {
     subject.shading.map(1, |s, o| o[0] = to.value(from.rank(s[0])))
 }
 
-fn shrunk(raster: &Raster, shrink: usize) -> Raster {
-    raster.resize(raster.width.div_ceil(shrink), raster.height.div_ceil(shrink), Kernel::Box)
-}
-
 fn exemplar_at(material: &Material, shrink: usize, patch: usize, guidance: f32) -> Exemplar {
-    let guide = shrunk(&material.shading, shrink).map(1, |g, o| o[0] = guidance * g[0]);
-    let keys = with_guide(&shrunk(&material.picture, shrink), &guide);
-    let inside: Vec<bool> = shrunk(&material.inside, shrink).data.iter().map(|v| *v > 0.9).collect();
+    let guide = material.shading.shrunk(shrink).map(1, |g, o| o[0] = guidance * g[0]);
+    let keys = with_guide(&material.picture.shrunk(shrink), &guide);
+    let inside: Vec<bool> = material.inside.shrunk(shrink).data.iter().map(|v| *v > 0.9).collect();
     Exemplar::new(keys, &inside, patch)
 }
 
 fn domain_at(mask: &Raster, guide: &Raster, shrink: usize, patch: usize, guidance: f32) -> Domain {
-    let guide = shrunk(guide, shrink).map(1, |g, o| o[0] = guidance * g[0]);
-    let mask = shrunk(mask, shrink);
+    let guide = guide.shrunk(shrink).map(1, |g, o| o[0] = guidance * g[0]);
+    let mask = mask.shrunk(shrink);
     let (columns, rows) = (mask.width + 1 - patch, mask.height + 1 - patch);
     // A ring of one patch around the subject is painted too, so that its border sees material on both sides.
     let ring = patch as isize / 2;

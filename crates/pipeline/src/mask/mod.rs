@@ -8,6 +8,7 @@ mod network;
 
 use candle_core::Device;
 use image::{GrayImage, RgbImage};
+use rayon::prelude::*;
 
 use self::network::MaskNetwork;
 use crate::Error;
@@ -100,18 +101,18 @@ fn tight(mask: &Raster) -> Raster {
 fn widened(mask: &Raster, reach: usize) -> Raster {
     let (w, h) = (mask.width, mask.height);
     let mut rows = mask.clone();
-    for (row, from) in rows.data.chunks_exact_mut(w).zip(mask.data.chunks_exact(w)) {
+    rows.data.par_chunks_exact_mut(w).zip(mask.data.par_chunks_exact(w)).for_each(|(row, from)| {
         for (x, o) in row.iter_mut().enumerate() {
             *o = from[x.saturating_sub(reach)..(x + reach + 1).min(w)].iter().copied().fold(0.0, f32::max);
         }
-    }
+    });
     let mut out = rows.clone();
-    for y in 0..h {
+    out.data.par_chunks_exact_mut(w).enumerate().for_each(|(y, row)| {
         for near in y.saturating_sub(reach)..(y + reach + 1).min(h) {
             let from = &rows.data[near * w..][..w];
-            out.data[y * w..][..w].iter_mut().zip(from).for_each(|(o, r)| *o = o.max(*r));
+            row.iter_mut().zip(from).for_each(|(o, r)| *o = if *r > *o { *r } else { *o });
         }
-    }
+    });
     out
 }
 
