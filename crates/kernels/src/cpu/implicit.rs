@@ -1,7 +1,8 @@
 //! Convolution as a matrix product without a column buffer: weights (out × taps·in) times windows (taps·in × pixels), the
 //! windows being packed from the picture a block at a time. A 1×1 convolution is a plain product of the same form.
 //!
-//! k runs over taps first, then over input channels, so that one tap's source addresses serve all channels.
+//! k runs over taps first, then over input channels, so that one tap's source addresses serve all channels. Where windows
+//! skip pixels, that is so within a block of channels: their planes stay in the cache from one tap to the next.
 
 use std::ops::Range;
 
@@ -14,11 +15,35 @@ use super::planes::Planes;
 use super::scratch::Output;
 use crate::convolution::Geometry;
 
-/// Packs a weight (out, in, kh, kw): lanes are output channels, k is tap·in + channel.
+/// Input channels of a block where windows skip pixels.
+const BLOCK: usize = 32;
+
+/// Step k of a sum.
+struct Step {
+    tap: usize,
+    channel: usize,
+    /// Steps of the same tap from this one on, channel by channel.
+    run: usize,
+}
+
+impl Step {
+    fn of(k: usize, geometry: &Geometry) -> Self {
+        let (channels, taps) = (geometry.input, geometry.taps());
+        let block = if geometry.stride > 1 { BLOCK } else { channels };
+        let first = k / (taps * block) * block;
+        let width = block.min(channels - first);
+        let (tap, within) = ((k - first * taps) / width, (k - first * taps) % width);
+        Self { tap, channel: first + within, run: width - within }
+    }
+}
+
+/// Packs a weight (out, in, kh, kw): lanes are output channels, k counts the [`Step`]s. At stride 1 it is tap·in + channel,
+/// which Winograd's forms read too.
 pub(crate) fn pack(micro: &Micro, weight: Values<'_>, geometry: &Geometry) -> Packed {
     let (channels, taps) = (geometry.input, geometry.taps());
     Packed::new(weight, geometry.output, taps * channels, micro.mr, move |out, k| {
-        (out * channels + k % channels) * taps + k / channels
+        let step = Step::of(k, geometry);
+        (out * channels + step.channel) * taps + step.tap
     })
 }
 
@@ -110,20 +135,19 @@ impl Windows<'_> {
     /// lie far apart.
     #[inline(always)]
     fn pack<const W: usize>(&self, panels: Range<usize>, ks: Range<usize>, into: &mut [f32]) {
-        let channels = self.geometry.input;
         let stride = self.geometry.stride;
         let (into, _) = into.as_chunks_mut::<W>();
         let mut runs = vec![([Run::default(); LANES], 0); panels.len()];
         let mut k = ks.start;
         while k < ks.end {
-            let tap = k / channels;
-            let stop = ks.end.min((tap + 1) * channels);
+            let step = Step::of(k, self.geometry);
+            let len = step.run.min(ks.end - k);
             for ((runs, count), panel) in runs.iter_mut().zip(panels.clone()) {
-                *count = self.runs(panel, tap, runs);
+                *count = self.runs(panel, step.tap, runs);
             }
-            for k in k..stop {
-                let source = self.x.plane(self.image, k % channels);
-                let rows = into[k - ks.start..].iter_mut().step_by(ks.len());
+            for i in 0..len {
+                let source = self.x.plane(self.image, step.channel + i);
+                let rows = into[k + i - ks.start..].iter_mut().step_by(ks.len());
                 for (into, (runs, count)) in rows.zip(&runs) {
                     match &runs[..*count] {
                         [run] if run.len == W => gather(into, &source[run.source..], stride),
@@ -136,7 +160,7 @@ impl Windows<'_> {
                     }
                 }
             }
-            k = stop;
+            k += len;
         }
     }
 }
