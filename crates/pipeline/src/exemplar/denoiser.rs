@@ -6,6 +6,7 @@
 //! leading term, found by search ([`Posterior::Nearest`]). Patches are compared in colour and in a guidance channel that carries the shading.
 
 use candle_core::{Device, Tensor};
+use kernels::Linear;
 use rayon::prelude::*;
 
 use super::field::{Exemplar, Field, KEY, Match, Search, hash};
@@ -235,11 +236,13 @@ fn distances(queries: &[f32], keys: &[f32], length: usize) -> candle_core::Resul
     let count = key_squares.len();
     let q = Tensor::from_slice(queries, (query_squares.len(), length), &Device::Cpu)?;
     let k = Tensor::from_slice(keys, (count, length), &Device::Cpu)?;
-    let mut products = q.matmul(&k.t()?)?.flatten_all()?.to_vec1::<f32>()?;
-    products.par_chunks_exact_mut(count).zip(&query_squares).for_each(|(row, q)| {
-        row.iter_mut().zip(&key_squares).for_each(|(d, k)| *d = (q + k - 2.0 * *d).max(0.0));
+    // |q|² + |k|² − 2·q·k: all but the first is a linear map of q.
+    let map = Linear::new((k * -2.0)?, Some(Tensor::from_vec(key_squares, count, &Device::Cpu)?));
+    let mut distances = kernels::linear(&q, &map)?.flatten_all()?.to_vec1::<f32>()?;
+    distances.par_chunks_exact_mut(count).zip(&query_squares).for_each(|(row, q)| {
+        row.iter_mut().for_each(|d| *d = (*d + q).max(0.0));
     });
-    Ok(products)
+    Ok(distances)
 }
 
 /// GPNN's normalisation: a distance counts relative to the smallest that its material patch has to any query.
@@ -300,7 +303,7 @@ fn posterior_means(
     let queries = distances.len() / count;
     let weights = Tensor::from_vec(distances, (queries, count), &Device::Cpu)?;
     let values = Tensor::from_slice(values, (count, length), &Device::Cpu)?;
-    weights.matmul(&values)?.flatten_all()?.to_vec1::<f32>()
+    kernels::linear(&weights, &Linear::new(values.t()?, None))?.flatten_all()?.to_vec1::<f32>()
 }
 
 /// Averages overlapping RGB patches (rows of `patches`) into the picture; uncovered pixels stay.
