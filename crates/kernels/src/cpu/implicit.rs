@@ -29,9 +29,12 @@ struct Step {
 impl Step {
     fn of(k: usize, geometry: &Geometry) -> Self {
         let (channels, taps) = (geometry.input, geometry.taps());
-        let block = if geometry.stride > 1 { BLOCK } else { channels };
-        let first = k / (taps * block) * block;
-        let width = block.min(channels - first);
+        if geometry.stride == 1 {
+            let (tap, channel) = (k / channels, k % channels);
+            return Self { tap, channel, run: channels - channel };
+        }
+        let first = k / (taps * BLOCK) * BLOCK;
+        let width = BLOCK.min(channels - first);
         let (tap, within) = ((k - first * taps) / width, (k - first * taps) % width);
         Self { tap, channel: first + within, run: width - within }
     }

@@ -41,14 +41,15 @@ fn decode() -> Result<()> {
     golden.compare("decode.image", &picture, 2e-5)
 }
 
-/// In the formats that a profile may ask for.
+/// In the formats that a profile may ask for. On the CPU, candle's products in f16 keep sums in f16 between blocks whose size follows
+/// the caches, so that what is lost differs from processor to processor.
 #[test]
 fn half_precision_stays_close() -> Result<()> {
     let golden = Golden::open("vae")?;
     let picture = golden.picture("image_u8")?.narrow(2, 2, 152)?.narrow(3, 1, 136)?;
     let picture = ((picture * 2.0)? - 1.0)?;
     let scale = f64::from(golden.get("z_mean").abs()?.max_all()?.to_scalar::<f32>()?);
-    for (dtype, tolerance) in [(DType::F16, 1e-2), (DType::BF16, 1e-1)] {
+    for (dtype, tolerance) in [(DType::F16, 2e-2), (DType::BF16, 1e-1)] {
         let vae = vae_in(dtype)?;
         let mean = vae.encode(&picture.to_dtype(dtype)?)?.mean;
         golden.compare("z_mean", &mean, tolerance * scale)?;
