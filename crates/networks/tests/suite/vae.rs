@@ -41,8 +41,8 @@ fn decode() -> Result<()> {
     golden.compare("decode.image", &picture, 2e-5)
 }
 
-/// In the formats that a profile may ask for. On the CPU, candle's products in f16 keep sums in f16 between blocks whose size follows
-/// the caches, so that what is lost differs from processor to processor.
+/// In the formats that a profile may ask for. On the CPU, candle's products in f16 keep sums in f16 between blocks whose
+/// size follows the caches, so that what is lost differs from processor to processor.
 #[test]
 fn half_precision_stays_close() -> Result<()> {
     let golden = Golden::open("vae")?;
