@@ -40,19 +40,27 @@ pub(crate) fn conv2d(
     }
 }
 
-/// Layer normalisation of half-precision tensors in one kernel with sums in f32: `x` (…, c), `weight` and `bias` (c).
-///
-/// The kernel takes the variance as E[x²] − E[x]²: f32 would lose digits that half precision never had.
+/// Whether candle's fused layer normalisation may take `x`: CUDA's takes the variance as E[x²] − E[x]², so that f32 would lose
+/// digits that half precision never had; Metal's merges variances, and takes f32 too.
+fn layer_norm_takes(x: &Tensor) -> bool {
+    match x.dtype() {
+        DType::F16 | DType::BF16 => !x.device().is_cpu(),
+        DType::F32 => x.device().is_metal(),
+        _ => false,
+    }
+}
+
+/// Layer normalisation in one kernel with sums in f32, where [`layer_norm_takes`] it: `x` (…, c), `weight` and `bias` (c).
 pub(crate) fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Option<Result<Tensor>> {
     let fused = || {
         let (weight, bias) = (weight.to_dtype(x.dtype())?, bias.to_dtype(x.dtype())?);
         candle_nn::ops::layer_norm(&x.contiguous()?, &weight, &bias, eps as f32)
     };
-    (!x.device().is_cpu() && matches!(x.dtype(), DType::F16 | DType::BF16)).then(fused)
+    layer_norm_takes(x).then(fused)
 }
 
 /// Group normalisation, then SiLU if `silu`, in few passes over memory, where this build and device have that: `x` (b, c, h, w),
-/// `weight` and `bias` (c). On CUDA by a kernel of ours; elsewhere, in half precision, by candle's layer normalisation.
+/// `weight` and `bias` (c). On CUDA by a kernel of ours, elsewhere by candle's layer normalisation.
 pub(crate) fn group_norm(
     x: &Tensor,
     weight: &Tensor,
@@ -65,12 +73,11 @@ pub(crate) fn group_norm(
     if let Some(y) = norm::group_norm(x, weight, bias, groups, eps, silu) {
         return Some(y);
     }
-    let half = matches!(x.dtype(), DType::F16 | DType::BF16);
-    (!x.device().is_cpu() && half).then(|| grouped_layer_norm(x, weight, bias, groups, eps, silu))
+    layer_norm_takes(x).then(|| grouped_layer_norm(x, weight, bias, groups, eps, silu))
 }
 
 /// Group normalisation as a layer normalisation of every group, then weight, bias and SiLU: four to five passes over memory
-/// instead of eleven. Half precision only, for the reason that [`layer_norm`] gives.
+/// instead of eleven.
 fn grouped_layer_norm(
     x: &Tensor,
     weight: &Tensor,
