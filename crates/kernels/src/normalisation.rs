@@ -64,6 +64,14 @@ pub fn group_norm_silu_joined(x: &[&Tensor], norm: &Norm, groups: usize) -> Resu
     }
 }
 
+/// How many of `channels` each of `groups` has; an error if they cannot be cut so.
+pub(crate) fn channels_of_group(channels: usize, groups: usize) -> Result<usize> {
+    if groups == 0 || !channels.is_multiple_of(groups) {
+        candle_core::bail!("{channels} channels cannot be cut into {groups} groups");
+    }
+    Ok(channels / groups)
+}
+
 fn fast_group_norm(
     micro: &Micro,
     x: &[&Tensor],
@@ -73,10 +81,7 @@ fn fast_group_norm(
     then_silu: bool,
 ) -> Result<Tensor> {
     let (images, channels, height, width) = planes::joined_dims(x)?;
-    if groups == 0 || !channels.is_multiple_of(groups) {
-        candle_core::bail!("{channels} channels cannot be cut into {groups} groups");
-    }
-    let sizes = [images, groups, channels / groups, height * width];
+    let sizes = [images, groups, channels_of_group(channels, groups)?, height * width];
     let y = planes::read(x, |x| {
         let run = |affine: Option<Affine<'_>>| cpu::norm::group(micro, &x, sizes, eps, affine, then_silu);
         match norm {

@@ -27,7 +27,7 @@ pub(crate) trait Number: Copy + Default + Send + Sync {}
 impl Number for f32 {}
 impl Number for f16 {}
 
-/// Values that begin at a line of the cache: vectors and rows of tiles then never lie in two lines.
+/// Values that begin at a line of the cache, so that no vector of a panel lies in two.
 pub(crate) struct Aligned<T> {
     lines: Vec<Line>,
     len: usize,

@@ -10,6 +10,8 @@ mod norm;
 
 use candle_core::{DType, Result, Tensor};
 
+use crate::normalisation::channels_of_group;
+
 /// Fused attention where the device and this build have one that fits: `q` (b, heads, n, d), `k` and `v`
 /// (b, heads, m, d).
 pub(crate) fn attention(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64) -> Option<Result<Tensor>> {
@@ -87,10 +89,7 @@ fn grouped_layer_norm(
     silu: bool,
 ) -> Result<Tensor> {
     let (images, channels, height, width) = x.dims4()?;
-    if groups == 0 || !channels.is_multiple_of(groups) {
-        candle_core::bail!("{channels} channels cannot be cut into {groups} groups");
-    }
-    let size = channels / groups * height * width;
+    let size = channels_of_group(channels, groups)? * height * width;
     let rows = x.contiguous()?.reshape((images * groups, size))?;
     let (one, zero) =
         (Tensor::ones(size, x.dtype(), x.device())?, Tensor::zeros(size, x.dtype(), x.device())?);

@@ -9,6 +9,8 @@ use candle_core::cuda_backend::{CudaDType, CudaStorage, WrapErr};
 use candle_core::{CpuStorage, CudaDevice, CustomOp3, DType, Device, Error, Layout, Result, Shape, Tensor};
 use half::{bf16, f16};
 
+use crate::normalisation::channels_of_group;
+
 /// See [`super::group_norm`].
 pub(super) fn group_norm(
     x: &Tensor,
@@ -98,9 +100,6 @@ impl GroupNorm {
         (bias, bias_layout): (&CudaStorage, &Layout),
     ) -> Result<(CudaStorage, Shape)> {
         let (images, channels, height, width) = x_layout.shape().dims4()?;
-        if self.groups == 0 || !channels.is_multiple_of(self.groups) {
-            candle_core::bail!("{channels} channels cannot be cut into {} groups", self.groups);
-        }
         if weight_layout.shape().elem_count() != channels || bias_layout.shape().elem_count() != channels {
             candle_core::bail!(
                 "a norm of {} channels cannot take {channels}",
@@ -109,7 +108,7 @@ impl GroupNorm {
         }
         let device = x.device.clone();
         let plane = height * width;
-        let size = plane * channels / self.groups;
+        let size = plane * channels_of_group(channels, self.groups)?;
         let chunks = size.div_ceil(CHUNK).clamp(1, CHUNKS);
         let source = x.as_cuda_slice::<T>()?.slice(x_layout.start_offset()..);
         let weight = weight.as_cuda_slice::<f32>()?.slice(weight_layout.start_offset()..);

@@ -102,18 +102,18 @@ const CORRECTIONS: usize = 3;
 
 /// An RGB picture multiplied by the exponential of `gains` (one channel) times `strength`, within 0 to 1.
 fn lit(picture: &Raster, gains: &Raster, strength: f32) -> Raster {
-    picture.zip(gains, 3, |p, g, o| {
-        let gain = (strength * g[0]).exp();
-        o.iter_mut().zip(p).for_each(|(o, p)| *o = (gain * p).clamp(0.0, 1.0));
-    })
+    picture.zip(gains, 3, |p, g, o| o.copy_from_slice(&lit_pixel(p, strength * g[0])))
 }
 
 /// The luminance of [`lit`].
 fn lit_luma(picture: &Raster, gains: &Raster, strength: f32) -> Raster {
-    picture.zip(gains, 1, |p, g, o| {
-        let gain = (strength * g[0]).exp();
-        o[0] = luma(&[0, 1, 2].map(|c| (gain * p[c]).clamp(0.0, 1.0)));
-    })
+    picture.zip(gains, 1, |p, g, o| o[0] = luma(&lit_pixel(p, strength * g[0])))
+}
+
+/// An RGB triple under a logarithmic gain.
+fn lit_pixel(rgb: &[f32], gain: f32) -> [f32; 3] {
+    let gain = gain.exp();
+    [rgb[0], rgb[1], rgb[2]].map(|v| (gain * v).clamp(0.0, 1.0))
 }
 
 /// Logarithmic gains that take one luminance to another.
