@@ -21,11 +21,11 @@ from split import ordinary, split, theme, usable
 COMPARE = 256
 
 
-def load(path):
-    """A checkpoint's average weights, or an exported file's widened from f16."""
+def load(*paths):
+    """A checkpoint's average weights, or an exported file's widened from f16; of several their mean (Wortsman et al. 2022)."""
+    states = [load_file(path) if path.endswith(".safetensors") else torch.load(path)["ema"] for path in paths]
     net = MaskNet()
-    state = load_file(path) if path.endswith(".safetensors") else torch.load(path)["ema"]
-    net.load_state_dict({key: value.float() for key, value in state.items()})
+    net.load_state_dict({key: sum(state[key].float() for state in states) / len(states) for key in states[0]})
     return net.eval()
 
 
@@ -97,8 +97,8 @@ def cases(a):
 def main():
     ap = argparse.ArgumentParser()
     ap.add_argument("folder")
-    ap.add_argument("weights", help="checkpoint or .safetensors")
-    ap.add_argument("--group", default="validation", choices=["validation", "test", "fresh"])
+    ap.add_argument("weights", nargs="+", help="checkpoint or .safetensors; the mean of several")
+    ap.add_argument("--group", default="validation", choices=["validation", "test", "fresh", "picked", "blind"])
     ap.add_argument("--sizes", default="320", help="input sizes to try, comma separated")
     ap.add_argument("--again", type=int, default=256, help="size of the second and the close look; 0 for one look")
     ap.add_argument("--extra", nargs="*")
@@ -107,7 +107,7 @@ def main():
     ap.add_argument("--brief", action="store_true")
     a = ap.parse_args()
     torch.set_num_threads(1)
-    net, sizes = load(a.weights), [int(s) for s in a.sizes.split(",")]
+    net, sizes = load(*a.weights), [int(s) for s in a.sizes.split(",")]
     rows, tiles = [], []
     for group, name, im, target in cases(a):
         masks = [predict(net, im, s, a.again) for s in sizes]

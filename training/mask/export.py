@@ -1,4 +1,4 @@
-"""Writes models/mask.safetensors, models/mask.toml and the golden of the Rust tests from a checkpoint.
+"""Writes models/mask.safetensors, models/mask.toml and the golden of the Rust tests from a checkpoint, or the mean of several.
 
 Weights are rounded to f16; there is no BatchNorm, so each convolution has a weight and a bias. The golden is computed with
 the rounded weights widened to f32. Every file is written aside and renamed.
@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from evaluate import look
+from evaluate import load, look
 from network import MEAN, STD, WIDTHS, MaskNet, normalise
 
 GOLDEN_SIZE = 128
@@ -41,12 +41,11 @@ def write_aside(path, write):
     os.replace(path + ".part", path)
 
 
-def toml(sha, size, again, params, note):
+def toml(sha, size, again, params):
     rows = "\n".join(f'{n:8} = {{ kind = "{k}", mid = {m}, out = {o} }}' for n, k, m, o in WIDTHS)
     return f"""# The subject mask network (U²-Net topology, narrow widths, our own weights), written by training/mask/export.py.
 # Distilled from the public U²-Net (Qin et al. 2020, Apache-2.0), of whose weights it holds none; see training/README.md.
 # Weights: f16; conv_s1.weight and conv_s1.bias stand for convolution and BatchNorm (there are no bn_s1 tensors).
-# {note}
 [mask]
 file = "mask.safetensors"
 licence = "Apache-2.0"
@@ -71,20 +70,18 @@ std = [{", ".join(map(str, STD))}]
 
 def main():
     ap = argparse.ArgumentParser()
-    ap.add_argument("checkpoint", help="a file of train.py or distil.py")
+    ap.add_argument("weights", nargs="+", help="files of train.py, distil.py or this script")
     ap.add_argument("--repo", default=os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
     ap.add_argument("--size", type=int, default=320, help="deployed input size")
     ap.add_argument("--again", type=int, default=256, help="size of the second and the close look")
     a = ap.parse_args()
     repo = os.path.abspath(a.repo)
-    ck = torch.load(a.checkpoint)
-    note = f"Step {ck['step']} of training/mask/train.py."
-    weights = {key: value.to(torch.float16).contiguous() for key, value in ck["ema"].items()}
+    weights = {key: value.to(torch.float16).contiguous() for key, value in load(*a.weights).state_dict().items()}
     path = os.path.join(repo, "models", "mask.safetensors")
     write_aside(path, lambda p: save_file(weights, p))
     sha = hashlib.sha256(open(path, "rb").read()).hexdigest()
     params = sum(v.numel() for v in weights.values())
-    text = toml(sha, a.size, a.again, params, note)
+    text = toml(sha, a.size, a.again, params)
     write_aside(os.path.join(repo, "models", "mask.toml"), lambda p: open(p, "w").write(text))
     torch.set_num_threads(1)
     net = MaskNet()

