@@ -4,7 +4,7 @@
     collect.py FOLDER [--downloads DIR]
 
 Writes the pictures and `pairs.txt` into FOLDER: ten photographs of single products and animals, fifteen materials of
-eight kinds. None of the subjects had a part in the mask network (they come from TEST_PACKAGES and FRESH_PACKAGES of
+eight kinds. None of the subjects had a part in the mask network (they come from the test and fresh groups of
 training/mask/split.py), and the profile's numbers were not chosen by these pairs, but what was worked on was: that the mask's
 doubt is decided, that the full posterior ends the coarsest level, and that relighting asks for less (its numbers were chosen or
 checked on the pictures in examples/) were prompted by those that failed. Tune on others, or this set judges nothing.

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from label import Teacher, open_rgb
 from network import MaskNet, normalise
-from split import ordinary, split, theme, usable
+from split import HELD_OUT, ordinary, split, theme, usable
 
 COMPARE = 256
 
@@ -98,7 +98,7 @@ def main():
     ap = argparse.ArgumentParser()
     ap.add_argument("folder")
     ap.add_argument("weights", nargs="+", help="checkpoint or .safetensors; the mean of several")
-    ap.add_argument("--group", default="validation", choices=["validation", "test", "fresh", "picked", "blind"])
+    ap.add_argument("--group", default="validation", choices=["validation", *HELD_OUT])
     ap.add_argument("--sizes", default="320", help="input sizes to try, comma separated")
     ap.add_argument("--again", type=int, default=256, help="size of the second and the close look; 0 for one look")
     ap.add_argument("--extra", nargs="*")

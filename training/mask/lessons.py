@@ -46,8 +46,8 @@ def prepare(rgb):
 
 
 @torch.inference_mode()
-def ask(teacher, rgb, number, chosen=None, every=True):
-    """(logits d0..d6, name -> rows x channels of `every` convolution, stage -> output), chosen channels only if given."""
+def ask(teacher, rgb, number, chosen=None, rows_too=True):
+    """(logits d0..d6, name -> rows x channels of every convolution, stage -> output), chosen channels only if given."""
     rows, hints = {}, {}
 
     def keep_rows(name):
@@ -63,7 +63,7 @@ def ask(teacher, rgb, number, chosen=None, every=True):
         return hook
 
     handles = []
-    if every:
+    if rows_too:
         handles += [m.register_forward_hook(keep_rows(name)) for name, m in convolutions(teacher).items()]
     if chosen:
         handles += [getattr(teacher, name).register_forward_hook(keep_output(name)) for name in HINTS]
@@ -124,25 +124,16 @@ def choose(teacher, rows):
     return chosen
 
 
-@torch.inference_mode()
 def recognise(teacher, net, pictures):
     """The same of five stages' outputs, for a network that was fitted to such a choice: to each of its channels belongs the
     teacher's that goes with it best."""
-    def outputs(model, x):
-        taken = {}
-        handles = [getattr(model, name).register_forward_hook(lambda _, __, out, name=name: taken.__setitem__(name, out))
-                   for name in HINTS]
-        model(x)
-        for handle in handles:
-            handle.remove()
-        return {name: out[0].float().flatten(1) for name, out in taken.items()}
+    every = {f"{name}.rebnconvin.conv_s1": slice(None) for name in HINTS}
+    ours, theirs = ([ask(model, rgb, 0, every, rows_too=False)[2] for rgb in pictures] for model in (net, teacher))
 
     def together(seen, name):
-        x = torch.cat([each[name] for each in seen], 1)
+        x = torch.cat([hints[name].float().flatten(1) for hints in seen], 1)
         return F.normalize(x - x.mean(1, keepdim=True))
 
-    ours = [outputs(net, prepare(rgb).float()) for rgb in pictures]
-    theirs = [outputs(teacher, prepare(rgb)) for rgb in pictures]
     chosen = {}
     for name in HINTS:
         best, at = (together(ours, name) @ together(theirs, name).T).max(1)
@@ -157,7 +148,7 @@ def chosen_channels(out, pool, teacher, like):
     if not os.path.exists(path):
         pictures = [lesson(pool, n) for n in list(range(40)) + list(range(1000, 1020))]
         if like:
-            chosen = recognise(teacher, load(like), pictures)
+            chosen = recognise(teacher, load(like).to(arithmetic(), memory_format=torch.channels_last), pictures)
         else:
             seen = [ask(teacher, rgb, n)[1] for n, rgb in enumerate(pictures)]
             chosen = choose(teacher, {name: torch.cat([rows[name] for rows in seen]).float() for name in seen[0]})

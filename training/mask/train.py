@@ -21,10 +21,9 @@ import torch.nn.functional as F
 from distil import patches
 from evaluate import load
 from lessons import HINTS, convolutions
-from network import SIDE_WEIGHTS, MaskNet, arithmetic, down, mask_loss, normalise
+from network import SIDE_WEIGHTS, MaskNet, arithmetic, mask_loss, normalise
 
 DEEP = ("stage4", "stage5", "stage6", "side4", "side5", "side6")
-DEEPEST = slice(4, None)  # of the masks: sides 4 to 6
 
 
 class Lessons:
@@ -191,6 +190,7 @@ def work(rank, a):
         ck = torch.load(last)
         optimiser.load(ck["optimiser"])
         step, before = ck["step"], ck["spent"]
+    sides = slice(4, None) if a.deep else slice(None)  # of the seven masks, those of the stages that are trained
     lessons = Lessons(a.folder, a.seed + 1000 * rank + step, HINTS if a.hints else ())
     stages, taken = dict(net.named_children()), {}
     for name in HINTS:
@@ -209,7 +209,7 @@ def work(rank, a):
         if spent >= a.budget:
             break
         x, masks, hints = lessons.batch(a.batch)
-        masks = masks[DEEPEST] if a.deep else masks
+        masks = masks[sides]
         if lessons.random.random() < a.varied:
             x, masks, hints = vary(x, masks, hints, lessons.random, int(lessons.random.choice((224, 256, 288))))
         x = x.contiguous(memory_format=torch.channels_last)
@@ -220,8 +220,7 @@ def work(rank, a):
                 logits = net.deep(h)[1]
             else:
                 logits = net(x)
-        weights = SIDE_WEIGHTS[DEEPEST] if a.deep else SIDE_WEIGHTS
-        each = [w * mask_loss(z.float(), m) for w, z, m in zip(weights, logits, masks, strict=True)]
+        each = [w * mask_loss(z.float(), m) for w, z, m in zip(SIDE_WEIGHTS[sides], logits, masks, strict=True)]
         hint = torch.zeros(())
         if hints:
             hint = sum(hint_loss(taken[name].float(), hints[name]) for name in HINTS) / len(HINTS)
