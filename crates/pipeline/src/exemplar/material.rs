@@ -22,6 +22,8 @@ pub(crate) struct Material {
     pub(crate) contrast: f32,
     /// Where `picture` was cut from the given picture.
     pub(crate) area: Area,
+    /// Does the picture show the material on an object? Then its shading is form; a flat sample's is part of its pattern.
+    pub(crate) has_form: bool,
 }
 
 /// Neither side of the working material is shorter than this, in pixels: the coarsest level still needs patches.
@@ -56,18 +58,19 @@ impl Material {
             }
             None => Raster::filled(width, height, 1, 1.0),
         };
-        Self::analyse(scaled, inside, area, tunables)
+        let sigma = tunables.shading_scale * width.min(height) as f32;
+        Self::analyse(scaled, inside, area, object.is_some(), sigma)
     }
 
-    fn analyse(picture: Raster, inside: Raster, area: Area, tunables: &ExemplarTunables) -> Self {
-        let sigma = tunables.shading_scale * picture.width.min(picture.height) as f32;
+    /// `sigma` parts shading from texture.
+    fn analyse(picture: Raster, inside: Raster, area: Area, has_form: bool, sigma: f32) -> Self {
         let luminance = picture.luma();
         let shading = luminance.blur_within(&inside, sigma);
         let texture = luminance.zip(&shading, 1, |l, s, o| o[0] = l[0] - s[0]);
         let (fine, coarse) = (texture.deviation_within(&inside), shading.deviation_within(&inside));
         let texturedness = if fine + coarse > 1e-4 { fine / (fine + coarse) } else { 0.0 };
         let contrast = luminance.deviation_within(&inside).max(0.01);
-        Self { picture, inside, shading, texturedness, contrast, area }
+        Self { picture, inside, shading, texturedness, contrast, area, has_form }
     }
 }
 

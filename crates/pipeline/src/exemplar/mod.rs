@@ -66,6 +66,8 @@ impl Exemplar {
         let textured = material.texturedness;
         // 1 at the usual guidance scale, more below it, less above: 10 leaves the material nearly alone.
         let shading = (USUAL_GUIDANCE / settings.guidance_scale).powf(0.7) as f32;
+        // The light and dark of a flat sample are pattern: they follow the subject only as far as more than usual is asked.
+        let shading = if material.has_form { shading } else { (shading - 1.0).max(0.0) };
         Plan {
             levels: Plan::levels_for(subject, material, tunables),
             effort: (f64::from(settings.steps) / USUAL_STEPS).clamp(0.1, 10.0),

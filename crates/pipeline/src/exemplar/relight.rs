@@ -98,7 +98,7 @@ impl Form {
 }
 
 /// Rounds in which the broad light is asked for what it lacks.
-const CORRECTIONS: usize = 3;
+const CORRECTIONS: usize = 6;
 
 /// An RGB picture multiplied by the exponential of `gains` (one channel) times `strength`, within 0 to 1.
 fn lit(picture: &Raster, gains: &Raster, strength: f32) -> Raster {
