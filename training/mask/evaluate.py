@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from label import Teacher, open_rgb
-from network import MaskNet, normalise
+from network import MaskNet, normalise, widths_of
 from split import HELD_OUT, ordinary, split, theme, usable
 
 COMPARE = 256
@@ -24,7 +24,7 @@ COMPARE = 256
 def load(*paths):
     """A checkpoint's average weights, or an exported file's widened from f16; of several their mean (Wortsman et al. 2022)."""
     states = [load_file(path) if path.endswith(".safetensors") else torch.load(path)["ema"] for path in paths]
-    net = MaskNet()
+    net = MaskNet(widths_of(states[0]))
     net.load_state_dict({key: sum(state[key].float() for state in states) / len(states) for key in states[0]})
     return net.eval()
 

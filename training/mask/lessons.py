@@ -78,11 +78,17 @@ def importance(teacher, name, first=None, last=None):
     return convolutions(teacher)[name].weight[:, first:last].float().square().sum((0, 2, 3))
 
 
-def greedy(rows, count):
-    """The `count` columns that best explain all columns (pivoted elimination on the covariance), and what they leave."""
+def greedy(rows, count, known=None):
+    """The columns that best explain all columns (pivoted elimination on the covariance), and what they leave: `count` of them,
+    less those of `known`, which are there already."""
     rows = rows - rows.mean(0)
     cov = (rows.T @ rows).double() / len(rows)
     total, floor, picked = cov.diagonal().sum(), cov.diagonal().mean() * 1e-6, []
+    if known is not None:
+        known, count = known - known.mean(0), count - known.shape[1]
+        power, both = (known.T @ known).double() / len(rows), (known.T @ rows).double() / len(rows)
+        power += torch.eye(len(power)) * power.diagonal().mean() * 1e-6
+        cov = cov - both.T @ torch.linalg.solve(power, both)
     while len(picked) < count:
         gain = cov.square().sum(0) / (cov.diagonal() + floor)
         gain[picked] = -1
@@ -92,21 +98,24 @@ def greedy(rows, count):
     return sorted(picked), (cov.diagonal().sum() / total).item()
 
 
-def choose(teacher, rows):
-    """convolution -> the teacher's channels which ours stand for. Channels weigh as much as their consumers make of them."""
+def choose(teacher, rows, ours=None):
+    """convolution -> the teacher's channels which ours stand for. Channels weigh as much as their consumers make of them.
+    With `ours`, the rows of a narrower network, those which the channels stand for that it lacks."""
     chosen = {}
     mids = {name: mid for name, _, mid, _ in teacher.widths}
     outs = {name: out for name, _, _, out in teacher.widths}
     for name, kind, mid, out in WIDTHS:
         depth, block = 4 if kind == "4F" else int(kind), f"{name}.rebnconv"
         consumer = lambda k, *part: importance(teacher, f"{block}{k}.conv_s1", *part)
+        seen = lambda of, k: of[f"{block}{k}.conv_s1"].relu()
+
+        def pick(k, weight):
+            chosen[f"{block}{k}.conv_s1"], _ = greedy(seen(rows, k) * weight.sqrt(), mid, ours and seen(ours, k))
+
         for k in range(1, depth + 1):
-            weight = consumer(f"{depth - 1}d", 0, mids[name]) if k == depth else \
-                consumer(k + 1) + consumer(f"{k}d", mids[name])
-            chosen[f"{block}{k}.conv_s1"], rest = greedy(rows[f"{block}{k}.conv_s1"].relu() * weight.sqrt(), mid)
+            pick(k, consumer(f"{depth - 1}d", 0, mids[name]) if k == depth else consumer(k + 1) + consumer(f"{k}d", mids[name]))
             if 1 < k < depth:
-                weight = consumer(f"{k - 1}d", 0, mids[name])
-                chosen[f"{block}{k}d.conv_s1"], _ = greedy(rows[f"{block}{k}d.conv_s1"].relu() * weight.sqrt(), mid)
+                pick(f"{k}d", consumer(f"{k - 1}d", 0, mids[name]))
         n = int(name[5])
         following = lambda stage, *part: importance(teacher, f"{stage}.rebnconvin.conv_s1", *part)
         if n == 6:
@@ -116,11 +125,11 @@ def choose(teacher, rows):
         else:
             above = outs["stage6" if n == 5 else f"stage{n + 1}d"]
             weight = following(f"stage{n + 1}") + following(f"stage{n}d", above)
-        first, last = (rows[f"{block}{k}.conv_s1"].relu() for k in ("in", "1d"))
         # the first convolution, the last, and their sum are added: they must stand for the same channels
-        pick, rest = greedy(torch.cat((first * consumer(1).sqrt(), (first + last) * weight.sqrt())), out)
-        chosen[f"{block}in.conv_s1"] = chosen[f"{block}1d.conv_s1"] = pick
-        print(f"{name}: {out} of {outs[name]} channels leave {rest:.3f} unexplained", flush=True)
+        both = lambda of, first, sum_: torch.cat((seen(of, "in") * first, (seen(of, "in") + seen(of, "1d")) * sum_))
+        picked, rest = greedy(both(rows, consumer(1).sqrt(), weight.sqrt()), out, ours and both(ours, 1, 1))
+        chosen[f"{block}in.conv_s1"] = chosen[f"{block}1d.conv_s1"] = picked
+        print(f"{name}: {len(picked)} of {outs[name]} channels leave {rest:.3f} unexplained", flush=True)
     return chosen
 
 

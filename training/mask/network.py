@@ -15,8 +15,8 @@ import torch.nn.functional as F
 # Thin where there are many pixels, wide where there are few.
 WIDTHS = [
     ("stage1", "7", 8, 12),
-    ("stage2", "6", 12, 24),
-    ("stage3", "5", 20, 48),
+    ("stage2", "6", 16, 40),
+    ("stage3", "5", 28, 80),
     ("stage4", "4", 36, 96),
     ("stage5", "4F", 56, 128),
     ("stage6", "4F", 56, 128),
@@ -26,6 +26,12 @@ WIDTHS = [
     ("stage2d", "6", 12, 16),
     ("stage1d", "7", 8, 8),
 ]
+
+
+def widths_of(state):
+    """The widths of the network that a state dict belongs to."""
+    outputs = lambda conv: len(state[f"{conv}.conv_s1.weight"])
+    return [(name, kind, outputs(f"{name}.rebnconv1"), outputs(f"{name}.rebnconvin")) for name, kind, _, _ in WIDTHS]
 
 
 MEAN = (0.485, 0.456, 0.406)

@@ -180,7 +180,7 @@ def work(rank, a):
     if a.start:
         net = load(a.start).train()
     torch.set_flush_denormal(True)
-    path = os.path.join(a.folder, "bases.pt")
+    path = os.path.join(run, "bases.pt")
     if rank == 0 and not os.path.exists(path):
         torch.save(input_bases(net, a.folder), path)
     dist.barrier()
