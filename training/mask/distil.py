@@ -23,13 +23,13 @@ RIDGE = 1e-4
 ROUNDS = 20
 
 
-def patches(x, conv):
-    """rows x (channels*k*k + 1) at the sampled positions, the last column ones."""
+def patches(x, conv, first=0):
+    """rows x (channels*k*k + 1) at the sampled positions of the lessons from number `first` on, the last column ones."""
     n, c, h, w = x.shape
     k, d, p = conv.kernel_size[0], conv.dilation[0], conv.padding[0]
     rows = []
     for picture in range(n):
-        at = positions(h, w, picture)
+        at = positions(h, w, first + picture)
         y, z = at // w, at % w
         padded = F.pad(x[picture], (p, p, p, p))
         parts = [padded[:, y + i * d, z + j * d] for i in range(k) for j in range(k)]
@@ -61,25 +61,29 @@ def fit(x, target, rectified):
 
 
 @torch.no_grad()
-def initialise(net, pictures, rows):
-    """Solves the network layer by layer while all pictures run through it at once."""
+def solve(net, pictures, wanted):
+    """Solves the network layer by layer while all pictures run through it at once. `wanted` answers a convolution's name with
+    the rows x channels of what its last outputs are to be; the others, if any, stay."""
     names = {m: name for name, m in convolutions(net).items()}
 
     def before(conv, inputs):
         name = names[conv]
         rectified = name.startswith("stage")
-        target = torch.cat([r[name] for r in rows]).float()
+        target = wanted(name)
+        count = target.shape[1]
+        if count == 0:
+            return
         if not rectified:
             target = target.clamp(-CLIP, CLIP)
         x = patches(inputs[0], conv)
         solution = fit(x, target, rectified)
-        conv.bias.copy_(solution[-1])
-        conv.weight.copy_(solution[:-1].T.reshape(conv.weight.shape))
+        conv.bias[-count:] = solution[-1]
+        conv.weight[-count:] = solution[:-1].T.reshape(count, *conv.weight.shape[1:])
         guess = x @ solution
         if rectified:
             guess, target = guess.relu(), target.relu()
         error = (guess - target).square().mean() / target.var(0).mean()
-        print(f"{name}: {x.shape[1]} -> {target.shape[1]}, relative error {error:.3f}", flush=True)
+        print(f"{name}: {x.shape[1]} -> {count}, relative error {error:.3f}", flush=True)
 
     handles = [m.register_forward_pre_hook(before) for m in names]
     net(normalise(pictures).contiguous(memory_format=torch.channels_last))
@@ -96,7 +100,7 @@ def main():
     pictures = torch.from_numpy(np.stack([load(n) for n in range(a.count)]))
     rows = [torch.load(os.path.join(a.folder, "rows", f"{n:05d}.pt")) for n in range(a.count)]
     net = MaskNet()
-    initialise(net, pictures, rows)
+    solve(net, pictures, lambda name: torch.cat([r[name] for r in rows]).float())
     torch.save({"ema": net.state_dict(), "step": 0}, os.path.join(a.folder, "init.pt"))
 
 

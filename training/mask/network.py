@@ -130,21 +130,25 @@ class Rsu4f(nn.Module):
         return self.rebnconv1d(torch.cat((d, h1), 1)) + hin
 
 
+def stage_inputs(widths):
+    """stage -> the widths of what it reads, one after the other."""
+    out, read = {name: o for name, _, _, o in widths}, {}
+    for name in out:
+        n = int(name[5])
+        if name.endswith("d"):
+            read[name] = [out["stage6" if n == 5 else f"stage{n + 1}d"], out[f"stage{n}"]]
+        else:
+            read[name] = [out[f"stage{n - 1}"] if n > 1 else 3]
+    return read
+
+
 class MaskNet(nn.Module):
     def __init__(self, widths=WIDTHS):
         super().__init__()
         self.widths = widths
-        out = {name: o for name, _, _, o in widths}
+        out, read = {name: o for name, _, _, o in widths}, stage_inputs(widths)
         for name, kind, mid, o in widths:
-            n = int(name[5])
-            if name == "stage1":
-                cin = 3
-            elif name == "stage5d":
-                cin = out["stage6"] + out["stage5"]
-            elif name.endswith("d"):
-                cin = out[f"stage{n + 1}d"] + out[f"stage{n}"]
-            else:
-                cin = out[f"stage{n - 1}"]
+            cin = sum(read[name])
             setattr(self, name, Rsu4f(cin, mid, o) if kind == "4F" else Rsu(int(kind), cin, mid, o))
         for n in range(1, 7):
             setattr(self, f"side{n}", nn.Conv2d(out["stage6" if n == 6 else f"stage{n}d"], 1, 3, padding=1))

@@ -15,20 +15,19 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from distil import fit
+from distil import fit, patches
 from evaluate import iou, load
 from lessons import HINTS, greedy, importance, positions
-from network import normalise
+from network import down, normalise
 from teacher import load_teacher
 
 BEST = (48, 80, 128)  # of the teacher's channels
 
 
 def neighbourhoods(h, number):
-    """rows x channels x 9 at a lesson's sampled positions."""
-    at, width = positions(*h.shape[2:], number), h.shape[3]
-    y, x, padded = at // width, at % width, F.pad(h[0], (1, 1, 1, 1))
-    return torch.stack([padded[:, y + i, x + j] for i in range(3) for j in range(3)], 2).transpose(0, 1).half()
+    """rows x channels x 9 at a lesson's sampled positions, as a 3x3 convolution sees them."""
+    conv = torch.nn.Conv2d(h.shape[1], 1, 3, padding=1)
+    return patches(h, conv, number)[:, :-1].unflatten(1, (-1, 9)).half()
 
 
 def held_out_error(rows, target, parts):
@@ -58,7 +57,7 @@ def main():
     stand_for, width = chosen["stage4.rebnconvin.conv_s1"], nets[0].widths[3][3]
     taken = {}
     for net in nets:
-        for name in HINTS:
+        for name in ("stage3", *HINTS):
             getattr(net, name).register_forward_hook(lambda _, __, out, name=name: taken.__setitem__(name, out[0]))
     rows, target, theirs = [[] for _ in nets], [], []
     found, errors = ([{name: [] for name in ("d0", "d4")} for _ in nets], [{name: [] for name in HINTS} for _ in nets])
@@ -72,8 +71,8 @@ def main():
         target.append(torch.cat([part.flatten(1)[:, at][stand_for] for part in made]).T)
         theirs.append(neighbourhoods(h, number))
         for k, net in enumerate(nets):
-            rows[k].append(neighbourhoods(net.shallow(x)[0], number))
             logits = net(x)
+            rows[k].append(neighbourhoods(down(taken["stage3"][None]), number))
             for name, side in (("d0", 0), ("d4", 4)):
                 found[k][name].append(agreement(logits[side], z["mask0"]))
             for name in HINTS:

@@ -11,26 +11,24 @@ import os
 import numpy as np
 import torch
 
-from distil import fit, patches
+from distil import solve
 from evaluate import load
 from lessons import ask, choose, convolutions
-from network import MaskNet, arithmetic, normalise
+from network import MaskNet, arithmetic, normalise, stage_inputs
 from teacher import load_teacher
+
 
 def sources(widths):
     """convolution -> widths of what it reads, one after the other."""
-    out, read = {name: o for name, _, _, o in widths}, {}
-    for name, kind, mid, o in widths:
-        n, block, depth = int(name[5]), f"{name}.rebnconv", 4 if kind == "4F" else int(kind)
-        if not name.endswith("d"):
-            read[f"{block}in"] = [out[f"stage{n - 1}"] if n > 1 else 3]
-        else:
-            read[f"{block}in"] = [out["stage6" if n == 5 else f"stage{n + 1}d"], out[f"stage{n}"]]
-        read[f"{block}1"] = [o]
+    read, sides = {}, {}
+    for (name, kind, mid, out), inputs in zip(widths, stage_inputs(widths).values(), strict=True):
+        depth, block = 4 if kind == "4F" else int(kind), f"{name}.rebnconv"
+        read[f"{block}in"], read[f"{block}1"] = inputs, [out]
         for k in range(2, depth + 1):
             read[f"{block}{k}"] = [mid]
             read[f"{block}{k - 1}d"] = [mid, mid]
-    sides = {f"side{n}": [out["stage6" if n == 6 else f"stage{n}d"]] for n in range(1, 7)}
+        if name.endswith("d") or name == "stage6":
+            sides[f"side{name[5]}"] = [out]
     return {f"{name}.conv_s1": parts for name, parts in read.items()} | sides | {"outconv": [1] * 6}
 
 
@@ -47,30 +45,6 @@ def enlarged(old):
         conv.weight[:outputs, kept] = olds[name].weight
         conv.bias[:outputs] = olds[name].bias
     return net
-
-
-@torch.no_grad()
-def solve(net, old, pictures, theirs, chosen):
-    """Fits the new channels, layer by layer, while all pictures run through the network at once."""
-    names, olds = {conv: name for name, conv in convolutions(net).items()}, convolutions(old)
-
-    def before(conv, inputs):
-        name = names[conv]
-        if not chosen.get(name):
-            return
-        target = theirs[name][:, chosen[name]]
-        x = patches(inputs[0], conv)
-        solution = fit(x, target, rectified=True)
-        outputs = len(olds[name].weight)
-        conv.weight[outputs:] = solution[:-1].T.reshape(conv.weight[outputs:].shape)
-        conv.bias[outputs:] = solution[-1]
-        error = ((x @ solution).relu() - target.relu()).square().mean() / target.relu().var(0).mean()
-        print(f"{name}: {target.shape[1]} more, relative error {error:.3f}", flush=True)
-
-    handles = [conv.register_forward_pre_hook(before) for conv in names]
-    net(normalise(pictures).contiguous(memory_format=torch.channels_last))
-    for handle in handles:
-        handle.remove()
 
 
 def main():
@@ -90,8 +64,8 @@ def main():
 
     teacher = load_teacher(a.teacher)
     theirs, ours = rows(teacher), rows(load(a.weights))
-    net = enlarged(old)
-    solve(net, old, torch.from_numpy(np.stack(pictures)), theirs, choose(teacher, theirs, ours))
+    net, chosen = enlarged(old), choose(teacher, theirs, ours)
+    solve(net, torch.from_numpy(np.stack(pictures)), lambda name: theirs[name][:, chosen.get(name, [])])
     x = normalise(torch.from_numpy(pictures[0])[None])
     print("largest change of d0:", (net(x)[0] - old(x)[0]).abs().max().item())
     torch.save({"ema": net.state_dict(), "step": 0}, os.path.join(a.folder, "wide.pt"))

@@ -17,6 +17,7 @@ pub(crate) fn quilt(exemplar: &Exemplar, guide: &Raster, block: usize, repetitio
     let block =
         block.min(width).min(height).min(exemplar.keys.width).min(exemplar.keys.height).max(exemplar.patch);
     let overlap = (block / 3).max(1);
+    let oddity = oddity(exemplar, block);
     let mut cloth = Cloth {
         exemplar,
         guide,
@@ -26,9 +27,7 @@ pub(crate) fn quilt(exemplar: &Exemplar, guide: &Raster, block: usize, repetitio
         source: vec![(0, 0); width * height],
         uses: vec![0.0; exemplar.keys.pixels()],
         repetition,
-        usual: Moments::of(
-            exemplar.origins.iter().map(|(x, y)| exemplar.keys.pixel(*x as usize, *y as usize)),
-        ),
+        oddity,
     };
     let mut random = hash(seed);
     for y in starts(height, block, overlap) {
@@ -61,8 +60,20 @@ struct Cloth<'a> {
     /// How often each material pixel has been laid.
     uses: Vec<f32>,
     repetition: f32,
-    /// The whole material's.
-    usual: Moments,
+    /// Of every piece, row by row.
+    oddity: Vec<f32>,
+}
+
+/// How far the moments of every piece of `block` pixels lie from the whole material's.
+fn oddity(exemplar: &Exemplar, block: usize) -> Vec<f32> {
+    let keys = &exemplar.keys;
+    let usual = Moments::of(exemplar.origins.iter().map(|(x, y)| keys.pixel(*x as usize, *y as usize)));
+    let piece = |u: usize, v: usize| {
+        let pixels = (v..v + block).flat_map(|y| (u..u + block).map(move |x| keys.pixel(x, y)));
+        Moments::of(pixels).squared_distance(&usual)
+    };
+    let row = |v: usize| (0..=keys.width - block).map(move |u| piece(u, v));
+    (0..=keys.height - block).into_par_iter().flat_map_iter(row).collect()
 }
 
 /// Mean and deviation of red, green and blue.
@@ -131,8 +142,7 @@ impl Cloth<'_> {
             }
         }
         let area = (self.block * self.block) as f32;
-        let rows = (v..v + self.block).flat_map(|y| (u..u + self.block).map(move |x| keys.pixel(x, y)));
-        let odd = Moments::of(rows).squared_distance(&self.usual);
+        let odd = self.oddity[v * (keys.width + 1 - self.block) + u];
         (colour / overlaps.max(1.0) + shading / area + odd + 1e-4) * (1.0 + self.repetition * uses / area)
     }
 
