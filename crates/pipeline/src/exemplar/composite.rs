@@ -4,26 +4,26 @@ use image::RgbImage;
 use rayon::prelude::*;
 
 use super::raster::{Raster, to_byte};
-use super::subject::Subject;
+use super::window::Window;
 
 /// Blends `lit` (canvas, RGB) over `picture` by the mask. At a soft edge the picture's own pixel already mixes the old
 /// subject with what lies behind; the part behind is estimated, so that no rim of the old colour remains.
-pub(crate) fn composite(picture: &RgbImage, lit: &Raster, subject: &Subject) -> RgbImage {
-    let behind = background(subject);
+pub(crate) fn composite(picture: &RgbImage, lit: &Raster, window: &Window) -> RgbImage {
+    let behind = background(window);
     let mut out = picture.clone();
     let width = picture.width() as usize;
     out.par_chunks_exact_mut(width * 3).enumerate().for_each(|(y, row)| {
-        let canvas_y = y as isize - subject.top;
+        let canvas_y = y as isize - window.top;
         if !(0..lit.height as isize).contains(&canvas_y) {
             return;
         }
         for (x, pixel) in row.chunks_exact_mut(3).enumerate() {
-            let canvas_x = x as isize - subject.left;
+            let canvas_x = x as isize - window.left;
             if !(0..lit.width as isize).contains(&canvas_x) {
                 continue;
             }
             let (u, v) = (canvas_x as usize, canvas_y as usize);
-            let a = subject.mask.pixel(u, v)[0];
+            let a = window.mask.pixel(u, v)[0];
             if a <= 0.0 {
                 continue;
             }
@@ -41,7 +41,7 @@ pub(crate) fn composite(picture: &RgbImage, lit: &Raster, subject: &Subject) -> 
 }
 
 /// What lies behind the soft edge: the surroundings, extended under it.
-fn background(subject: &Subject) -> Raster {
-    let clear = subject.mask.map(1, |m, o| o[0] = f32::from(u8::from(m[0] < 0.02)));
-    subject.picture.blur_within(&clear, 2.0)
+fn background(window: &Window) -> Raster {
+    let clear = window.mask.map(1, |m, o| o[0] = f32::from(u8::from(m[0] < 0.02)));
+    window.picture.blur_within(&clear, 2.0)
 }

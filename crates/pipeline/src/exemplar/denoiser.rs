@@ -3,7 +3,7 @@
 //! For clean patches `m_i`, all equally likely, and a noisy patch `q = m + sigma·n`, the minimum-mean-square estimate is
 //! `sum_i w_i m_i` with `w_i ∝ exp(-|q - m_i|² / 2 sigma²)`. Overlapping patches then vote for their pixels. The
 //! coarsest level's last calls sum over every patch ([`Posterior::Exact`]: two matrix products); all others keep the sum's
-//! leading term, found by search ([`Posterior::Nearest`]). Patches are compared in colour and in a guidance channel that carries the shading.
+//! leading term, found by search ([`Posterior::Nearest`]).
 
 use candle_core::{Device, Tensor};
 use kernels::Linear;
@@ -26,8 +26,6 @@ pub(crate) enum Posterior {
 #[derive(Debug)]
 pub(crate) struct PatchDenoiser<'a> {
     pub(crate) exemplar: &'a Exemplar,
-    /// One channel, scaled like the exemplar's fourth.
-    pub(crate) guide: &'a Raster,
     /// Which origins' patches touch the subject.
     pub(crate) active: &'a [bool],
     pub(crate) posterior: Posterior,
@@ -42,7 +40,7 @@ pub(crate) struct PatchDenoiser<'a> {
 impl diffusion::Denoiser for PatchDenoiser<'_> {
     fn denoise(&mut self, x: &Tensor, sigma: f64) -> diffusion::Result<Tensor> {
         let picture = from_tensor(x)?;
-        let target = with_guide(&picture, self.guide);
+        let target = padded(&picture);
         self.calls += 1;
         let x0 = match self.posterior {
             Posterior::Exact { completeness, after } if self.calls > after => {
@@ -83,12 +81,9 @@ pub(crate) fn to_tensor(x: &Raster, device: &Device) -> candle_core::Result<Tens
     Tensor::from_vec(planes, (1, x.channels, x.height, x.width), device)
 }
 
-/// Appends a one-channel guide to an RGB picture.
-pub(crate) fn with_guide(picture: &Raster, guide: &Raster) -> Raster {
-    picture.zip(guide, KEY, |p, g, o| {
-        o[..3].copy_from_slice(p);
-        o[3] = g[0];
-    })
+/// An RGB picture with pixels of [`KEY`] values: a fourth that is always 0 lets distances be summed in whole registers.
+pub(crate) fn padded(picture: &Raster) -> Raster {
+    picture.map(KEY, |p, o| o[..3].copy_from_slice(p))
 }
 
 /// Patches as the rows of a matrix: (origins, patch² · `channels`), the leading channels of every pixel.
@@ -385,13 +380,11 @@ mod tests {
 
     #[test]
     fn the_exact_posterior_mean_is_the_definitions() {
-        let exemplar = Exemplar::new(noise(9, 8, KEY, 1), &[true; 72], 3);
-        let guide = noise(7, 6, 1, 2);
+        let exemplar = Exemplar::new(padded(&noise(9, 8, 3, 1)), &[true; 72], 3);
         let x = noise(7, 6, 3, 3);
         for sigma in [0.2, 0.5, 2.0] {
             let mut denoiser = PatchDenoiser {
                 exemplar: &exemplar,
-                guide: &guide,
                 active: &[true; 20],
                 posterior: Posterior::Exact { completeness: f64::INFINITY, after: 0 },
                 search: search(),
@@ -402,7 +395,7 @@ mod tests {
             let tensor = to_tensor(&x, &Device::Cpu).expect("tensor");
             let x0 = diffusion::Denoiser::denoise(&mut denoiser, &tensor, sigma).expect("estimate");
             let got = from_tensor(&x0).expect("raster");
-            let want = by_hand(&with_guide(&x, &guide), &exemplar, sigma);
+            let want = by_hand(&padded(&x), &exemplar, sigma);
             for (got, want) in got.data.iter().zip(want) {
                 assert!((f64::from(*got) - want).abs() < 1e-4, "sigma {sigma}: {got} and {want}");
             }
@@ -411,14 +404,13 @@ mod tests {
 
     #[test]
     fn at_little_noise_the_search_finds_what_the_exact_posterior_finds() {
-        let exemplar = Exemplar::new(noise(20, 20, KEY, 1), &[true; 400], 5);
+        let exemplar = Exemplar::new(padded(&noise(20, 20, 3, 1)), &[true; 400], 5);
         // A piece of the material itself, barely disturbed.
         let piece = exemplar.keys.window(4, 6, 12, 11);
-        let (x, guide) = (piece.map(3, |p, o| o.copy_from_slice(&p[..3])), piece.map(1, |p, o| o[0] = p[3]));
+        let x = piece.map(3, |p, o| o.copy_from_slice(&p[..3]));
         let run = |posterior: Posterior| {
             let mut denoiser = PatchDenoiser {
                 exemplar: &exemplar,
-                guide: &guide,
                 active: &[true; 56],
                 posterior,
                 search: Search { rounds: 60, ..search() },

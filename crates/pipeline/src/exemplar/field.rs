@@ -13,7 +13,7 @@ use super::raster::Raster;
 /// The material at one level of the pyramid, ready to be searched.
 #[derive(Debug)]
 pub(crate) struct Exemplar {
-    /// RGB and scaled guidance, interleaved.
+    /// RGB and a 0, interleaved.
     pub(crate) keys: Raster,
     /// Patch side in pixels.
     pub(crate) patch: usize,
@@ -23,7 +23,7 @@ pub(crate) struct Exemplar {
     allowed: Vec<bool>,
 }
 
-/// Channels of a key: red, green, blue, guidance.
+/// Values of a pixel: red, green, blue and a 0.
 pub(crate) const KEY: usize = 4;
 
 impl Exemplar {

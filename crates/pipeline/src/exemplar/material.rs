@@ -1,33 +1,49 @@
-//! The material as the sampler wants it: cropped, at the subject's scale, with its shading taken apart.
+//! The material as the sampler and the lit sphere want it.
 //!
-//! The material's low-passed luminance is its shading (which parts lie in light); what remains is its texture. How much
-//! of the deviation is texture ([`Material::texturedness`]) decides how the two are weighed: on a glazed mug shading is
-//! everything, on gravel it is nothing.
+//! A picture of a flat sample (a slab of marble) is pattern through and through. A picture of an object (a steel bowl) is the
+//! look of a surface under light: its colour by normal goes into a [`Sphere`], and only what is left, the grain of its
+//! surface, is pattern.
 
-use super::raster::{Area, Kernel, Raster};
+use super::form::{BLACK, Form};
+use super::raster::{Area, Kernel, Raster, luma};
+use super::relief::shrunken;
+use super::sphere::Sphere;
 use crate::profile::ExemplarTunables;
 
 /// A material picture prepared for one subject.
 #[derive(Debug)]
 pub(crate) struct Material {
-    /// RGB at the working scale.
-    pub(crate) picture: Raster,
+    /// The pattern: RGB at the working scale. Of an object: its grain around [`GREY`].
+    pub(crate) pattern: Raster,
     /// 1 where a pixel belongs to the material.
     pub(crate) inside: Raster,
-    /// Low-passed luminance, one channel.
-    pub(crate) shading: Raster,
-    /// Share of the luminance deviation that is texture, 0 to 1.
+    /// Share of the pattern's luminance deviation that is texture, 0 to 1.
     pub(crate) texturedness: f32,
-    /// Deviation of the luminance: the unit of noise, at least one in a hundred.
+    /// Deviation of the pattern's luminance: the unit of noise, at least one in a hundred.
     pub(crate) contrast: f32,
-    /// Where `picture` was cut from the given picture.
+    /// Where the material was cut from the given picture.
     pub(crate) area: Area,
-    /// Does the picture show the material on an object? Then its shading is form; a flat sample's is part of its pattern.
-    pub(crate) has_form: bool,
+    /// The look of an object by its normals; `None` for a flat sample.
+    pub(crate) sphere: Option<Sphere>,
 }
+
+/// The value around which an object's grain lies.
+pub(crate) const GREY: f32 = 0.5;
 
 /// Neither side of the working material is shorter than this, in pixels: the coarsest level still needs patches.
 const MIN_SIDE: f64 = 96.0;
+
+/// Longest side at which an object's form and look are read, in pixels.
+const LOOK_SIDE: usize = 512;
+
+/// Width of the low pass that parts an object's grain from its look, as a share of the diagonal.
+const GRAIN: f32 = 0.02;
+
+/// An object's grain is a pattern when half of it deviates by at least this, as a logarithm; else its surface is smooth.
+const LEAST_GRAIN: f32 = 0.02;
+
+/// Grain beyond this many of its median deviations is no grain but the edge of a highlight.
+const MOST_GRAIN: f32 = 4.0;
 
 impl Material {
     /// Cuts `picture` to its object (when `object`, one channel of the same size, marks one of a reasonable share), and
@@ -39,9 +55,10 @@ impl Material {
         tunables: &ExemplarTunables,
     ) -> Self {
         let whole = Area { x: 0, y: 0, width: picture.width, height: picture.height };
-        let object = object.filter(|object| is_an_object(object) && stands_out(picture, object));
+        let object = object.filter(|object| is_an_object(object));
         let area = object.and_then(|o| bounds(o, 0.9)).unwrap_or(whole);
         let cut = picture.crop(area);
+        let shape = object.map(|o| o.crop(area));
         let (width, height) = (area.width as f64, area.height as f64);
         let fit = tunables.material_extent * extent / width.hypot(height);
         let least = MIN_SIDE / width.min(height);
@@ -50,30 +67,67 @@ impl Material {
         let size = |side: f64| ((side * scale).round() as usize).clamp(1, 4096);
         let (width, height) = (size(width).max(MIN_SIDE as usize), size(height).max(MIN_SIDE as usize));
         let resized = |r: &Raster, kernel| r.resize(width, height, kernel);
-        let mut scaled = resized(&cut, Kernel::Lanczos);
-        scaled.data.iter_mut().for_each(|v| *v = v.clamp(0.0, 1.0));
-        let inside = match object {
-            Some(object) => {
-                resized(&object.crop(area), Kernel::Box).map(1, |p, o| o[0] = f32::from(u8::from(p[0] > 0.9)))
+        let mut pattern = resized(&cut, Kernel::Lanczos);
+        pattern.data.iter_mut().for_each(|v| *v = v.clamp(0.0, 1.0));
+        let inside = match &shape {
+            Some(shape) => {
+                let firm = resized(shape, Kernel::Box).map(1, |p, o| o[0] = f32::from(u8::from(p[0] > 0.9)));
+                // The rim of an object is seen so flatly that its pieces would come out as slashes.
+                shrunken(&firm, (0.02 * width.min(height) as f32).round() as usize)
             }
             None => Raster::filled(width, height, 1, 1.0),
         };
+        let sphere = shape.map(|shape| look(&cut, &shape));
+        if sphere.is_some() {
+            pattern = grain(&pattern, &inside);
+        }
         let sigma = tunables.shading_scale * width.min(height) as f32;
-        Self::analyse(scaled, inside, area, object.is_some(), sigma)
+        Self::analyse(pattern, inside, area, sphere, sigma)
     }
 
     /// `sigma` parts shading from texture.
-    fn analyse(picture: Raster, inside: Raster, area: Area, has_form: bool, sigma: f32) -> Self {
-        let luminance = picture.luma();
+    fn analyse(pattern: Raster, inside: Raster, area: Area, sphere: Option<Sphere>, sigma: f32) -> Self {
+        let luminance = pattern.luma();
         let shading = luminance.blur_within(&inside, sigma);
         let texture = luminance.zip(&shading, 1, |l, s, o| o[0] = l[0] - s[0]);
         let (fine, coarse) = (texture.deviation_within(&inside), shading.deviation_within(&inside));
         let texturedness = if fine + coarse > 1e-4 { fine / (fine + coarse) } else { 0.0 };
         let contrast = luminance.deviation_within(&inside).max(0.01);
-        Self { picture, inside, shading, texturedness, contrast, area, has_form }
+        Self { pattern, inside, texturedness, contrast, area, sphere }
+    }
+
+    /// Is there nothing to paint? A smooth object is all look.
+    pub(crate) fn is_smooth(&self) -> bool {
+        self.sphere.is_some() && self.contrast <= 0.01
     }
 }
 
+/// The look of the object that `shape` (one channel) marks in `picture`.
+fn look(picture: &Raster, shape: &Raster) -> Sphere {
+    let scale = (LOOK_SIDE as f32 / picture.width.max(picture.height) as f32).min(1.0);
+    let side = |s: usize| ((s as f32 * scale).round() as usize).max(8);
+    let (width, height) = (side(picture.width), side(picture.height));
+    let picture = picture.resize(width, height, Kernel::Box);
+    let shape = shape.resize(width, height, Kernel::Box);
+    let form = Form::guess(&picture, &shape, 0.0);
+    let core = shrunken(&shape, (0.006 * width.max(height) as f32).round().max(1.0) as usize);
+    Sphere::read(&picture, &form.normals, &core)
+}
+
+/// What is left of an object's picture without its look: the fine part of its logarithmic luminance, around [`GREY`].
+fn grain(picture: &Raster, inside: &Raster) -> Raster {
+    let diagonal = (picture.width as f32).hypot(picture.height as f32);
+    let logs = picture.map(1, |p, o| o[0] = (luma(p).max(0.0) + BLACK).ln());
+    let low = logs.blur_within(inside, GRAIN * diagonal);
+    let fine = logs.zip(&low, 1, |l, c, o| o[0] = l[0] - c[0]);
+    let mut sizes: Vec<f32> =
+        fine.data.iter().zip(&inside.data).filter(|(_, i)| **i > 0.5).map(|(v, _)| v.abs()).collect();
+    let middle = sizes.len() / 2;
+    let typical =
+        if sizes.is_empty() { 0.0 } else { *sizes.select_nth_unstable_by(middle, f32::total_cmp).1 };
+    let (keep, most) = if typical < LEAST_GRAIN { (0.0, 1.0) } else { (1.0, MOST_GRAIN * typical) };
+    fine.map(3, |v, o| o.fill(GREY * (keep * v[0].clamp(-most, most)).exp()))
+}
 /// The least scale of at least `fit` at which the material is not much busier than as photographed: shrinking squeezes its
 /// soft large features into fine ones, and what looked like grass looks like noise. `most` bounds the local variance as a
 /// multiple of the original's.
@@ -117,23 +171,7 @@ fn is_an_object(mask: &Raster) -> bool {
     let rows = [0, h - 1].into_iter().flat_map(|y| (0..w).map(move |x| (x, y)));
     let columns = [0, w - 1].into_iter().flat_map(|x| (0..h).map(move |y| (x, y)));
     let border = share(&mut rows.chain(columns).map(|(x, y)| certain(mask.pixel(x, y)[0])));
-    area > 0.08 && border < 0.35 && decided > 0.85
-}
-
-/// An object differs from what surrounds it; a stone among stones does not. The means of the two sides lie apart by a fair
-/// share of the deviation within them.
-fn stands_out(picture: &Raster, mask: &Raster) -> bool {
-    let on = mask.map(1, |m, o| o[0] = f32::from(u8::from(m[0] > 0.9)));
-    let off = mask.map(1, |m, o| o[0] = f32::from(u8::from(m[0] < 0.1)));
-    let means = (picture.mean_within(&on), picture.mean_within(&off));
-    let mut apart = 0.0f32;
-    let mut within = 1e-4f32;
-    for channel in 0..3 {
-        let plane = picture.map(1, |p, o| o[0] = p[channel]);
-        apart += (means.0[channel] - means.1[channel]).powi(2);
-        within += 0.5 * (plane.deviation_within(&on).powi(2) + plane.deviation_within(&off).powi(2));
-    }
-    apart > 0.6 * within
+    area > 0.08 && border < 0.35 && decided > 0.97
 }
 
 /// The smallest rectangle around all values of at least `threshold`.

@@ -5,26 +5,34 @@
 //! material; `relight` gives it the subject's light, `composite` puts it back. Literature: GPNN (Granot et al. 2022),
 //! texture optimisation (Kwatra et al. 2005), PatchMatch (Barnes et al. 2009), Kamb and Ganguli 2024.
 
+mod canvas;
 mod composite;
 mod denoiser;
 mod field;
+mod form;
+mod lattice;
 mod lines;
 mod material;
 mod quilt;
 pub(crate) mod raster;
-mod relight;
-mod subject;
+mod relief;
+mod sphere;
+mod surface;
 mod synthesis;
 #[cfg(test)]
 mod tests;
+mod window;
 
 use candle_core::Device;
 
-use self::material::Material;
+use self::canvas::Canvas;
+use self::form::Form;
+use self::material::{GREY, Material};
 use self::raster::{Kernel, Raster};
-use self::relight::Light;
-use self::subject::Subject;
+use self::relief::{Light, Relief};
+use self::surface::Sheet;
 use self::synthesis::{Event, Plan, Synthesis};
+use self::window::Window;
 use crate::clock::Clock;
 use crate::mask::{Masker, SubjectMask};
 use crate::profile::{ExemplarProfile, ExemplarTunables};
@@ -60,34 +68,31 @@ impl Exemplar {
         Ok(Self { tunables: profile.exemplar.clone(), masker: Masker::open(&profile.mask, device)? })
     }
 
-    fn plan(&self, transfer: &Transfer, subject: &Subject, material: &Material) -> Plan {
-        let tunables = &self.tunables;
+    fn plan(&self, transfer: &Transfer, canvas: &Raster, material: &Material) -> Plan {
         let settings = &transfer.settings;
-        let textured = material.texturedness;
-        // 1 at the usual guidance scale, more below it, less above: 10 leaves the material nearly alone.
-        let shading = (USUAL_GUIDANCE / settings.guidance_scale).powf(0.7) as f32;
-        // The light and dark of a flat sample are pattern: they follow the subject only as far as more than usual is asked.
-        let shading = if material.has_form { shading } else { (shading - 1.0).max(0.0) };
         Plan {
-            levels: Plan::levels_for(subject, material, tunables),
+            levels: Plan::levels_for(canvas, material, &self.tunables),
             effort: (f64::from(settings.steps) / USUAL_STEPS).clamp(0.1, 10.0),
-            guidance: tunables.guidance * (1.5 - textured) * shading,
             seed: settings.seed,
         }
     }
 
+    /// How much of the subject's light a transfer asks for: more below the usual guidance scale, less above it.
     fn light(&self, transfer: &Transfer, material: &Material) -> Light {
-        let settings = &transfer.settings;
-        let asked = match settings.strength {
-            Strength::Medium => self.tunables.form,
-            Strength::Strong => self.tunables.form_strong,
+        let (settings, tunables) = (&transfer.settings, &self.tunables);
+        let form = (USUAL_GUIDANCE / settings.guidance_scale).sqrt() as f32;
+        let (kept, allowed) = match settings.strength {
+            Strength::Medium => (1.0, 1.0),
+            Strength::Strong => (tunables.strong_relief, tunables.strong_budget),
         };
-        let shading = (USUAL_GUIDANCE / settings.guidance_scale).powf(0.2) as f32;
-        let fine = if settings.strength == Strength::Strong { 0.7 } else { 1.0 };
+        let (broad, fine) = match material.sphere {
+            None => (tunables.relief_broad, tunables.relief_fine),
+            Some(_) => (tunables.sphere_broad, tunables.sphere_fine),
+        };
         Light {
-            form: (asked * shading).min(0.97),
-            least: (self.tunables.least_relight * shading * (0.5 + material.texturedness)).min(1.0),
-            fine: fine * shading,
+            broad: broad * form * kept,
+            fine: fine * form * kept,
+            budget: tunables.relief_budget * allowed / (form * form),
         }
     }
 
@@ -102,17 +107,26 @@ impl Exemplar {
         cancel.check()?;
         let shown = bounded(&transfer.material);
         let object = self.masker.material(&shown.0, shown.1.as_ref())?;
-        let Some(subject) = Subject::prepare(&raster, &mask, &self.tunables) else {
+        let Some(window) = Window::around(&raster, &mask) else {
             return Ok(untouched(picture));
         };
-        let extent = (subject.mask.width as f64).hypot(subject.mask.height as f64);
-        let material =
-            Material::prepare(&Raster::from_rgb(&shown.0), object.as_ref(), extent, &self.tunables);
+        let material = Material::prepare(
+            &Raster::from_rgb(&shown.0),
+            object.as_ref(),
+            f64::from(window.diagonal()),
+            &self.tunables,
+        );
         clock.lap("material");
-        progress.observe("shading", &|| seen(&subject.shading));
-        progress.observe("material", &|| seen(&material.picture));
-        let plan = self.plan(transfer, &subject, &material);
-        let total = plan.calls(&self.tunables) + 1;
+        progress.observe("material", &|| seen(&material.pattern));
+        cancel.check()?;
+        let form = Form::guess(&window.picture, &window.mask, 1.0);
+        progress.observe("normals", &|| seen(&form.shown()));
+        clock.lap("form");
+        let canvas = Canvas::of(&Sheet::unrolled(&form.lattice, &form.slopes), &window);
+        progress.observe("canvas", &|| seen(&canvas.mask));
+        clock.lap("surface");
+        let plan = self.plan(transfer, &canvas.mask, &material);
+        let total = if material.is_smooth() { 1 } else { plan.calls(&self.tunables) + 1 };
         let mut done = 0;
         progress.advance("sample", done, total);
         let mut heard = |event: Event<'_>| match event {
@@ -123,23 +137,31 @@ impl Exemplar {
             Event::Level(level, painted) => progress.observe(&format!("level-{level}"), &|| seen(painted)),
         };
         let synthesis = Synthesis {
-            subject: &subject,
+            canvas: &canvas.mask,
             material: &material,
             plan: &plan,
             tunables: &self.tunables,
             cancel,
         };
-        let painted = synthesis.paint(&mut heard)?;
+        let painted = if material.is_smooth() {
+            Raster::filled(window.mask.width, window.mask.height, 3, GREY)
+        } else {
+            canvas.rolled(&synthesis.paint(&mut heard)?)
+        };
         clock.lap("sample");
-        let lit =
-            relight::relight(&painted, &subject, &material, &self.light(transfer, &material), &self.tunables);
-        clock.lap("relight");
-        progress.observe("relit", &|| seen(&lit));
-        let result = composite::composite(&picture, &lit, &subject);
+        progress.observe("rolled", &|| seen(&painted));
+        let look = dressed(&painted, &form, &material);
+        progress.observe("look", &|| seen(&look));
+        let relief = Relief::of(&window);
+        progress.observe("relief", &|| seen(&relief.shown()));
+        let lit = relief.lay(&look, &window, &self.light(transfer, &material));
+        clock.lap("relief");
+        progress.observe("lit", &|| seen(&lit));
+        let result = composite::composite(&picture, &lit, &window);
         clock.lap("composite");
         progress.advance("composite", total, total);
         let intermediates = if transfer.settings.intermediates {
-            intermediates(&raster, &mask, &subject, &shown.0, material.area)
+            intermediates(&raster, &mask, &window, &relief, &shown.0, material.area)
         } else {
             Vec::new()
         };
@@ -150,6 +172,24 @@ impl Exemplar {
             ignored: ignored(transfer),
             notes: note.into_iter().collect(),
         })
+    }
+}
+
+/// How much darker a flat sample's surface gets where it turns away, at most.
+const TURNED_AWAY: f32 = 0.25;
+
+/// The pattern on the form: seen in the material's own light where that is known, else darker where it turns away.
+fn dressed(painted: &Raster, form: &Form, material: &Material) -> Raster {
+    match &material.sphere {
+        Some(sphere) => {
+            let look = sphere.seen_by(&form.normals);
+            look.zip(painted, 3, |l, p, o| {
+                o.iter_mut().zip(l.iter().zip(p)).for_each(|(o, (l, p))| *o = l * p / GREY);
+            })
+        }
+        None => painted.zip(&form.normals, 3, |p, n, o| {
+            o.iter_mut().zip(p).for_each(|(o, p)| *o = p * (1.0 - TURNED_AWAY * (1.0 - n[2])));
+        }),
     }
 }
 
@@ -207,20 +247,21 @@ fn ignored(transfer: &Transfer) -> Vec<&'static str> {
 fn intermediates(
     picture: &Raster,
     mask: &Raster,
-    subject: &Subject,
+    window: &Window,
+    relief: &Relief,
     material: &image::RgbImage,
     area: raster::Area,
 ) -> Vec<Intermediate> {
     let shown = |name, raster: &Raster| Intermediate { name, picture: Picture::opaque(raster.to_rgb()) };
     let cropped = Raster::from_rgb(material).crop(area);
+    let light = relief.shown();
     let mut shading = picture.luma();
     for y in 0..shading.height {
         for x in 0..shading.width {
-            let (u, v) = (x as isize - subject.left, y as isize - subject.top);
-            let inside = (0..subject.shading.width as isize).contains(&u)
-                && (0..subject.shading.height as isize).contains(&v);
+            let (u, v) = (x as isize - window.left, y as isize - window.top);
+            let inside = (0..light.width as isize).contains(&u) && (0..light.height as isize).contains(&v);
             shading.data[y * mask.width + x] = if inside && mask.pixel(x, y)[0] > 0.0 {
-                subject.shading.pixel(u as usize, v as usize)[0]
+                light.pixel(u as usize, v as usize)[0]
             } else {
                 0.0
             };

@@ -1,26 +1,29 @@
 //! Where the coarsest level sets out: whole pieces of the material laid side by side.
 //!
 //! After image quilting with its texture transfer (Efros and Freeman 2001): block by block, the piece of the material whose
-//! overlap fits what is already laid, whose shading fits the guide and in which the material is as bright and as varied as
+//! overlap fits what is already laid and in which the material is as bright and as varied as
 //! everywhere, or else a rare vein would never come over; among nearly equal ones the seed decides, and pieces already used
 //! cost more. Large features survive this whole; the sampler then heals the seams.
 
 use rayon::prelude::*;
 
-use super::field::{Exemplar, Field, KEY, Match, hash};
+use super::field::{Exemplar, Field, Match, hash};
 use super::raster::Raster;
 
-/// Lays blocks of `block` pixels, half overlapping by a third, over a canvas the size of `guide` (one channel, scaled like
-/// the exemplar's fourth).
-pub(crate) fn quilt(exemplar: &Exemplar, guide: &Raster, block: usize, repetition: f32, seed: u64) -> Field {
-    let (width, height) = (guide.width, guide.height);
+/// Lays blocks of `block` pixels, half overlapping by a third, over a canvas of (`width`, `height`) pixels.
+pub(crate) fn quilt(
+    exemplar: &Exemplar,
+    (width, height): (usize, usize),
+    block: usize,
+    repetition: f32,
+    seed: u64,
+) -> Field {
     let block =
         block.min(width).min(height).min(exemplar.keys.width).min(exemplar.keys.height).max(exemplar.patch);
     let overlap = (block / 3).max(1);
     let oddity = oddity(exemplar, block);
     let mut cloth = Cloth {
         exemplar,
-        guide,
         block,
         overlap,
         laid: Raster::filled(width, height, 3, -1.0),
@@ -50,7 +53,6 @@ fn starts(length: usize, block: usize, overlap: usize) -> Vec<usize> {
 
 struct Cloth<'a> {
     exemplar: &'a Exemplar,
-    guide: &'a Raster,
     block: usize,
     overlap: usize,
     /// RGB, negative where nothing lies yet.
@@ -125,14 +127,13 @@ impl Cloth<'_> {
         }
     }
 
-    /// Mean squared misfit of a piece: colour where something lies, guidance everywhere, its own moments; dearer with use.
+    /// Mean squared misfit of a piece: colour where something lies, its own moments; dearer with use.
     fn cost(&self, (x, y): (usize, usize), (u, v): (usize, usize)) -> f32 {
         let keys = &self.exemplar.keys;
-        let (mut colour, mut shading, mut overlaps, mut uses) = (0.0f32, 0.0f32, 0.0f32, 0.0f32);
+        let (mut colour, mut overlaps, mut uses) = (0.0f32, 0.0f32, 0.0f32);
         for j in 0..self.block {
             for i in 0..self.block {
                 let key = keys.pixel(u + i, v + j);
-                shading += (key[KEY - 1] - self.guide.pixel(x + i, y + j)[0]).powi(2);
                 uses += self.uses[(v + j) * keys.width + u + i];
                 let lies = self.laid.pixel(x + i, y + j);
                 if lies[0] >= 0.0 {
@@ -143,7 +144,7 @@ impl Cloth<'_> {
         }
         let area = (self.block * self.block) as f32;
         let odd = self.oddity[v * (keys.width + 1 - self.block) + u];
-        (colour / overlaps.max(1.0) + shading / area + odd + 1e-4) * (1.0 + self.repetition * uses / area)
+        (colour / overlaps.max(1.0) + odd + 1e-4) * (1.0 + self.repetition * uses / area)
     }
 
     /// Lays a piece; where it overlaps, the older half stays.
@@ -183,6 +184,7 @@ impl Cloth<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::field::KEY;
     use super::*;
 
     #[test]
@@ -197,9 +199,8 @@ mod tests {
                 .collect(),
         };
         let exemplar = Exemplar::new(keys, &[true; 60 * 40], 5);
-        let canvas = Raster::filled(20, 20, 1, 0.0);
         for seed in 0..20 {
-            let field = quilt(&exemplar, &canvas, 20, 1.0, seed);
+            let field = quilt(&exemplar, (20, 20), 20, 1.0, seed);
             let veined = field.matches.iter().filter(|m| (4..10).contains(&m.x)).count();
             assert!(veined > 0, "seed {seed}");
         }

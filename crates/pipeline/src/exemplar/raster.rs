@@ -1,4 +1,4 @@
-//! Small floating-point pictures: resizing, blurring and distributions of their values.
+//! Small floating-point pictures: resizing, blurring, means.
 //!
 //! A [`Raster`] holds interleaved f32 samples, height × width × channels, nominally in [0, 1] (sRGB values unless a comment
 //! says otherwise). Every operation splits the work by rows and sums within a row in a fixed order, so results do not
@@ -99,6 +99,21 @@ impl Raster {
 
     pub(crate) fn pixel(&self, x: usize, y: usize) -> &[f32] {
         &self.data[(y * self.width + x) * self.channels..][..self.channels]
+    }
+
+    /// The first three channels at (x, y), in pixels from the centre of the first; linear between pixels, the border repeats.
+    pub(crate) fn sampled(&self, x: f32, y: f32) -> [f32; 3] {
+        let within = |v: f32, most: usize| v.clamp(0.0, (most - 1) as f32);
+        let (x, y) = (within(x, self.width), within(y, self.height));
+        let (i, j) = (x as usize, y as usize);
+        let (s, t) = (x - i as f32, y - j as f32);
+        let (right, below) = ((i + 1).min(self.width - 1), (j + 1).min(self.height - 1));
+        let (a, b) = (self.pixel(i, j), self.pixel(right, j));
+        let (c, d) = (self.pixel(i, below), self.pixel(right, below));
+        std::array::from_fn(|k| {
+            let (above, below) = (a[k] + s * (b[k] - a[k]), c[k] + s * (d[k] - c[k]));
+            above + t * (below - above)
+        })
     }
 
     pub(crate) fn pixels(&self) -> usize {
@@ -351,51 +366,4 @@ fn coverage(kernel: Kernel, offset: f64, stretch: f64) -> f64 {
 /// Rounds a sample in [0, 1] to 8 bits.
 pub(crate) fn to_byte(v: f32) -> u8 {
     (v * 255.0).round().clamp(0.0, 255.0) as u8
-}
-
-/// The distribution of a one-channel raster's values, for matching quantiles.
-#[derive(Debug, Clone)]
-pub(crate) struct Distribution {
-    /// `cumulative[i]` is the share of the weight at or below `i / BINS`.
-    cumulative: Vec<f64>,
-}
-
-const BINS: usize = 2048;
-
-impl Distribution {
-    /// Of values clamped to [0, 1] under weights; uniform when there is no weight.
-    pub(crate) fn of(values: &Raster, weight: &Raster) -> Self {
-        let mut bins = vec![0.0f64; BINS];
-        for (v, w) in values.data.iter().zip(&weight.data) {
-            bins[((v.clamp(0.0, 1.0) * BINS as f32) as usize).min(BINS - 1)] += f64::from(*w);
-        }
-        let total: f64 = bins.iter().sum();
-        let mut sum = 0.0;
-        let cumulative = bins
-            .iter()
-            .enumerate()
-            .map(|(i, b)| {
-                sum += b;
-                if total > 0.0 { sum / total } else { (i + 1) as f64 / BINS as f64 }
-            })
-            .collect();
-        Self { cumulative }
-    }
-
-    /// The share of the weight below `value`, the value's own bin counted half.
-    pub(crate) fn rank(&self, value: f32) -> f64 {
-        let at = value.clamp(0.0, 1.0) * BINS as f32;
-        let bin = (at as usize).min(BINS - 1);
-        let below = if bin == 0 { 0.0 } else { self.cumulative[bin - 1] };
-        below + (self.cumulative[bin] - below) * f64::from(at - bin as f32).clamp(0.0, 1.0)
-    }
-
-    /// The value below which `rank` of the weight lies.
-    pub(crate) fn value(&self, rank: f64) -> f32 {
-        let bin = self.cumulative.partition_point(|c| *c < rank).min(BINS - 1);
-        let below = if bin == 0 { 0.0 } else { self.cumulative[bin - 1] };
-        let share = self.cumulative[bin] - below;
-        let part = if share > 0.0 { ((rank - below) / share).clamp(0.0, 1.0) } else { 0.5 };
-        (bin as f32 + part as f32) / BINS as f32
-    }
 }

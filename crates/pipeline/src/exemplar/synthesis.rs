@@ -9,12 +9,11 @@ use std::ops::ControlFlow;
 use candle_core::Device;
 use diffusion::{Generator, NoNoise, Sampler, Schedule};
 
-use super::denoiser::{PatchDenoiser, Posterior, from_tensor, to_tensor, with_guide};
+use super::denoiser::{PatchDenoiser, Posterior, from_tensor, padded, to_tensor};
 use super::field::{Exemplar, Field, Search, hash};
 use super::material::Material;
 use super::quilt::quilt;
-use super::raster::{Distribution, Raster};
-use super::subject::Subject;
+use super::raster::Raster;
 use crate::profile::ExemplarTunables;
 use crate::{Cancel, Error};
 
@@ -25,8 +24,6 @@ pub(crate) struct Plan {
     pub(crate) levels: usize,
     /// Multiplies the calls a level.
     pub(crate) effort: f64,
-    /// Weight of the shading guidance against colour.
-    pub(crate) guidance: f32,
     pub(crate) seed: u64,
 }
 
@@ -40,7 +37,9 @@ pub(crate) enum Event<'a> {
 
 /// The canvas' pixels that are painted at one level, and the patches that touch them.
 struct Domain {
-    guide: Raster,
+    /// Canvas size.
+    width: usize,
+    height: usize,
     active: Vec<bool>,
     columns: usize,
     rows: usize,
@@ -53,10 +52,10 @@ const EXACT_CALLS: usize = 2;
 
 impl Plan {
     /// As many levels as leave the canvas and the material a few patches wide at the coarsest.
-    pub(crate) fn levels_for(subject: &Subject, material: &Material, tunables: &ExemplarTunables) -> usize {
-        let canvas = subject.mask.width.max(subject.mask.height) as f64;
-        let short = subject.mask.width.min(subject.mask.height) as f64;
-        let exemplar = material.picture.width.min(material.picture.height) as f64;
+    pub(crate) fn levels_for(canvas: &Raster, material: &Material, tunables: &ExemplarTunables) -> usize {
+        let short = canvas.width.min(canvas.height) as f64;
+        let canvas = canvas.width.max(canvas.height) as f64;
+        let exemplar = material.pattern.width.min(material.pattern.height) as f64;
         let least = (tunables.coarse_patch * 2) as f64;
         let room = (canvas / 40.0).min(short / least).min(exemplar / least);
         1 + room.max(1.0).log2().floor() as usize
@@ -93,7 +92,8 @@ impl Plan {
 
 /// What all levels share.
 pub(crate) struct Synthesis<'a> {
-    pub(crate) subject: &'a Subject,
+    /// 1 where the canvas is to be painted, one channel.
+    pub(crate) canvas: &'a Raster,
     pub(crate) material: &'a Material,
     pub(crate) plan: &'a Plan,
     pub(crate) tunables: &'a ExemplarTunables,
@@ -103,11 +103,10 @@ pub(crate) struct Synthesis<'a> {
 impl Synthesis<'_> {
     /// Paints the whole canvas and returns its RGB. `heard` is told of every denoiser call and every level.
     pub(crate) fn paint(&self, heard: &mut dyn FnMut(Event<'_>)) -> Result<Raster, Error> {
-        let guide = matched_guide(self.subject, self.material);
         let top = self.plan.levels - 1;
-        let (mut painted, mut field) = self.level(top, &guide, None, heard)?;
+        let (mut painted, mut field) = self.level(top, None, heard)?;
         for level in (0..top).rev() {
-            (painted, field) = self.level(level, &guide, Some(&field), heard)?;
+            (painted, field) = self.level(level, Some(&field), heard)?;
         }
         Ok(painted)
     }
@@ -116,18 +115,16 @@ impl Synthesis<'_> {
     fn level(
         &self,
         level: usize,
-        guide: &Raster,
         coarser: Option<&Field>,
         heard: &mut dyn FnMut(Event<'_>),
     ) -> Result<(Raster, Field), Error> {
         let patch = self.plan.patch_at(level, self.tunables);
-        let exemplar = exemplar_at(self.material, 1 << level, patch, self.plan.guidance);
-        let domain = domain_at(&self.subject.mask, guide, 1 << level, patch, self.plan.guidance);
+        let exemplar = exemplar_at(self.material, 1 << level, patch);
+        let domain = domain_at(self.canvas, 1 << level, patch);
         let seed = hash(self.plan.seed ^ hash(level as u64));
         let contrast = f64::from(self.material.contrast);
         let mut denoiser = PatchDenoiser {
             exemplar: &exemplar,
-            guide: &domain.guide,
             active: &domain.active,
             posterior: self.posterior(level, &exemplar, &domain),
             search: self.search(level, seed),
@@ -135,7 +132,7 @@ impl Synthesis<'_> {
             sharp_below: if level == 0 { contrast * self.tunables.sharp_below } else { 0.0 },
             calls: 0,
         };
-        let start = denoiser.vote(&domain.guide.map(3, |_, o| o.fill(0.5)), false);
+        let start = denoiser.vote(&Raster::filled(domain.width, domain.height, 3, 0.5), false);
         let sigmas = self.sigmas(level, coarser.is_none())?;
         let x = to_tensor(&start, &Device::Cpu)?;
         let noise = Generator::Mt19937.randn(seed, x.shape(), &Device::Cpu).map_err(failed)?;
@@ -187,7 +184,13 @@ impl Synthesis<'_> {
             None => {
                 let block =
                     self.tunables.block_smooth + self.tunables.block_textured * self.material.texturedness;
-                quilt(exemplar, &domain.guide, block.round() as usize, self.tunables.repetition, seed)
+                quilt(
+                    exemplar,
+                    (domain.width, domain.height),
+                    block.round() as usize,
+                    self.tunables.repetition,
+                    seed,
+                )
             }
         }
     }
@@ -220,22 +223,13 @@ fn completeness(texturedness: f32, tunables: &ExemplarTunables) -> f64 {
     smooth.powf(1.0 - t) * textured.powf(t)
 }
 
-/// The subject's shading given the distribution of the material's: dark parts ask for dark material.
-fn matched_guide(subject: &Subject, material: &Material) -> Raster {
-    let from = Distribution::of(&subject.shading, &subject.firm());
-    let to = Distribution::of(&material.shading, &material.inside);
-    subject.shading.map(1, |s, o| o[0] = to.value(from.rank(s[0])))
-}
-
-fn exemplar_at(material: &Material, shrink: usize, patch: usize, guidance: f32) -> Exemplar {
-    let guide = material.shading.shrunk(shrink).map(1, |g, o| o[0] = guidance * g[0]);
-    let keys = with_guide(&material.picture.shrunk(shrink), &guide);
+fn exemplar_at(material: &Material, shrink: usize, patch: usize) -> Exemplar {
+    let keys = padded(&material.pattern.shrunk(shrink));
     let inside: Vec<bool> = material.inside.shrunk(shrink).data.iter().map(|v| *v > 0.9).collect();
     Exemplar::new(keys, &inside, patch)
 }
 
-fn domain_at(mask: &Raster, guide: &Raster, shrink: usize, patch: usize, guidance: f32) -> Domain {
-    let guide = guide.shrunk(shrink).map(1, |g, o| o[0] = guidance * g[0]);
+fn domain_at(mask: &Raster, shrink: usize, patch: usize) -> Domain {
     let mask = mask.shrunk(shrink);
     let (columns, rows) = (mask.width + 1 - patch, mask.height + 1 - patch);
     // A ring of one patch around the subject is painted too, so that its border sees material on both sides.
@@ -254,5 +248,5 @@ fn domain_at(mask: &Raster, guide: &Raster, shrink: usize, patch: usize, guidanc
     let active = (0..rows * columns)
         .map(|i| reach(&across[i % columns..], (i / columns) as isize - ring, mask.height, columns))
         .collect();
-    Domain { guide, active, columns, rows }
+    Domain { width: mask.width, height: mask.height, active, columns, rows }
 }

@@ -98,7 +98,7 @@ fn tight(mask: &Raster) -> Raster {
 }
 
 /// The largest value within `reach` pixels along either axis.
-fn widened(mask: &Raster, reach: usize) -> Raster {
+pub(crate) fn widened(mask: &Raster, reach: usize) -> Raster {
     let (w, h) = (mask.width, mask.height);
     let mut rows = mask.clone();
     rows.data.par_chunks_exact_mut(w).zip(mask.data.par_chunks_exact(w)).for_each(|(row, from)| {

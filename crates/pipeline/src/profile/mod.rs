@@ -210,8 +210,8 @@ mod tests {
         let Profile::Exemplar(mut profile) = load("exemplar").expect("loads") else {
             panic!("the embedded engine's")
         };
-        profile.exemplar.form = 1.5;
+        profile.exemplar.relief_broad = 2.5;
         let error = engine(&Profile::Exemplar(profile), &Device::Cpu).err().expect("refused").to_string();
-        assert!(error.contains("exemplar.form is 1.5"), "{error}");
+        assert!(error.contains("exemplar.relief_broad is 2.5"), "{error}");
     }
 }
