@@ -8,7 +8,10 @@ use super::window::Window;
 
 /// Blends `lit` (canvas, RGB) over `picture` by the mask. At a soft edge the picture's own pixel already mixes the old
 /// subject with what lies behind; the part behind is estimated, so that no rim of the old colour remains.
-pub(crate) fn composite(picture: &RgbImage, lit: &Raster, window: &Window) -> RgbImage {
+///
+/// `cut_out`: the mask is the picture's own alpha channel, which the result keeps. Then every pixel that is seen at all is
+/// the new material alone: what lies behind it is not the picture's to say.
+pub(crate) fn composite(picture: &RgbImage, lit: &Raster, window: &Window, cut_out: bool) -> RgbImage {
     let behind = background(window);
     let mut out = picture.clone();
     let width = picture.width() as usize;
@@ -27,6 +30,7 @@ pub(crate) fn composite(picture: &RgbImage, lit: &Raster, window: &Window) -> Rg
             if a <= 0.0 {
                 continue;
             }
+            let a = if cut_out { 1.0 } else { a };
             // The surer the old subject is in the pixel, the more the estimate replaces it.
             let trust = (2.0 * a).min(1.0);
             let (new, back) = (lit.pixel(u, v), behind.pixel(u, v));

@@ -77,7 +77,7 @@ impl Material {
             }
             None => Raster::filled(width, height, 1, 1.0),
         };
-        let sphere = shape.map(|shape| look(&cut, &shape));
+        let sphere = shape.and_then(|shape| look(&cut, &shape));
         if sphere.is_some() {
             pattern = grain(&pattern, &inside);
         }
@@ -102,8 +102,9 @@ impl Material {
     }
 }
 
-/// The look of the object that `shape` (one channel) marks in `picture`.
-fn look(picture: &Raster, shape: &Raster) -> Sphere {
+/// The look of the object that `shape` (one channel) marks in `picture`; `None` when its colours follow no normals but a
+/// pattern (a hot-air balloon's patches).
+fn look(picture: &Raster, shape: &Raster) -> Option<Sphere> {
     let scale = (LOOK_SIDE as f32 / picture.width.max(picture.height) as f32).min(1.0);
     let side = |s: usize| ((s as f32 * scale).round() as usize).max(8);
     let (width, height) = (side(picture.width), side(picture.height));
@@ -111,7 +112,42 @@ fn look(picture: &Raster, shape: &Raster) -> Sphere {
     let shape = shape.resize(width, height, Kernel::Box);
     let form = Form::guess(&picture, &shape, 0.0);
     let core = shrunken(&shape, (0.006 * width.max(height) as f32).round().max(1.0) as usize);
-    Sphere::read(&picture, &form.normals, &core)
+    let tints = picture.map(2, |p, o| o.copy_from_slice(&tint(p)));
+    let sphere = Sphere::read(&picture, &form.normals, &usual(&tints, &core));
+    let seen = sphere.seen_by(&form.normals).map(2, |p, o| o.copy_from_slice(&tint(p)));
+    let apart = tints.zip(&seen, 1, |a, b, o| o[0] = (a[0] - b[0]).hypot(a[1] - b[1]));
+    (apart.mean_within(&core)[0] < MOST_TINT_APART).then_some(sphere)
+}
+
+/// Mean distance of an object's tints from those of its look beyond which they are a pattern. Steel and glaze in rooms lie
+/// between 0.03 and 0.2, printed and patched things above 0.5.
+const MOST_TINT_APART: f32 = 0.35;
+
+/// Added to a channel before tints are taken: dark pixels have none.
+const DARK: f32 = 0.08;
+
+/// A colour without its brightness: logarithms of red and blue over green.
+fn tint(rgb: &[f32]) -> [f32; 2] {
+    let log = |v: f32| (v.max(0.0) + DARK).ln();
+    [log(rgb[0]) - log(rgb[1]), log(rgb[2]) - log(rgb[1])]
+}
+
+/// How much every pixel of `core` counts for the look: less, the farther its tint lies from the usual one. A wheel or a beak
+/// is another material.
+fn usual(tints: &Raster, core: &Raster) -> Raster {
+    let inside: Vec<&[f32]> =
+        tints.data.chunks_exact(2).zip(&core.data).filter(|(_, c)| **c > 0.5).map(|(t, _)| t).collect();
+    let median = |values: Vec<f32>| median(values).unwrap_or(0.0);
+    let centre: [f32; 2] = std::array::from_fn(|k| median(inside.iter().map(|t| t[k]).collect()));
+    let apart = |t: &[f32]| (t[0] - centre[0]).hypot(t[1] - centre[1]);
+    let width = (3.0 * median(inside.iter().map(|t| apart(t)).collect())).clamp(0.25, 0.45);
+    tints.zip(core, 1, |t, c, o| o[0] = c[0] * (-0.5 * (apart(t) / width).powi(4)).exp().max(1e-6))
+}
+
+/// The value in the middle.
+fn median(mut values: Vec<f32>) -> Option<f32> {
+    let middle = values.len() / 2;
+    (!values.is_empty()).then(|| *values.select_nth_unstable_by(middle, f32::total_cmp).1)
 }
 
 /// What is left of an object's picture without its look: the fine part of its logarithmic luminance, around [`GREY`].
@@ -120,11 +156,8 @@ fn grain(picture: &Raster, inside: &Raster) -> Raster {
     let logs = picture.map(1, |p, o| o[0] = (luma(p).max(0.0) + BLACK).ln());
     let low = logs.blur_within(inside, GRAIN * diagonal);
     let fine = logs.zip(&low, 1, |l, c, o| o[0] = l[0] - c[0]);
-    let mut sizes: Vec<f32> =
-        fine.data.iter().zip(&inside.data).filter(|(_, i)| **i > 0.5).map(|(v, _)| v.abs()).collect();
-    let middle = sizes.len() / 2;
-    let typical =
-        if sizes.is_empty() { 0.0 } else { *sizes.select_nth_unstable_by(middle, f32::total_cmp).1 };
+    let sizes = fine.data.iter().zip(&inside.data).filter(|(_, i)| **i > 0.5).map(|(v, _)| v.abs());
+    let typical = median(sizes.collect()).unwrap_or(0.0);
     let (keep, most) = if typical < LEAST_GRAIN { (0.0, 1.0) } else { (1.0, MOST_GRAIN * typical) };
     fine.map(3, |v, o| o.fill(GREY * (keep * v[0].clamp(-most, most)).exp()))
 }

@@ -108,7 +108,7 @@ impl Exemplar {
         let shown = bounded(&transfer.material);
         let object = self.masker.material(&shown.0, shown.1.as_ref())?;
         let Some(window) = Window::around(&raster, &mask) else {
-            return Ok(untouched(picture));
+            return Ok(untouched(Picture { rgb: picture, alpha: given }));
         };
         let material = Material::prepare(
             &Raster::from_rgb(&shown.0),
@@ -157,7 +157,7 @@ impl Exemplar {
         let lit = relief.lay(&look, &window, &self.light(transfer, &material));
         clock.lap("relief");
         progress.observe("lit", &|| seen(&lit));
-        let result = composite::composite(&picture, &lit, &window);
+        let result = composite::composite(&picture, &lit, &window, given.is_some());
         clock.lap("composite");
         progress.advance("composite", total, total);
         let intermediates = if transfer.settings.intermediates {
@@ -166,7 +166,7 @@ impl Exemplar {
             Vec::new()
         };
         Ok(Outcome {
-            picture: Picture::opaque(result),
+            picture: Picture { rgb: result, alpha: given },
             intermediates,
             timings: clock.laps(),
             ignored: ignored(transfer),
@@ -229,10 +229,23 @@ fn shrink_to(picture: &Picture, width: u32, height: u32) -> (image::RgbImage, Op
     if (w, h) == picture.rgb.dimensions() {
         return (picture.rgb.clone(), picture.alpha.clone());
     }
-    let resized = |r: Raster| r.resize(w as usize, h as usize, Kernel::Lanczos);
-    let rgb = resized(Raster::from_rgb(&picture.rgb)).to_rgb();
-    let alpha = picture.alpha.as_ref().map(|alpha| resized(Raster::from_grey(alpha)).to_grey());
-    (rgb, alpha)
+    let resized = |r: &Raster| r.resize(w as usize, h as usize, Kernel::Lanczos);
+    let rgb = Raster::from_rgb(&picture.rgb);
+    let Some(alpha) = &picture.alpha else { return (resized(&rgb).to_rgb(), None) };
+    // Colours count as far as they are seen, or hidden ones would surface at the edge.
+    let alpha = Raster::from_grey(alpha);
+    let weighted = rgb.zip(&alpha, 3, |p, a, o| o.iter_mut().zip(p).for_each(|(o, p)| *o = p * a[0]));
+    let (hidden, seen, alpha) = (resized(&rgb), resized(&weighted), resized(&alpha));
+    let rgb =
+        seen.zip(&alpha, 3, |s, a, o| o.iter_mut().zip(s).for_each(|(o, s)| *o = s / a[0].max(1.0 / 512.0)));
+    let mut rgb = rgb.to_rgb();
+    for (x, y, pixel) in rgb.enumerate_pixels_mut() {
+        if alpha.pixel(x as usize, y as usize)[0] < 0.5 / 255.0 {
+            let p = hidden.pixel(x as usize, y as usize);
+            pixel.0 = [p[0], p[1], p[2]].map(raster::to_byte);
+        }
+    }
+    (rgb, Some(alpha.to_grey()))
 }
 
 fn ignored(transfer: &Transfer) -> Vec<&'static str> {
@@ -277,9 +290,9 @@ fn intermediates(
 }
 
 /// An alpha channel that is transparent everywhere leaves nothing to do.
-fn untouched(picture: image::RgbImage) -> Outcome {
+fn untouched(picture: Picture) -> Outcome {
     Outcome {
-        picture: Picture::opaque(picture),
+        picture,
         intermediates: Vec::new(),
         timings: Vec::new(),
         ignored: Vec::new(),

@@ -75,7 +75,9 @@ fn one_seed_gives_one_picture_whatever_the_number_of_threads() {
 fn outside_the_alpha_channel_no_byte_changes_and_inside_the_material_rules() {
     let subject = ball(160, 140);
     let (before, alpha) = (subject.rgb.clone(), subject.alpha.clone().expect("alpha"));
-    let after = run(subject, cloth(128, 128), settings()).picture.rgb;
+    let outcome = run(subject, cloth(128, 128), settings());
+    assert_eq!(outcome.picture.alpha.as_ref(), Some(&alpha), "what is transparent stays transparent");
+    let after = outcome.picture.rgb;
     let mut changed = 0;
     let mut inside = 0;
     for (x, y, a) in alpha.enumerate_pixels() {
@@ -88,6 +90,29 @@ fn outside_the_alpha_channel_no_byte_changes_and_inside_the_material_rules() {
         }
     }
     assert!(changed > inside * 9 / 10, "{changed} of {inside}");
+}
+
+#[test]
+fn hidden_colours_do_not_surface_when_a_cut_out_is_shrunk() {
+    // A ball on hidden pure magenta.
+    let mut subject = ball(300, 300);
+    let alpha = subject.alpha.clone().expect("alpha");
+    for (x, y, pixel) in subject.rgb.enumerate_pixels_mut() {
+        if alpha.get_pixel(x, y)[0] == 0 {
+            *pixel = Rgb([255, 0, 255]);
+        }
+    }
+    let asked = Settings { max_width: 97, max_height: 97, ..settings() };
+    let shown = run(subject, cloth(128, 128), asked).picture;
+    let alpha = shown.alpha.expect("alpha");
+    let soft = alpha.enumerate_pixels().filter(|(_, _, a)| (20..236).contains(&a[0]));
+    let mut count = 0;
+    for (x, y, _) in soft {
+        let Rgb([_, green, blue]) = *shown.rgb.get_pixel(x, y);
+        count += 1;
+        assert!(blue < green + 100, "({x}, {y}) is magenta");
+    }
+    assert!(count > 50);
 }
 
 #[test]

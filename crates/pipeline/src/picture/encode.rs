@@ -1,13 +1,17 @@
 //! From pixels to a file: lossy WebP, baseline JPEG, PNG. Deterministic: the same pixels give the same bytes.
+//!
+//! WebP and PNG keep an alpha channel. JPEG has none: what is transparent is laid on white.
+
+use std::borrow::Cow;
 
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
-use image::{ExtendedColorType, ImageEncoder, RgbImage};
+use image::{ExtendedColorType, ImageEncoder, Rgb, RgbImage, Rgba, RgbaImage};
 use jpeg_encoder::{ColorType, SamplingFactor};
 
-use super::{OutputFormat, PictureError};
+use super::{OutputFormat, Picture, PictureError};
 
-pub(super) fn encode(rgb: &RgbImage, format: OutputFormat, quality: u8) -> Result<Vec<u8>, PictureError> {
-    let (width, height) = rgb.dimensions();
+pub(super) fn encode(picture: &Picture, format: OutputFormat, quality: u8) -> Result<Vec<u8>, PictureError> {
+    let (width, height) = picture.rgb.dimensions();
     if width.max(height) > format.max_side() {
         return Err(PictureError::NoRoom { width, height, format });
     }
@@ -15,17 +19,43 @@ pub(super) fn encode(rgb: &RgbImage, format: OutputFormat, quality: u8) -> Resul
         return Err(PictureError::Unwritable { format, reason: "it has no pixels".into() });
     }
     match format {
-        OutputFormat::WebP => webp(rgb, quality.min(100)),
-        OutputFormat::Jpeg => jpeg(rgb, quality.clamp(1, 100)), // 0 and 1 are the same tables in libjpeg
-        OutputFormat::Png => png(rgb),
+        OutputFormat::WebP => webp(picture, quality.min(100)),
+        // 0 and 1 are the same tables in libjpeg.
+        OutputFormat::Jpeg => jpeg(&on_white(picture), quality.clamp(1, 100)),
+        OutputFormat::Png => png(picture),
     }
     .map_err(|reason| PictureError::Unwritable { format, reason })
 }
 
-/// libwebp's default lossy mode (method 4).
-fn webp(rgb: &RgbImage, quality: u8) -> Result<Vec<u8>, String> {
-    let encoder = webp::Encoder::from_rgb(rgb, rgb.width(), rgb.height());
-    let file = encoder.encode_simple(false, f32::from(quality)).map_err(|error| format!("{error:?}"))?;
+/// Colour and alpha together, where there is alpha.
+fn with_alpha(picture: &Picture) -> Option<RgbaImage> {
+    let alpha = picture.alpha.as_ref()?;
+    Some(RgbaImage::from_fn(alpha.width(), alpha.height(), |x, y| {
+        let Rgb([r, g, b]) = *picture.rgb.get_pixel(x, y);
+        Rgba([r, g, b, alpha.get_pixel(x, y)[0]])
+    }))
+}
+
+/// The picture laid on white.
+fn on_white(picture: &Picture) -> Cow<'_, RgbImage> {
+    let Some(alpha) = &picture.alpha else { return Cow::Borrowed(&picture.rgb) };
+    Cow::Owned(RgbImage::from_fn(alpha.width(), alpha.height(), |x, y| {
+        let a = u32::from(alpha.get_pixel(x, y)[0]);
+        let laid = |v: u8| ((u32::from(v) * a + 255 * (255 - a) + 127) / 255) as u8;
+        Rgb(picture.rgb.get_pixel(x, y).0.map(laid))
+    }))
+}
+
+/// libwebp's default lossy mode (method 4); it clears the colours of pixels that nobody sees.
+fn webp(picture: &Picture, quality: u8) -> Result<Vec<u8>, String> {
+    let (width, height) = picture.rgb.dimensions();
+    let written = |encoder: webp::Encoder<'_>| {
+        encoder.encode_simple(false, f32::from(quality)).map_err(|error| format!("{error:?}"))
+    };
+    let file = match with_alpha(picture) {
+        Some(rgba) => written(webp::Encoder::from_rgba(&rgba, width, height))?,
+        None => written(webp::Encoder::from_rgb(&picture.rgb, width, height))?,
+    };
     Ok(file.to_vec())
 }
 
@@ -43,10 +73,47 @@ fn jpeg(rgb: &RgbImage, quality: u8) -> Result<Vec<u8>, String> {
 }
 
 /// Each row with the filter that suits it, deflate at its usual level.
-fn png(rgb: &RgbImage) -> Result<Vec<u8>, String> {
+fn png(picture: &Picture) -> Result<Vec<u8>, String> {
+    let (width, height) = picture.rgb.dimensions();
     let mut file = Vec::new();
-    PngEncoder::new_with_quality(&mut file, CompressionType::Default, FilterType::Adaptive)
-        .write_image(rgb, rgb.width(), rgb.height(), ExtendedColorType::Rgb8)
-        .map_err(|error| error.to_string())?;
+    let encoder = PngEncoder::new_with_quality(&mut file, CompressionType::Default, FilterType::Adaptive);
+    match with_alpha(picture) {
+        Some(rgba) => encoder.write_image(&rgba, width, height, ExtendedColorType::Rgba8),
+        None => encoder.write_image(&picture.rgb, width, height, ExtendedColorType::Rgb8),
+    }
+    .map_err(|error| error.to_string())?;
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use image::{GrayImage, Luma};
+
+    use super::*;
+    use crate::DecodeLimits;
+
+    /// Red, half of it hidden under a transparent left side.
+    fn half_hidden() -> Picture {
+        let alpha = GrayImage::from_fn(64, 64, |x, _| Luma([if x < 32 { 0 } else { 255 }]));
+        Picture { rgb: RgbImage::from_pixel(64, 64, Rgb([200, 0, 0])), alpha: Some(alpha) }
+    }
+
+    #[test]
+    fn webp_and_png_keep_alpha() {
+        for format in [OutputFormat::WebP, OutputFormat::Png] {
+            let file = half_hidden().encode(format, 90).expect("a file");
+            let read = Picture::decode(&file, &DecodeLimits::default()).expect("a picture");
+            assert_eq!(read.alpha, half_hidden().alpha, "{format}");
+            assert!(read.rgb.get_pixel(50, 30)[0] > 190, "{format}");
+        }
+    }
+
+    #[test]
+    fn jpeg_shows_white_where_nothing_is_seen() {
+        let file = half_hidden().encode(OutputFormat::Jpeg, 95).expect("a file");
+        let read = Picture::decode(&file, &DecodeLimits::default()).expect("a picture");
+        assert!(read.alpha.is_none());
+        assert!(read.rgb.get_pixel(10, 30).0.iter().all(|v| *v > 245));
+        assert!(read.rgb.get_pixel(50, 30)[1] < 20);
+    }
 }

@@ -132,12 +132,13 @@ impl Picture {
         decode::decode(bytes, limits)
     }
 
-    /// Writes the colour channels as a file; `quality` is 0 to 100 and has no effect on PNG.
+    /// Writes the picture as a file; `quality` is 0 to 100 and has no effect on PNG. WebP and PNG keep the alpha channel,
+    /// JPEG lays the picture on white.
     ///
     /// # Errors
     /// [`PictureError::NoRoom`] when the format cannot hold the size (WebP: 16383 a side), [`PictureError::Unwritable`]
     /// when the encoder gives up.
     pub fn encode(&self, format: OutputFormat, quality: u8) -> Result<Vec<u8>, PictureError> {
-        encode::encode(&self.rgb, format, quality)
+        encode::encode(self, format, quality)
     }
 }

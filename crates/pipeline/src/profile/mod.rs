@@ -194,7 +194,7 @@ mod tests {
         let message = |text: &str| parse(text, "test", Path::new("")).expect_err("refused").to_string();
         assert!(message("engine = 3").contains("engine"));
         assert!(message("engine = \"magic\"").contains("\"magic\""));
-        assert!(message(&text("exemplar").replace("guidance =", "guidence =")).contains("guidence"));
+        assert!(message(&text("exemplar").replace("repetition =", "repitition =")).contains("repitition"));
         assert!(message("this is not toml").contains("profile test"));
         let sdxl = text("juggernaut-x");
         assert!(message(&sdxl.replace("sampler = \"dpmpp_sde\"", "sampler = \"heun\"")).contains("heun"));
