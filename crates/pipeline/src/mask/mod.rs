@@ -4,13 +4,15 @@
 //! sees a small square; a guided filter ([`guided`]) carries its edges onto the picture's. Values are 0 to 1, 1 is subject.
 
 mod guided;
+mod likeliest;
 mod network;
 
 use candle_core::Device;
 use image::{GrayImage, RgbImage};
 use rayon::prelude::*;
 
-use self::network::MaskNetwork;
+use self::likeliest::likeliest;
+use self::network::{MaskNetwork, Sight};
 use crate::Error;
 use crate::exemplar::raster::Raster;
 
@@ -41,7 +43,8 @@ impl Masker {
         Ok(Self { network: MaskNetwork::open(name, device)? })
     }
 
-    /// The subject of `picture`: its `alpha`, else what the network finds, else all of it (and a note that says so).
+    /// The subject of `picture`: its `alpha`, else what the network finds; else, with a note that says so, the likeliest
+    /// thing near the centre, or all of it where nothing is likelier than anything else.
     pub(crate) fn subject(
         &self,
         picture: &RgbImage,
@@ -50,12 +53,26 @@ impl Masker {
         if let Some(alpha) = alpha {
             return Ok(SubjectMask { mask: tight(&Raster::from_grey(alpha)), note: None });
         }
-        if let Some(mask) = self.found(picture, decided)? {
-            return Ok(SubjectMask { mask, note: None });
-        }
-        let whole = Raster::filled(picture.width() as usize, picture.height() as usize, 1, 1.0);
-        let note = "no salient subject was found: the whole picture was used".to_owned();
-        Ok(SubjectMask { mask: whole, note: Some(note) })
+        let faint = match self.network.look(picture)? {
+            Sight::Clear(coarse) => {
+                match refined(picture, &coarse.map(1, |answer, o| o[0] = decided(answer[0]))) {
+                    Some(mask) => return Ok(SubjectMask { mask, note: None }),
+                    None => coarse,
+                }
+            }
+            Sight::Faint(map) => map,
+        };
+        let (mask, taken) = match likeliest(&faint).and_then(|coarse| refined(picture, &coarse)) {
+            Some(mask) => (mask, "the likeliest thing near the centre"),
+            None => (
+                Raster::filled(picture.width() as usize, picture.height() as usize, 1, 1.0),
+                "the whole picture",
+            ),
+        };
+        let note = format!(
+            "no salient subject was found: {taken} was used; a transparent background says what the subject is"
+        );
+        Ok(SubjectMask { mask, note: Some(note) })
     }
 
     /// The object in a material picture, if there is any: its `alpha`, else what the network finds.
@@ -66,19 +83,19 @@ impl Masker {
     ) -> Result<Option<Raster>, Error> {
         match alpha {
             Some(alpha) => Ok(Some(Raster::from_grey(alpha))),
-            None => self.found(picture, |answer| answer),
+            None => match self.network.look(picture)? {
+                Sight::Clear(coarse) => Ok(refined(picture, &coarse)),
+                Sight::Faint(_) => Ok(None),
+            },
         }
     }
+}
 
-    /// What the network finds, its answers seen through `view`, at the picture's size.
-    fn found(&self, picture: &RgbImage, view: fn(f32) -> f32) -> Result<Option<Raster>, Error> {
-        let Some(coarse) = self.network.look(picture)? else { return Ok(None) };
-        let coarse = coarse.map(1, |answer, o| o[0] = view(answer[0]));
-        let raster = Raster::from_rgb(picture);
-        let mask = tight(&guided::refine(&raster, &coarse));
-        let firm = mask.data.iter().filter(|m| **m > 0.5).count();
-        Ok((firm as f64 >= LEAST_SHARE * mask.pixels() as f64).then_some(mask))
-    }
+/// A coarse mask fitted to the picture's edges, at the picture's size; `None` for a speck.
+fn refined(picture: &RgbImage, coarse: &Raster) -> Option<Raster> {
+    let mask = tight(&guided::refine(&Raster::from_rgb(picture), coarse));
+    let firm = mask.data.iter().filter(|m| **m > 0.5).count();
+    (firm as f64 >= LEAST_SHARE * mask.pixels() as f64).then_some(mask)
 }
 
 /// Doubt made a decision: an answer above three quarters is yes, below one quarter no. A subject half painted is ghostly,
@@ -146,13 +163,14 @@ mod tests {
                 assert!(found.mask.data.iter().all(|m| m.is_finite()));
                 if let Some(note) = found.note {
                     assert!(note.contains("no salient subject"));
-                    assert!(found.mask.data.iter().all(|m| *m == 1.0));
                 }
             }
         }
         // Black carries no information at all: there the answer is certain.
         let black = RgbImage::from_pixel(64, 64, image::Rgb([0; 3]));
-        assert!(masker().subject(&black, None).expect("mask").note.is_some());
+        let found = masker().subject(&black, None).expect("mask");
+        assert!(found.note.expect("a note").contains("the whole picture"));
+        assert!(found.mask.data.iter().all(|m| *m == 1.0));
     }
 
     #[test]

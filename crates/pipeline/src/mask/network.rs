@@ -61,6 +61,15 @@ struct Stage {
     out: usize,
 }
 
+/// What the network sees in a picture: coarse maps of one channel.
+#[derive(Debug)]
+pub(crate) enum Sight {
+    /// Something stands out: its mask, over the full range from 0 to 1.
+    Clear(Raster),
+    /// Nothing does: how much each place seemed to, 0 to 1.
+    Faint(Raster),
+}
+
 /// Below this, the network is sure of nothing anywhere.
 const LEAST_CERTAINTY: f32 = 0.5;
 
@@ -97,11 +106,11 @@ impl MaskNetwork {
         Ok(Self { network, description, device: device.clone() })
     }
 
-    /// The coarse mask, stretched to its full range; `None` when nothing in the picture stands out.
+    /// What stands out in a picture.
     ///
     /// The mean of the answers to the picture and to its mirror image, at two sizes, is steadier than one answer; so is that
     /// of these two and a third, to a close look at where the subject then seems to be.
-    pub(crate) fn look(&self, picture: &RgbImage) -> Result<Option<Raster>, Error> {
+    pub(crate) fn look(&self, picture: &RgbImage) -> Result<Sight, Error> {
         let (picture, side) = (Raster::from_rgb(picture), self.description.input);
         let mut seen = self.answer(&picture, side)?;
         if let Some(again) = self.description.again {
@@ -109,17 +118,17 @@ impl MaskNetwork {
             let other = mirrored(&other.resize(side, side, Kernel::Triangle));
             seen = seen.zip(&other, 1, |a, b, o| o[0] = (a[0] + b[0]) / 2.0);
         }
-        let Some(whole) = stretched(&seen) else { return Ok(None) };
+        let Some(whole) = stretched(&seen) else { return Ok(Sight::Faint(seen)) };
         let area = surroundings(&whole);
         let close_up = area.width * area.height * 10 < 9 * side * side;
-        let Some(again) = self.description.again.filter(|_| close_up) else { return Ok(Some(whole)) };
+        let Some(again) = self.description.again.filter(|_| close_up) else { return Ok(Sight::Clear(whole)) };
         let close = self.answer(&picture.crop(scaled(area, side, &picture)), again)?;
         let close = close.resize(area.width, area.height, Kernel::Triangle);
         for (y, row) in close.data.chunks_exact(area.width).enumerate() {
             let to = &mut seen.data[(area.y + y) * side + area.x..][..area.width];
             to.iter_mut().zip(row).for_each(|(o, v)| *o = (2.0 * *o + v) / 3.0);
         }
-        Ok(stretched(&seen))
+        Ok(stretched(&seen).map_or(Sight::Faint(seen), Sight::Clear))
     }
 
     /// The network's map of a picture, stretched to a square of `side` pixels. All black tells it nothing, and gives zeros.
@@ -225,6 +234,13 @@ fn bad(origin: &str, what: &dyn std::fmt::Display) -> Error {
 mod tests {
     use super::*;
 
+    fn clear(network: &MaskNetwork, picture: &RgbImage) -> Raster {
+        match network.look(picture).expect("computes") {
+            Sight::Clear(mask) => mask,
+            Sight::Faint(_) => panic!("nothing stands out"),
+        }
+    }
+
     #[test]
     fn a_description_without_a_stage_or_with_wrong_widths_is_refused_by_name() {
         let refused = |text: &str| {
@@ -251,7 +267,7 @@ mod tests {
                 image::Rgb([40 + (x / 10) as u8, 60, 70 + (y / 8) as u8])
             }
         });
-        let mask = network.look(&picture).expect("computes").expect("something stands out");
+        let mask = clear(&network, &picture);
         let side = mask.width;
         assert!(mask.pixel(side / 2, side / 2)[0] > mask.pixel(side / 20, side / 20)[0] + 0.5);
     }
@@ -273,7 +289,7 @@ mod tests {
         let (h, w, _) = golden["picture"].dims3().expect("a picture");
         let bytes = golden["picture"].flatten_all().and_then(|t| t.to_vec1::<u8>()).expect("bytes");
         let picture = RgbImage::from_raw(w as u32, h as u32, bytes).expect("a picture");
-        let mask = network.look(&picture).expect("computes").expect("stands out");
+        let mask = clear(&network, &picture);
         let bytes = golden["mask"].flatten_all().and_then(|t| t.to_vec1::<u8>()).expect("bytes");
         assert_eq!(bytes.len(), mask.pixels());
         let far = mask.data.iter().zip(bytes).map(|(a, b)| (f64::from(*a) - f64::from(b) / 255.0).abs());
