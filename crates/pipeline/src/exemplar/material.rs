@@ -71,9 +71,11 @@ impl Material {
         pattern.data.iter_mut().for_each(|v| *v = v.clamp(0.0, 1.0));
         let inside = match &shape {
             Some(shape) => {
-                let firm = resized(shape, Kernel::Box).map(1, |p, o| o[0] = f32::from(u8::from(p[0] > 0.9)));
                 // The rim of an object is seen so flatly that its pieces would come out as slashes.
-                shrunken(&firm, (0.02 * width.min(height) as f32).round() as usize)
+                let inside =
+                    inner(&resized(shape, Kernel::Box), (0.02 * width.min(height) as f32).round() as usize);
+                fill(&mut pattern, &inside);
+                inside
             }
             None => Raster::filled(width, height, 1, 1.0),
         };
@@ -102,6 +104,25 @@ impl Material {
     }
 }
 
+/// The firm part of a shape, `rim` pixels within its outline; less far within where little would be left (a trumpet's tubes).
+fn inner(shape: &Raster, rim: usize) -> Raster {
+    let firm = shape.map(1, |p, o| o[0] = f32::from(u8::from(p[0] > 0.9)));
+    let count = |r: &Raster| r.data.iter().filter(|v| **v > 0.5).count();
+    let enough = count(&firm).div_ceil(3).max(1);
+    let rims = std::iter::successors(Some(rim), |rim| (*rim > 0).then_some(rim / 2));
+    rims.map(|rim| shrunken(&firm, rim)).find(|inner| count(inner) >= enough).unwrap_or(firm)
+}
+
+/// Gives what lies outside `inside` the colours of what is near it inside: patches of thin things reach beyond them.
+fn fill(picture: &mut Raster, inside: &Raster) {
+    let near = picture.blur_within(inside, 3.0);
+    for ((p, n), i) in picture.data.chunks_exact_mut(3).zip(near.data.chunks_exact(3)).zip(&inside.data) {
+        if *i <= 0.5 {
+            p.copy_from_slice(n);
+        }
+    }
+}
+
 /// The look of the object that `shape` (one channel) marks in `picture`; `None` when its colours follow no normals but a
 /// pattern (a hot-air balloon's patches).
 fn look(picture: &Raster, shape: &Raster) -> Option<Sphere> {
@@ -111,7 +132,7 @@ fn look(picture: &Raster, shape: &Raster) -> Option<Sphere> {
     let picture = picture.resize(width, height, Kernel::Box);
     let shape = shape.resize(width, height, Kernel::Box);
     let form = Form::guess(&picture, &shape, 0.0);
-    let core = shrunken(&shape, (0.006 * width.max(height) as f32).round().max(1.0) as usize);
+    let core = inner(&shape, (0.006 * width.max(height) as f32).round().max(1.0) as usize);
     let tints = picture.map(2, |p, o| o.copy_from_slice(&tint(p)));
     let sphere = Sphere::read(&picture, &form.normals, &usual(&tints, &core));
     let seen = sphere.seen_by(&form.normals).map(2, |p, o| o.copy_from_slice(&tint(p)));

@@ -53,6 +53,10 @@ const MOST_SHADE: f32 = 1.8;
 /// Above this value pixels are bent towards white instead of cut at it.
 const SHOULDER: f32 = 0.8;
 
+/// The brightest parts (one pixel in twenty) are brought to this value if they lie above it, by at most this factor.
+const BRIGHTEST: f32 = 0.95;
+const DIMMEST: f32 = 0.75;
+
 impl Relief {
     /// Of a window's subject.
     pub(crate) fn of(window: &Window) -> Self {
@@ -81,10 +85,12 @@ impl Relief {
         let gain =
             self.broad.zip(&self.fine, 1, |b, f, o| o[0] = soft(light.broad * b[0] + light.fine * f[0]));
         let calm = self.given_way(painted, &gain, window, light.budget);
-        let lit = painted.zip(&calm, 3, |p, g, o| o.iter_mut().zip(p).for_each(|(o, p)| *o = p * g[0].exp()));
-        // The light adds none of its own: the whole stays as bright as the material is.
+        let lit = calm.zip(&gain, 3, |p, g, o| o.iter_mut().zip(p).for_each(|(o, p)| *o = p * g[0].exp()));
+        // The light adds none of its own: the whole stays as bright as the material is …
         let (before, after) = (painted.mean_within(&window.firm), lit.mean_within(&window.firm));
         let level = (luma(&before) / luma(&after).max(1e-3)).clamp(0.7, 1.4);
+        // … but where it would burn out: relief on white shows in its shades alone, and needs room above.
+        let level = level.min((BRIGHTEST / brightest(&lit, &window.firm)).max(DIMMEST));
         lit.map(3, |p, o| {
             let p = [p[0] * level, p[1] * level, p[2] * level];
             let most = p.iter().copied().fold(0.0, f32::max);
@@ -93,15 +99,19 @@ impl Relief {
         })
     }
 
-    /// `gain` plus what the pattern's contrast gives up for it.
+    /// `painted` with its contrast reduced where it would drown the light that `gain` adds.
     fn given_way(&self, painted: &Raster, gain: &Raster, window: &Window, budget: f32) -> Raster {
         let firm = &window.firm;
-        let pattern = self.bands(&painted.map(1, |p, o| o[0] = log(luma(p))), firm);
+        let colours = painted.map(3, |p, o| o.iter_mut().zip(p).for_each(|(o, p)| *o = log(*p)));
+        let pattern = self.bands(&colours, firm);
         let light = self.bands(gain, firm);
-        let mut out = gain.clone();
+        let mut out = colours;
         for (band, p) in pattern.iter().enumerate() {
             let reach = 2.0 * self.widths[(band + 1).min(self.widths.len() - 1)];
-            let energy = |x: &Raster| x.map(1, |v, o| o[0] = v[0] * v[0]).blur_within(firm, reach);
+            let energy = |x: &Raster| {
+                let mean = |v: &[f32]| v.iter().map(|v| v * v).sum::<f32>() / v.len() as f32;
+                x.map(1, |v, o| o[0] = mean(v)).blur_within(firm, reach)
+            };
             // A pattern drowns what is as fine as itself and what is one step coarser, but no broad light.
             let mut relief = energy(&light[band]);
             if band + 2 < light.len() {
@@ -112,18 +122,24 @@ impl Relief {
                 let wanted = (budget * g / p.max(1e-4)).clamp(LEAST_PATTERN, 1.0);
                 o[0] = (1.0 - wanted) * g / (g + SEEN);
             });
-            let less = p.zip(&share, 1, |p, s, o| o[0] = p[0] * s[0]);
-            out = out.zip(&less, 1, |o, l, r| r[0] = o[0] - l[0]);
+            let less = p.zip(&share, 3, |p, s, o| o.iter_mut().zip(p).for_each(|(o, p)| *o = p * s[0]));
+            out = out.zip(&less, 3, |a, b, o| {
+                o.iter_mut().zip(a.iter().zip(b)).for_each(|(o, (a, b))| *o = a - b)
+            });
         }
-        out
+        out.map(3, |p, o| o.iter_mut().zip(p).for_each(|(o, p)| *o = (p.exp() - BLACK).max(0.0)))
     }
 
-    /// A one-channel raster's bands, fine to broad; the grain, finer than all of them, is left out.
+    /// A raster's bands, fine to broad; the grain, finer than all of them, is left out.
     fn bands(&self, x: &Raster, firm: &Raster) -> Vec<Raster> {
-        let mean = x.mean_within(firm)[0];
+        let (mean, channels) = (x.mean_within(firm), x.channels);
         let mut levels: Vec<Raster> = self.widths.iter().map(|width| x.blur_within(firm, *width)).collect();
-        levels.push(Raster::filled(x.width, x.height, 1, mean));
-        let part = |pair: &[Raster]| pair[0].zip(&pair[1], 1, |f, c, o| o[0] = f[0] - c[0]);
+        levels.push(x.map(channels, |_, o| o.copy_from_slice(&mean)));
+        let part = |pair: &[Raster]| {
+            pair[0].zip(&pair[1], channels, |f, c, o| {
+                o.iter_mut().zip(f.iter().zip(c)).for_each(|(o, (f, c))| *o = f - c);
+            })
+        };
         levels.windows(2).map(part).collect()
     }
 
@@ -142,6 +158,14 @@ fn log(luminance: f32) -> f32 {
 fn soft(gain: f32) -> f32 {
     let most = if gain > 0.0 { MOST_LIGHT } else { MOST_SHADE };
     most * (gain / most).tanh()
+}
+
+/// The value that one pixel in twenty exceeds in its brightest channel.
+fn brightest(picture: &Raster, firm: &Raster) -> f32 {
+    let most = picture.data.chunks_exact(3).zip(&firm.data).filter(|(_, f)| **f > 0.0);
+    let mut most: Vec<f32> = most.map(|(p, _)| p.iter().copied().fold(0.0, f32::max)).collect();
+    let at = most.len() * 19 / 20;
+    if most.is_empty() { 1.0 } else { most.select_nth_unstable_by(at, f32::total_cmp).1.max(1e-3) }
 }
 
 /// Values from 0 up, bent so that 1 is never passed.
