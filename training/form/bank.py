@@ -91,7 +91,8 @@ class Pool:
         self.triangles = tracer.on(np.concatenate([t for _, t in built]))
         person = np.array(["person-" in n for n in self.names])
         vehicle = np.array([any(w in n.lower() for w in ("/cars/", "sedan", "beetle", "chevrolet", "ford", "truck", "bus.obj")) for n in self.names])
-        weight = np.where(vehicle, 2.0, 1.0)
+        bone = np.array(["BONE" in n for n in self.names])
+        weight = np.where(vehicle, 2.0, np.where(bone, 0.12, 1.0))
         weight[person] = 0.28 * weight[~person].sum() / max(person.sum(), 1) if (~person).any() else 1
         self.person, self.weight = person, weight / weight.sum()
 

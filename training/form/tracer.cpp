@@ -10,6 +10,7 @@
 #include <cstdint>
 #ifndef __CUDACC__
 #include <algorithm>
+#include <utility>
 #include <vector>
 #endif
 
@@ -440,6 +441,8 @@ int build(float* tris, int count, void* out) {
     T* t = (T*)tris;
     struct Job { int first, last, parent; };
     std::vector<Job> jobs{{0, count, -1}};
+    std::vector<std::pair<float, int>> keyed(count);
+    std::vector<T> moved(count);
     int used = 0;
     while (!jobs.empty()) {
         Job j = jobs.back(); jobs.pop_back();
@@ -457,9 +460,12 @@ int build(float* tris, int count, void* out) {
         if (j.last - j.first <= 4) { n.right = j.first; n.count = j.last - j.first; continue; }
         int axis = 0;
         for (int a = 1; a < 3; a++) if (hi[a] - lo[a] > hi[axis] - lo[axis]) axis = a;
-        auto key = [axis](const T& q) { return q.d[axis] + q.d[3 + axis] + q.d[6 + axis]; };
         int mid = (j.first + j.last) / 2;
-        std::nth_element(t + j.first, t + mid, t + j.last, [&](const T& a, const T& b) { return key(a) < key(b); });
+        // Keys are computed once: sums that the optimiser rounds differently from one comparison to the next are no order.
+        for (int i = j.first; i < j.last; i++) keyed[i] = {t[i].d[axis] + t[i].d[3 + axis] + t[i].d[6 + axis], i};
+        std::nth_element(keyed.begin() + j.first, keyed.begin() + mid, keyed.begin() + j.last);
+        for (int i = j.first; i < j.last; i++) moved[i] = t[keyed[i].second];
+        std::copy(moved.begin() + j.first, moved.begin() + j.last, t + j.first);
         n.count = 0;
         // Depth first, so that the left child is the next node: the right one waits below it.
         jobs.push_back({mid, j.last, me});

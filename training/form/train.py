@@ -10,6 +10,7 @@ import argparse
 import json
 import math
 import os
+import sys
 import time
 from collections import deque
 from multiprocessing import get_context
@@ -110,6 +111,7 @@ def main():
     ap.add_argument("pack")
     ap.add_argument("--out", required=True)
     ap.add_argument("--seconds", type=float, default=440)
+    ap.add_argument("--began", type=float, help="when the seconds began to count, if before now (seconds since 1970)")
     ap.add_argument("--batch", type=int, default=64)
     ap.add_argument("--room", type=int, default=10_000, help="views kept")
     ap.add_argument("--first", type=int, default=2500, help="views traced before the first step")
@@ -122,7 +124,7 @@ def main():
     ap.add_argument("--seed", type=int, default=1)
     ap.add_argument("--checkpoint", type=float, default=55)
     a = ap.parse_args()
-    begun = time.time()
+    begun = a.began or time.time()
     os.makedirs(a.out, exist_ok=True)
     log = open(os.path.join(a.out, "log.jsonl"), "a")
 
@@ -147,7 +149,7 @@ def main():
     note(step="tracer", on=str(tracer.where), device=torch.cuda.get_device_name() if cuda else "cpu")
     train, held = split(os.path.join(a.pack, "meshes.npz"))
     if a.meshes:
-        train, held = train[:a.meshes], held[:a.meshes]
+        train, held = (m[::max(1, len(m) // a.meshes)] for m in (train, held))
     pool, held_pool = Pool(tracer, train, a.copies, a.seed), Pool(tracer, held, 1, 99)
     note(step="meshes", train=len(train), held=len(held), triangles=len(pool.triangles))
     studio = Studio(unpack(os.path.join(a.pack, "photos.npz"), "RGB", None if cuda else 40),
@@ -157,8 +159,11 @@ def main():
 
     def grow(bank, n):
         half = max(1, n * 11 // 20)
-        bank.add_shapes([next(drawn) for _ in range(half)], random)
-        bank.add_meshes(pool, n - half, random)
+        try:
+            bank.add_shapes([next(drawn) for _ in range(half)], random)
+            bank.add_meshes(pool, n - half, random)
+        except (ValueError, ArithmeticError, LookupError) as error:  # one odd shape does not end a run
+            print("shape:", error, flush=True)
 
     # held-out pictures: other seeds, other meshes, drawn once
     fixed = np.random.default_rng(12345)
@@ -262,6 +267,9 @@ def main():
             save(step)
             last = time.time()
     save(step)
+    log.close()
+    sys.stdout.flush()
+    os._exit(0)  # the processes that draw shapes are waiting for nobody
 
 
 if __name__ == "__main__":
