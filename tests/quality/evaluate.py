@@ -4,12 +4,16 @@
     collect.py FOLDER
     evaluate.py FOLDER [--binary target/release/material-transfer] [--out DIR] [--profile exemplar] [--side 1024] [--seed 1]
 
-FOLDER holds `pairs.txt`, one `SUBJECT MATERIAL` a line (paths inside FOLDER). Every pair is transferred to a PNG through
-the command line, which finds the subject by itself, and scored with score.py: against the whole material picture and,
-where a mask lies beside the material as `NAME.mask.png`, once more against the masked part. The subject is where its own
-`NAME.mask.png` says, when there is one, else where the engine's mask says, which then is beside the output; look at it,
-for a wrong mask is scored where it is. A pair passes when texture <= 0.85 times the mean-std transfer's, shading >= 0.8,
-detail is 0.5 to 2 and the background is untouched. Exits 0 when at least 8 of 10 pairs pass.
+FOLDER holds `pairs.txt`, on each line `SUBJECT MATERIAL` (paths inside FOLDER), or `SUBJECT MATERIAL object` where the material
+picture shows a thing made of it and not a flat sample. Every pair is transferred to a PNG through the command line, which finds
+the subject by itself, and scored with score.py: against the whole material picture and, where a mask lies beside the material as
+`NAME.mask.png`, once more against the masked part. The subject is where its own `NAME.mask.png` says, when there is one, else
+where the engine's mask says, which then is beside the output; look at it, for a wrong mask is scored where it is.
+
+A pair passes when the subject's relief is there (identity 0.5 to 1.2, coarse and fine), the structure and the colour are the
+material's (texture and colour <= 0.5) and the background is untouched. Of an object only colour and background count: its look is
+a function of the normal, so that neither patches nor the subject's own light say whether it came over. Exits 0 when at
+least 9 of 10 pairs pass. The bars keep faults out; whether a picture is good is seen on a contact sheet (sheet.py).
 """
 import argparse
 import json
@@ -37,15 +41,11 @@ def decoded(path, side, folder):
     return folder / f"{path.stem}.png"
 
 
-def passes(scores):
-    """Do all four figures of the acceptance hold?"""
-    out, naive = scores["output"], scores["reinhard"]
-    return (
-        out["texture"] <= 0.85 * naive["texture"]
-        and out["shading"] >= 0.8
-        and 0.5 <= out["detail"] <= 2.0
-        and out["background"] == "inf"
-    )
+def passes(scores, is_object):
+    """Do the figures of the acceptance hold?"""
+    form = all(0.5 <= slope <= 1.2 for slope in scores["identity"])
+    surface = scores["texture"] <= 0.5
+    return (is_object or (form and surface)) and scores["colour"] <= 0.5 and scores["background"] == "inf"
 
 
 def transfer(options, subject, material, output):
@@ -58,10 +58,10 @@ def transfer(options, subject, material, output):
 
 def score(subject, material, output, mask, material_mask):
     """One call of score.py."""
-    command = [sys.executable, HERE / "score.py", subject, material, output, "--baseline"]
+    command = [sys.executable, HERE / "score.py", subject, material, output]
     command += ["--mask", mask] if mask else []
     command += ["--material-mask", material_mask] if material_mask else []
-    return json.loads(subprocess.run([str(part) for part in command], check=True, capture_output=True).stdout)
+    return json.loads(subprocess.run([str(part) for part in command], check=True, capture_output=True).stdout)["output"]
 
 
 def main():
@@ -78,7 +78,8 @@ def main():
     for line in (options.folder / "pairs.txt").read_text().split("\n"):
         if not line.strip():
             continue
-        subject, material = (options.folder / name for name in line.split())
+        subject, material, *kind = line.split()
+        subject, material = options.folder / subject, options.folder / material
         output = options.out / f"{subject.stem}-{material.stem}.png"
         mask, material_masks = mask_beside(subject), ["whole", mask_beside(material)]
         subject, material = (decoded(picture, options.side, options.out) for picture in (subject, material))
@@ -86,19 +87,19 @@ def main():
         mask = mask or mask_beside(output)
         for material_mask in filter(None, material_masks):
             scores = score(subject, material, output, mask, None if material_mask == "whole" else material_mask)
-            good = passes(scores)
+            good = passes(scores, kind == ["object"])
             total += 1
             passed += good
-            out = scores["output"]
+            coarse, fine = scores["identity"]
             print(
-                f"{output.stem:32} {'whole ' if material_mask == 'whole' else 'masked'}"
-                f" texture {out['texture']:.3f} of {scores['reinhard']['texture']:.3f}"
-                f" shading {out['shading']:.2f} detail {out['detail']:.2f} colour {out['colour']:.2f}"
-                f" background {out['background']} {'pass' if good else 'FAIL'}",
+                f"{output.stem:32} {'whole ' if material_mask == 'whole' else 'masked'}{' object' if kind else '       '}"
+                f" identity {coarse:5.2f} {fine:5.2f} texture {scores['texture']:.2f} colour {scores['colour']:.2f}"
+                f" shading {scores['shading']:.2f} detail {scores['detail']:.2f}"
+                f" background {scores['background']} {'pass' if good else 'FAIL'}",
                 flush=True,
             )
     print(f"{passed} passed, {total - passed} failed")
-    sys.exit(0 if total and passed >= 0.8 * total else 1)
+    sys.exit(0 if total and passed >= 0.9 * total else 1)
 
 
 if __name__ == "__main__":

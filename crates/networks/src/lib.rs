@@ -8,6 +8,7 @@ pub mod checkpoint;
 pub mod clip;
 pub mod depth;
 mod error;
+pub mod form;
 pub mod ip_adapter;
 mod layers;
 pub mod line_art;
