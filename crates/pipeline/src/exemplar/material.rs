@@ -4,10 +4,11 @@
 //! look of a surface under light: its colour by normal goes into a [`Sphere`], and only what is left, the grain of its
 //! surface, is pattern.
 
-use super::form::{BLACK, Form};
+use super::form::{BLACK, Form, FormNetwork};
 use super::raster::{Area, Kernel, Raster, luma};
 use super::relief::shrunken;
 use super::sphere::Sphere;
+use crate::Error;
 use crate::profile::ExemplarTunables;
 
 /// A material picture prepared for one subject.
@@ -46,16 +47,22 @@ const LEAST_GRAIN: f32 = 0.02;
 const MOST_GRAIN: f32 = 4.0;
 
 impl Material {
-    /// Cuts `picture` to its object (when `object`, one channel of the same size, marks one of a reasonable share), and
-    /// scales it so that its diagonal spans `tunables.material_extent` of `extent` pixels.
+    /// Cuts `picture` to its object (when `object`, one channel of the same size, marks one of a reasonable share or is the
+    /// picture's own outline: `cut_out`), and scales it so that its diagonal spans `tunables.material_extent` of `extent`
+    /// pixels.
+    ///
+    /// # Errors
+    /// [`Error::Compute`] when the form network's device fails.
     pub(crate) fn prepare(
         picture: &Raster,
         object: Option<&Raster>,
+        cut_out: bool,
         extent: f64,
+        network: &FormNetwork,
         tunables: &ExemplarTunables,
-    ) -> Self {
+    ) -> Result<Self, Error> {
         let whole = Area { x: 0, y: 0, width: picture.width, height: picture.height };
-        let object = object.filter(|object| is_an_object(object));
+        let object = object.filter(|object| cut_out || is_an_object(object));
         let area = object.and_then(|o| bounds(o, 0.9)).unwrap_or(whole);
         let cut = picture.crop(area);
         let shape = object.map(|o| o.crop(area));
@@ -79,12 +86,15 @@ impl Material {
             }
             None => Raster::filled(width, height, 1, 1.0),
         };
-        let sphere = shape.and_then(|shape| look(&cut, &shape));
+        let sphere = match &shape {
+            Some(shape) => look(&cut, shape, network)?,
+            None => None,
+        };
         if sphere.is_some() {
             pattern = grain(&pattern, &inside);
         }
         let sigma = tunables.shading_scale * width.min(height) as f32;
-        Self::analyse(pattern, inside, area, sphere, sigma)
+        Ok(Self::analyse(pattern, inside, area, sphere, sigma))
     }
 
     /// `sigma` parts shading from texture.
@@ -125,19 +135,19 @@ fn fill(picture: &mut Raster, inside: &Raster) {
 
 /// The look of the object that `shape` (one channel) marks in `picture`; `None` when its colours follow no normals but a
 /// pattern (a hot-air balloon's patches).
-fn look(picture: &Raster, shape: &Raster) -> Option<Sphere> {
+fn look(picture: &Raster, shape: &Raster, network: &FormNetwork) -> Result<Option<Sphere>, Error> {
     let scale = (LOOK_SIDE as f32 / picture.width.max(picture.height) as f32).min(1.0);
     let side = |s: usize| ((s as f32 * scale).round() as usize).max(8);
     let (width, height) = (side(picture.width), side(picture.height));
     let picture = picture.resize(width, height, Kernel::Box);
     let shape = shape.resize(width, height, Kernel::Box);
-    let form = Form::guess(&picture, &shape, 0.0);
+    let form = Form::of(&picture, &shape, network.look(&picture, &shape)?.as_ref(), 0.0);
     let core = inner(&shape, (0.006 * width.max(height) as f32).round().max(1.0) as usize);
     let tints = picture.map(2, |p, o| o.copy_from_slice(&tint(p)));
     let sphere = Sphere::read(&picture, &form.normals, &usual(&tints, &core));
     let seen = sphere.seen_by(&form.normals).map(2, |p, o| o.copy_from_slice(&tint(p)));
     let apart = tints.zip(&seen, 1, |a, b, o| o[0] = (a[0] - b[0]).hypot(a[1] - b[1]));
-    (apart.mean_within(&core)[0] < MOST_TINT_APART).then_some(sphere)
+    Ok((apart.mean_within(&core)[0] < MOST_TINT_APART).then_some(sphere))
 }
 
 /// Mean distance of an object's tints from those of its look beyond which they are a pattern. Steel and glaze in rooms lie

@@ -26,7 +26,7 @@ mod window;
 use candle_core::Device;
 
 use self::canvas::Canvas;
-use self::form::Form;
+use self::form::{Form, FormNetwork};
 use self::material::{GREY, Material};
 use self::raster::{Kernel, Raster};
 use self::relief::{Light, Relief};
@@ -47,6 +47,7 @@ use crate::{
 pub struct Exemplar {
     tunables: ExemplarTunables,
     masker: Masker,
+    form: FormNetwork,
 }
 
 /// Steps of a request that leave the profile's calls as they are: the API's default.
@@ -65,7 +66,11 @@ impl Exemplar {
     /// [`Error::Profile`] when a number is out of range or the mask network's weights do not fit.
     pub fn new(profile: &ExemplarProfile, device: &Device) -> Result<Self, Error> {
         profile.exemplar.check()?;
-        Ok(Self { tunables: profile.exemplar.clone(), masker: Masker::open(&profile.mask, device)? })
+        Ok(Self {
+            tunables: profile.exemplar.clone(),
+            masker: Masker::open(&profile.mask, device)?,
+            form: FormNetwork::embedded(device)?,
+        })
     }
 
     fn plan(&self, transfer: &Transfer, canvas: &Raster, material: &Material) -> Plan {
@@ -113,13 +118,16 @@ impl Exemplar {
         let material = Material::prepare(
             &Raster::from_rgb(&shown.0),
             object.as_ref(),
+            shown.1.is_some(),
             f64::from(window.diagonal()),
+            &self.form,
             &self.tunables,
-        );
+        )?;
         clock.lap("material");
         progress.observe("material", &|| seen(&material.pattern));
         cancel.check()?;
-        let form = Form::guess(&window.picture, &window.mask, 1.0);
+        let seen_form = self.form.look(&window.picture, &window.mask)?;
+        let form = Form::of(&window.picture, &window.mask, seen_form.as_ref(), 1.0);
         progress.observe("normals", &|| seen(&form.shown()));
         clock.lap("form");
         let canvas = Canvas::of(&Sheet::unrolled(&form.lattice, &form.slopes), &window);
@@ -152,7 +160,8 @@ impl Exemplar {
         progress.observe("rolled", &|| seen(&painted));
         let look = dressed(&painted, &form, &material);
         progress.observe("look", &|| seen(&look));
-        let relief = Relief::of(&window);
+        let light = seen_form.as_ref().map(|form| &form.shading);
+        let relief = Relief::of(&window, light, self.tunables.relief_kept);
         progress.observe("relief", &|| seen(&relief.shown()));
         let lit = relief.lay(&look, &window, &self.light(transfer, &material));
         clock.lap("relief");

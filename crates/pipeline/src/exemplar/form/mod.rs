@@ -1,11 +1,15 @@
-//! The form of what a picture shows inside a mask: normals and slopes.
+//! The form of what a picture shows inside a mask: normals, slopes and light.
 //!
-//! A guess from two old cues. The outline says what is round: the mask is inflated like a balloon. The light says what is
-//! carved: within the outline, dark is deep (Langer and Bülthoff 2000, "Depth discrimination from shading under diffuse
-//! lighting").
+//! A small network ([`network`]) says what it sees and how sure it is. Where it is unsure, and for what is finer than it can
+//! see, a guess from two old cues stands in. The outline says what is round: the mask is inflated like a balloon. The light
+//! says what is carved: within the outline, dark is deep (Langer and Bülthoff 2000, "Depth discrimination from shading under
+//! diffuse lighting").
 //!
 //! Normals point towards the viewer: x to the right, y down the rows, z out of the picture; unit length.
 
+mod network;
+
+pub(crate) use self::network::{FormNetwork, SeenForm};
 use super::lattice::{Edge, Lattice};
 use super::raster::{Kernel, Raster};
 
@@ -24,8 +28,14 @@ const MOST_SLOPE: f32 = 4.0;
 /// Height of the relief that one unit of logarithmic luminance stands for, as a share of the diagonal.
 const RELIEF: f32 = 0.012;
 
-/// The band of luminance that counts as relief, as shares of the diagonal: Gaussian widths.
+/// The band of luminance that counts as relief, as shares of the diagonal: Gaussian widths. The network sees what is coarser
+/// than the narrower one of the upper ends.
 const RELIEF_BAND: (f32, f32) = (0.0025, 0.03);
+const UNSEEN_BAND: f32 = 0.01;
+
+/// Confidences (1 minus the expected error in right angles) between which the network's normals take over from the guess.
+const UNSURE: f32 = 0.45;
+const SURE: f32 = 0.65;
 
 /// Added to luminance before its logarithm is taken: what an 8-bit picture's shadows and noise can still tell apart.
 pub(crate) const BLACK: f32 = 0.03;
@@ -42,22 +52,32 @@ pub(crate) struct Form {
 }
 
 impl Form {
-    /// Guesses the form inside `mask` (one channel) of `picture` (RGB), with `relief` times the usual relief.
-    pub(crate) fn guess(picture: &Raster, mask: &Raster, relief: f32) -> Self {
+    /// The form inside `mask` (one channel) of `picture` (RGB): what the network saw, completed by a guess with `relief`
+    /// times the usual relief.
+    pub(crate) fn of(picture: &Raster, mask: &Raster, seen: Option<&SeenForm>, relief: f32) -> Self {
         let (w, h) = (mask.width, mask.height);
         let scale = (GRID as f32 / w.max(h) as f32).min(1.0);
         let side = |s: usize| ((s as f32 * scale).round() as usize).max(4).min(s);
         let small = mask.resize(side(w), side(h), Kernel::Box);
         let lattice = Lattice::of(&small, COVERED);
-        let slopes = balloon(&lattice);
-        let broad = slopes.resize(w, h, Kernel::Triangle);
-        let detail = relief_slopes(picture, mask, relief);
-        let normals = broad.zip(&detail, 3, |b, d, o| {
-            let (p, q) = (b[0] + d[0], b[1] + d[1]);
-            let less = (MOST_SLOPE / p.hypot(q).max(1e-6)).min(1.0);
-            let (p, q) = (p * less, q * less);
-            let length = (p * p + q * q + 1.0).sqrt();
-            o.copy_from_slice(&[-p / length, -q / length, 1.0 / length]);
+        let mut slopes = balloon(&lattice);
+        let mut broad =
+            slopes.resize(w, h, Kernel::Triangle).map(3, |s, o| o.copy_from_slice(&normal(s[0], s[1])));
+        if let Some(seen) = seen {
+            broad = broad.zip(&seen.weighted(), 3, |guess, seen, o| {
+                let n: [f32; 3] = std::array::from_fn(|k| guess[k] * (1.0 - seen[3]) + seen[k] * seen[3]);
+                let length = n.iter().map(|n| n * n).sum::<f32>().sqrt().max(1e-6);
+                o.copy_from_slice(&n.map(|n| n / length));
+            });
+            let inside = lattice.raster(&vec![1.0; lattice.cells.len()], 0.0);
+            let coarse = broad.resize(small.width, small.height, Kernel::Box);
+            slopes = coarse.map(2, |n, o| o.copy_from_slice(&slope(n))).blur_within(&inside, 1.0);
+        }
+        let band = (RELIEF_BAND.0, if seen.is_some() { UNSEEN_BAND } else { RELIEF_BAND.1 });
+        let detail = relief_slopes(picture, mask, relief, band);
+        let normals = broad.zip(&detail, 3, |n, d, o| {
+            let [p, q] = slope(n);
+            o.copy_from_slice(&normal(p + d[0], q + d[1]));
         });
         Self { lattice, slopes, normals }
     }
@@ -66,6 +86,32 @@ impl Form {
     pub(crate) fn shown(&self) -> Raster {
         self.normals.map(3, |n, o| o.iter_mut().zip(n).for_each(|(o, n)| *o = 0.5 + 0.5 * n))
     }
+}
+
+impl SeenForm {
+    /// Normals and how far they are to be believed, 0 to 1; four channels.
+    fn weighted(&self) -> Raster {
+        self.normals.zip(&self.confidence, 4, |n, c, o| {
+            o[..3].copy_from_slice(n);
+            o[3] = ((c[0] - UNSURE) / (SURE - UNSURE)).clamp(0.0, 1.0);
+        })
+    }
+}
+
+/// The unit normal of a surface that rises by `p` to the right and `q` downwards, no steeper than [`MOST_SLOPE`].
+fn normal(p: f32, q: f32) -> [f32; 3] {
+    let less = (MOST_SLOPE / p.hypot(q).max(1e-6)).min(1.0);
+    let (p, q) = (p * less, q * less);
+    let length = (p * p + q * q + 1.0).sqrt();
+    [-p / length, -q / length, 1.0 / length]
+}
+
+/// The slopes behind a normal.
+fn slope(normal: &[f32]) -> [f32; 2] {
+    let z = normal[2].max(0.05);
+    let (p, q) = (-normal[0] / z, -normal[1] / z);
+    let less = (MOST_SLOPE / p.hypot(q).max(1e-6)).min(1.0);
+    [p * less, q * less]
 }
 
 /// Slopes of a balloon in the shape of the lattice: the square root of the solution of Poisson's equation with a constant
@@ -88,13 +134,13 @@ fn balloon(lattice: &Lattice) -> Raster {
 }
 
 /// Slopes of the relief that light and dark inside the mask suggest.
-fn relief_slopes(picture: &Raster, mask: &Raster, relief: f32) -> Raster {
+fn relief_slopes(picture: &Raster, mask: &Raster, relief: f32, band: (f32, f32)) -> Raster {
     let (w, h) = (mask.width, mask.height);
     let diagonal = (w as f32).hypot(h as f32);
     let logs = picture.map(1, |p, o| o[0] = (super::raster::luma(p).max(0.0) + BLACK).ln());
     let inside = mask.map(1, |m, o| o[0] = f32::from(u8::from(m[0] > 0.9)));
-    let fine = logs.blur_within(&inside, (RELIEF_BAND.0 * diagonal).max(0.5));
-    let coarse = logs.blur_within(&inside, RELIEF_BAND.1 * diagonal);
+    let fine = logs.blur_within(&inside, (band.0 * diagonal).max(0.5));
+    let coarse = logs.blur_within(&inside, band.1 * diagonal);
     let gain = relief * RELIEF * diagonal;
     let height = fine.zip(&coarse, 1, |f, c, o| o[0] = gain * (f[0] - c[0]));
     let mut slopes = Raster::filled(w, h, 2, 0.0);
@@ -120,7 +166,7 @@ mod tests {
             let (x, y) = ((at % side) as f32 - 59.5, (at / side) as f32 - 59.5);
             mask.data[at] = f32::from(u8::from(x.hypot(y) < 50.0));
         }
-        let form = Form::guess(&Raster::filled(side, side, 3, 0.5), &mask, 1.0);
+        let form = Form::of(&Raster::filled(side, side, 3, 0.5), &mask, None, 1.0);
         for (x, y) in [(60, 60), (80, 60), (40, 75), (60, 90)] {
             let (dx, dy) = (x as f32 - 59.5, y as f32 - 59.5);
             let z = (2500.0 - dx * dx - dy * dy).sqrt() / INFLATION as f32;
@@ -139,7 +185,7 @@ mod tests {
                 picture.data[3 * (y * 200 + x)..][..3].fill(0.6);
             }
         }
-        let form = Form::guess(&picture, &Raster::filled(200, 100, 1, 1.0), 1.0);
+        let form = Form::of(&picture, &Raster::filled(200, 100, 1, 1.0), None, 1.0);
         let tilt = |x: usize| form.normals.pixel(x, 50)[0];
         // Its left flank faces left, its right flank right.
         assert!(tilt(95) < tilt(60) - 0.1 && tilt(105) > tilt(140) + 0.1);
