@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use diffusion::{
@@ -9,11 +10,11 @@ use diffusion::{
     NoiseSource, Sampler, SigmaRange, is_unguided, latent_mask, start,
 };
 use image::RgbImage;
-use networks::clip::conditioning::{TextCondition, vector_condition};
+use networks::clip::conditioning::{TextCondition, TextEncoders, vector_condition};
 use networks::unet::{ImagePrompt, UNet};
 
 use super::crop::{LATENT_CELL, Window};
-use super::denoiser::{Condition, Hint, UNetDenoiser};
+use super::denoiser::{Condition, Conditions, Hint, UNetDenoiser};
 use super::engine::Sdxl;
 use super::{Plane, background, blur, depth, greyout, hint, inpaint, lineart, material, resize, save};
 use crate::clock::Clock;
@@ -65,6 +66,34 @@ impl Subject {
 struct Half {
     text: TextCondition,
     image: ImagePrompt,
+}
+
+impl Half {
+    /// Both halves as a batch of two. Where one text is longer, the tokens of both are repeated to a common number, which leaves
+    /// every weighted mean over them as it is.
+    fn together(&self, other: &Self) -> Result<Self, Error> {
+        let (ours, theirs) = (self.text.context.dim(1)?, other.text.context.dim(1)?);
+        let common = ours / gcd(ours, theirs) * theirs;
+        let repeated = |context: &Tensor, tokens: usize| context.repeat((1, common / tokens, 1));
+        let context = [repeated(&self.text.context, ours)?, repeated(&other.text.context, theirs)?];
+        let text = TextCondition {
+            context: Tensor::cat(&context, 0)?,
+            pooled: Tensor::cat(&[&self.text.pooled, &other.text.pooled], 0)?,
+        };
+        let layers = self.image.layers.iter().map(|(index, (k, v))| {
+            let Some((other_k, other_v)) = other.image.layers.get(index) else {
+                candle_core::bail!("both halves of guidance see a picture in the same layers")
+            };
+            Ok((*index, (Tensor::cat(&[k, other_k], 0)?, Tensor::cat(&[v, other_v], 0)?)))
+        });
+        let layers = layers.collect::<candle_core::Result<_>>()?;
+        Ok(Self { text, image: ImagePrompt { layers, weight: self.image.weight } })
+    }
+}
+
+/// The greatest common divisor; of positive numbers.
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a.max(1) } else { gcd(b, a % b) }
 }
 
 impl<'a> Run<'a> {
@@ -221,10 +250,10 @@ impl<'a> Run<'a> {
         let models = &self.engine.models;
         let conditioning = &self.engine.conditioning;
         self.enter("text")?;
-        let encoders = models.text()?;
-        let positive = encoders.encode(&self.settings.prompt)?;
         let unwanted = format!("{}{}", conditioning.negative_prefix, self.settings.negative_prompt);
-        let negative = guided.then(|| encoders.encode(&unwanted)).transpose()?;
+        let mut encoders = None;
+        let positive = self.encoded(&self.settings.prompt, &mut encoders)?;
+        let negative = guided.then(|| self.encoded(&unwanted, &mut encoders)).transpose()?;
         drop(encoders);
         self.show_tensor("text-context", &positive.context);
         self.clock.lap("text");
@@ -248,13 +277,32 @@ impl<'a> Run<'a> {
         let other = match negative {
             None => None,
             Some(text) => {
-                let empty =
-                    adapter.empty_tokens(|| states(&RgbImage::new(material::SIDE, material::SIDE)))?;
+                let black = || states(&RgbImage::new(material::SIDE, material::SIDE));
+                let strength = self.settings.strength;
+                let empty = self.engine.cache.nothing(strength, || adapter.empty_tokens(black))?;
                 Some(Half { image: prompt(&empty)?, text })
             }
         };
         self.clock.lap("material");
         Ok((half, other))
+    }
+
+    /// The condition of a prompt: as kept, else by the encoders, which are loaded for the first that is not.
+    fn encoded(
+        &self,
+        prompt: &str,
+        encoders: &mut Option<Arc<TextEncoders>>,
+    ) -> Result<TextCondition, Error> {
+        if let Some(text) = self.engine.cache.text(prompt) {
+            return Ok(text);
+        }
+        let encoders = match encoders {
+            Some(encoders) => encoders,
+            None => encoders.insert(self.engine.models.text()?),
+        };
+        let text = encoders.encode(prompt)?;
+        self.engine.cache.keep_text(prompt, &text);
+        Ok(text)
     }
 
     /// The UNet under these conditions.
@@ -269,9 +317,16 @@ impl<'a> Run<'a> {
         let models = &self.engine.models;
         let unet = models.unet()?;
         let condition = |half: &Half| self.condition(&unet, half, subject);
+        let conditions = match negative {
+            None => Conditions::Positive(condition(positive)?),
+            Some(negative) if self.engine.models.has_room_for_two(subject.output_size()) => {
+                Conditions::Together(condition(&positive.together(negative)?)?)
+            }
+            Some(negative) => Conditions::Each(condition(positive)?, condition(negative)?),
+        };
         let denoiser = UNetDenoiser {
-            positive: condition(positive)?,
-            negative: negative.map(condition).transpose()?,
+            conditions,
+            summed: None,
             prediction: models.prediction(),
             table: self.engine.table.clone(),
             hints,
@@ -346,7 +401,7 @@ impl<'a> Run<'a> {
             None => vae.decode(&latent)?,
         };
         self.show_tensor("decoded", &raw);
-        let picture = save::decoded(&raw.to_device(&Device::Cpu)?)?;
+        let picture = save::decoded(&raw)?;
         self.clock.lap("decode");
         Ok(picture)
     }
