@@ -135,6 +135,15 @@ fn plain(x: &Tensor, conv: &Conv2d, addend: Option<&Tensor>) -> Result<Tensor> {
         (end, None) => x.pad_with_zeros(2, 0, end)?.pad_with_zeros(3, 0, end)?,
     };
     let (padding, stride, dilation) = (conv.padding, conv.stride, conv.dilation);
+    // A window of one pixel is a matrix product where channels lie side by side: cuDNN's own took twice the time on an H200.
+    let one_pixel = weight.dims().get(2..) == Some(&[1, 1][..]) && (padding, stride) == (0, 1);
+    if let (true, Some(rows)) = (one_pixel, channels_last(x)) {
+        let (batch, height, width, channels) = rows.dims4()?;
+        let flat = weight.reshape(((), channels))?;
+        let y = rows.reshape(((), channels))?.matmul(&flat.t()?)?;
+        let y = y.reshape((batch, height, width, flat.dim(0)?))?.permute((0, 3, 1, 2))?;
+        return ended(y, conv, addend);
+    }
     let y = match crate::gpu::conv2d(x, &weight, padding, stride, dilation) {
         Some(y) => y?,
         // On the CPU, candle has none in bf16.
@@ -144,6 +153,11 @@ fn plain(x: &Tensor, conv: &Conv2d, addend: Option<&Tensor>) -> Result<Tensor> {
         }
         None => x.contiguous()?.conv2d(&weight, padding, stride, dilation, 1)?,
     };
+    ended(y, conv, addend)
+}
+
+/// What follows the sums `y`, which nobody else holds.
+fn ended(y: Tensor, conv: &Conv2d, addend: Option<&Tensor>) -> Result<Tensor> {
     let (embedding, skip) = match addend {
         Some(addend) if addend.rank() == 4 && addend.dims()[2..] == [1, 1] => (Some(addend), None),
         other => (None, other),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use diffusion::{
-    BrownianTree, Denoiser, DifferentialMask, FnDenoiser, FreshNoise, Guided, Inpainted, NoNoise,
+    BrownianTree, Denoiser, DifferentialMask, FnDenoiser, FreshNoise, Guided, Inpainted, NoNoise, NoiseAhead,
     NoiseSource, Sampler, SigmaRange, is_unguided, latent_mask, start,
 };
 use image::RgbImage;
@@ -60,6 +60,15 @@ impl Subject {
         let window = Window::latent_grid(self.picture.dimensions());
         (window.width / LATENT_CELL, window.height / LATENT_CELL)
     }
+}
+
+/// Channels of a latent.
+const LATENT_CHANNELS: usize = 4;
+
+/// The noise that the picture starts from, and what the sampler adds on its way.
+struct Noise {
+    first: Tensor,
+    source: Box<dyn NoiseSource>,
 }
 
 /// Text and image tokens for one half of guidance.
@@ -123,12 +132,14 @@ impl<'a> Run<'a> {
     }
 
     pub(super) fn outcome(mut self, transfer: &Transfer) -> Result<Outcome, Error> {
-        let subject = self.subject(&transfer.subject.rgb)?;
+        let picture = self.resized(&transfer.subject.rgb)?;
+        let noise = self.noise(&picture)?;
+        let subject = self.subject(picture)?;
         let hints = self.hints(&subject)?;
         let known = self.known(&subject)?;
         let (positive, negative) = self.halves(&transfer.material.rgb)?;
         let denoiser = self.denoiser(&subject, &positive, negative.as_ref(), hints)?;
-        let latent = self.sample(&subject, known, denoiser)?;
+        let latent = self.sample(&subject, known, denoiser, noise)?;
         let picture = self.decoded(&latent)?;
         self.progress.advance("decode", self.total, self.total);
         Ok(Outcome {
@@ -167,8 +178,8 @@ impl<'a> Run<'a> {
         self.engine.models.device()
     }
 
-    /// Resized, masked and greyed (nodes 60, 13, 12, 37 and 36).
-    fn subject(&mut self, given: &RgbImage) -> Result<Subject, Error> {
+    /// At the size of the output (node 60).
+    fn resized(&self, given: &RgbImage) -> Result<RgbImage, Error> {
         self.enter("mask")?;
         let limit = (self.settings.max_width, self.settings.max_height);
         let picture = match resize::capped_size(given.dimensions(), limit) {
@@ -176,6 +187,39 @@ impl<'a> Run<'a> {
             None => given.clone(),
         };
         self.show("resized", &picture);
+        Ok(picture)
+    }
+
+    /// The noise of the whole way, the first of which is there; the other is drawn while everything before sampling computes.
+    fn noise(&self, picture: &RgbImage) -> Result<Noise, Error> {
+        let Sampling { sampler, noise: generator, .. } = &self.engine.sampling;
+        let window = Window::latent_grid(picture.dimensions());
+        let shape = (
+            1,
+            LATENT_CHANNELS,
+            (window.height / LATENT_CELL) as usize,
+            (window.width / LATENT_CELL) as usize,
+        );
+        let mut stream = generator.seeded(self.settings.seed);
+        let first = stream.randn(shape, self.device())?;
+        let (seed, sigmas) = (self.settings.seed, self.sigmas.clone());
+        let ahead = |make: Box<dyn FnOnce() -> diffusion::Result<Box<dyn NoiseSource>> + Send>| {
+            NoiseAhead::start(sampler, &self.sigmas, self.device(), make)
+        };
+        let source: Box<dyn NoiseSource> = match sampler {
+            Sampler::DpmppSde { .. } | Sampler::Dpmpp2mSde { .. } => Box::new(ahead(Box::new(move || {
+                Ok(Box::new(BrownianTree::for_sigmas(seed, shape, &sigmas, &Device::Cpu)?))
+            }))?),
+            other if other.is_stochastic() => Box::new(ahead(Box::new(move || {
+                Ok(Box::new(FreshNoise::continuing(stream, shape, &Device::Cpu)))
+            }))?),
+            _ => Box::new(NoNoise),
+        };
+        Ok(Noise { first, source })
+    }
+
+    /// Masked and greyed (nodes 13, 12, 37 and 36).
+    fn subject(&mut self, picture: RgbImage) -> Result<Subject, Error> {
         let input = background::network_input(&picture)?.to_device(self.device())?;
         let saliency = self.engine.models.background()?.forward(&input)?;
         let alpha = background::mask(&values(&saliency)?, picture.dimensions());
@@ -345,21 +389,18 @@ impl<'a> Run<'a> {
     }
 
     /// From noise to the finished latent, unscaled (node 10 with 44, 48 and 49).
-    fn sample(&mut self, subject: &Subject, known: Tensor, denoiser: UNetDenoiser) -> Result<Tensor, Error> {
+    fn sample(
+        &mut self,
+        subject: &Subject,
+        known: Tensor,
+        denoiser: UNetDenoiser,
+        noise: Noise,
+    ) -> Result<Tensor, Error> {
         self.enter("sample")?;
-        let Sampling { sampler, noise: generator, rescale, .. } = &self.engine.sampling;
+        let Sampling { sampler, rescale, .. } = &self.engine.sampling;
         let table = &self.engine.table;
         let device = self.device().clone();
-        let shape = known.dims().to_vec();
-        let mut stream = generator.seeded(self.settings.seed);
-        let noise = stream.randn(shape.clone(), &device)?;
-        let mut source: Box<dyn NoiseSource> = match sampler {
-            Sampler::DpmppSde { .. } | Sampler::Dpmpp2mSde { .. } => {
-                Box::new(BrownianTree::for_sigmas(self.settings.seed, shape, &self.sigmas, &device)?)
-            }
-            other if other.is_stochastic() => Box::new(FreshNoise::continuing(stream, shape, &device)),
-            _ => Box::new(NoNoise),
-        };
+        let Noise { first: noise, mut source } = noise;
         let soft = inpaint::noise_mask(&subject.mask);
         let (width, height) = subject.latent_size();
         let strengths =
