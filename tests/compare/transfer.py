@@ -12,6 +12,7 @@ adapters and the samplers are left out. f32 on both sides. Packages: requirement
 """
 
 import argparse
+import json
 import os
 import subprocess
 
@@ -39,9 +40,10 @@ def ours(a):
     environment = dict(os.environ, RAYON_NUM_THREADS=str(a.threads))
     command = [a.bench, a.weights, "512", str(a.steps), *([] if a.staged else ["--resident"])]
     lines = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
-    summary = lines[lines.index("\n512 ×"):].strip().splitlines()
-    print("\n".join(f"ours  {line}" for line in summary), flush=True)
-    return float(summary[0].split()[-2])
+    summary = json.loads(next(line for line in lines.splitlines() if line.startswith("{")))
+    for stage, seconds in summary["stages"].items():
+        print(f"ours  {stage:10} {seconds:8.2f} s", flush=True)
+    return summary["seconds"]
 
 
 def main():

@@ -28,13 +28,22 @@ pub(crate) fn run(arguments: &ServeArguments) -> Result<(), Failure> {
         .map_err(Failure::from)
 }
 
-/// Makes engines as the settings say. Profile, its weights and device are looked at now, so that a mistake in them ends the start.
+/// Makes engines as the settings say. The profile, its weights and the devices' names are looked at now, so that a mistake in them ends
+/// the start. Each worker opens its device itself: what a GPU's libraries keep is for one thread at a time.
 fn engine_factory(config: &Config) -> Result<EngineFactory, Failure> {
     let profile = profile::load(&config.profile)?;
     profile::check_files(&profile)?;
-    let choice: DeviceChoice = config.device.parse()?;
-    let device = pipeline::device(choice)?;
-    Ok(Arc::new(move || Ok(Arc::<dyn Engine>::from(profile::engine(&profile, &device)?))))
+    let choices = (0..config.workers).map(|worker| config.device_of(worker).parse());
+    let choices = choices.collect::<Result<Vec<DeviceChoice>, _>>()?;
+    Ok(Arc::new(move |worker| {
+        let choice = choices.get(worker).copied().unwrap_or_default();
+        let opened = pipeline::open(choice)?;
+        for warning in &opened.warnings {
+            tracing::warn!(worker, "{warning}");
+        }
+        tracing::info!(worker, device = opened.description, "computing");
+        Ok(Arc::<dyn Engine>::from(profile::engine(&profile, &opened.device)?))
+    }))
 }
 
 fn start_log(arguments: &ServeArguments) -> Result<(), Failure> {

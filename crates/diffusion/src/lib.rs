@@ -24,6 +24,7 @@
 //!
 //! Sigmas are `f64` in this interface; schedules return values that are exactly `f32`, as the reference has them.
 
+mod ahead;
 mod brownian;
 mod denoiser;
 mod error;
@@ -38,6 +39,7 @@ mod schedule;
 mod seed_sequence;
 mod sigma_table;
 
+pub use ahead::NoiseAhead;
 pub use brownian::BrownianTree;
 pub use denoiser::{Denoiser, FnDenoiser, Unwatched, Watch};
 pub use error::{Error, Result};

@@ -65,6 +65,14 @@ fn fast(
     Tensor::from_vec(y, (batch, queries, heads, dim), &Device::Cpu)?.transpose(1, 2)
 }
 
+/// `y` plus `weight` times [`attention`] of the same shape. May be computed within `y`.
+pub fn attention_add(y: Tensor, [q, k, v]: [&Tensor; 3], scale: f64, weight: f64) -> Result<Tensor> {
+    match crate::gpu::attention_add(&y, [q, k, v], scale, weight) {
+        Some(added) => added.map(|()| y),
+        None => y + (attention(q, k, v, scale, None)? * weight)?,
+    }
+}
+
 /// [`attention`] with `tile` queries at a time: the result does not depend on it beyond rounding.
 pub fn attention_in_tiles(
     q: &Tensor,

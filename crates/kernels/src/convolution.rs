@@ -9,7 +9,9 @@ use crate::Activation;
 use crate::cpu::epilogue::Epilogue;
 use crate::cpu::micro::Micro;
 use crate::cpu::{implicit, planes, winograd};
+use crate::gpu::Ending;
 use crate::linear::with_values;
+use crate::pictures::{cat_channels, channels_last};
 use crate::resampling::upsample_nearest;
 use crate::weight::Weight;
 
@@ -90,7 +92,7 @@ pub fn conv2d(x: &Tensor, conv: &Conv2d) -> Result<Tensor> {
 pub fn conv2d_joined(x: &[&Tensor], conv: &Conv2d) -> Result<Tensor> {
     match x.iter().all(|x| conv.weight.takes(x)) {
         true => fast(Micro::best(), x, conv, None),
-        false => plain(&Tensor::cat(x, 1)?, conv, None),
+        false => plain(&cat_channels(x)?, conv, None),
     }
 }
 
@@ -119,14 +121,29 @@ fn sum(x: &Tensor, conv: &Conv2d, addend: Option<&Tensor>) -> Result<Tensor> {
     }
 }
 
-/// The definition.
+/// The definition; on a GPU its fused parts.
 fn plain(x: &Tensor, conv: &Conv2d, addend: Option<&Tensor>) -> Result<Tensor> {
-    let weight = conv.weight.plain(x)?;
-    let x = &match conv.padding_end {
-        0 => x.clone(),
-        end => x.pad_with_zeros(2, 0, end)?.pad_with_zeros(3, 0, end)?,
+    let weight = match crate::gpu::channels_last(x.device(), x.dtype()) {
+        true => conv.weight.plain_channels_last(x)?,
+        false => conv.weight.plain(x)?,
+    };
+    let x = &match (conv.padding_end, channels_last(x)) {
+        (0, _) => x.clone(),
+        (end, Some(rows)) => {
+            rows.pad_with_zeros(1, 0, end)?.pad_with_zeros(2, 0, end)?.permute((0, 3, 1, 2))?
+        }
+        (end, None) => x.pad_with_zeros(2, 0, end)?.pad_with_zeros(3, 0, end)?,
     };
     let (padding, stride, dilation) = (conv.padding, conv.stride, conv.dilation);
+    // A window of one pixel is a matrix product where channels lie side by side: cuDNN's own took twice the time on an H200.
+    let one_pixel = weight.dims().get(2..) == Some(&[1, 1][..]) && (padding, stride) == (0, 1);
+    if let (true, Some(rows)) = (one_pixel, channels_last(x)) {
+        let (batch, height, width, channels) = rows.dims4()?;
+        let flat = weight.reshape(((), channels))?;
+        let y = rows.reshape(((), channels))?.matmul(&flat.t()?)?;
+        let y = y.reshape((batch, height, width, flat.dim(0)?))?.permute((0, 3, 1, 2))?;
+        return ended(y, conv, addend);
+    }
     let y = match crate::gpu::conv2d(x, &weight, padding, stride, dilation) {
         Some(y) => y?,
         // On the CPU, candle has none in bf16.
@@ -136,6 +153,20 @@ fn plain(x: &Tensor, conv: &Conv2d, addend: Option<&Tensor>) -> Result<Tensor> {
         }
         None => x.contiguous()?.conv2d(&weight, padding, stride, dilation, 1)?,
     };
+    ended(y, conv, addend)
+}
+
+/// What follows the sums `y`, which nobody else holds.
+fn ended(y: Tensor, conv: &Conv2d, addend: Option<&Tensor>) -> Result<Tensor> {
+    let (embedding, skip) = match addend {
+        Some(addend) if addend.rank() == 4 && addend.dims()[2..] == [1, 1] => (Some(addend), None),
+        other => (None, other),
+    };
+    let ending = Ending { bias: conv.bias.as_ref(), embedding, skip, activation: conv.activation };
+    if let Some(finished) = crate::gpu::finish_picture(&y, ending) {
+        finished?;
+        return Ok(y);
+    }
     let y = biased(y, conv.bias.as_ref())?;
     let y = match addend {
         Some(addend) => y.broadcast_add(addend)?,

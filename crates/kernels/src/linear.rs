@@ -12,6 +12,7 @@ use crate::cpu::micro::Micro;
 use crate::cpu::micro::int8::Int8Micro;
 use crate::cpu::pack::{Packed, Rows};
 use crate::cpu::scratch::{Output, Shared};
+use crate::gpu::Ending;
 use crate::weight::Weight;
 
 /// A linear map: weight (out, in), optional bias (out), optional activation after the bias.
@@ -75,6 +76,12 @@ fn plain(x: &Tensor, map: &Linear, addend: Option<&Tensor>) -> Result<Tensor> {
         true => int8::plain_product(&rows, &weight)?,
         false => rows.matmul(&weight.t()?)?,
     };
+    if let Some(last) = dims.last_mut() {
+        *last = if map.gated { y.dim(1)? / 2 } else { y.dim(1)? };
+    }
+    if let Some(y) = ended(&y, map, addend)? {
+        return y.reshape(dims);
+    }
     let y = match &map.bias {
         Some(bias) => y.broadcast_add(bias)?,
         None => y,
@@ -91,6 +98,27 @@ fn plain(x: &Tensor, map: &Linear, addend: Option<&Tensor>) -> Result<Tensor> {
         Some(activation) => activation.apply(&y),
         None if map.gated => crate::geglu(&y),
         None => Ok(y),
+    }
+}
+
+/// The product `y` (rows, out) with all that follows it in one pass, where a GPU can: `y` itself or GEGLU's half of it.
+fn ended(y: &Tensor, map: &Linear, addend: Option<&Tensor>) -> Result<Option<Tensor>> {
+    if map.gated {
+        return crate::gpu::geglu(y, map.bias.as_ref()).transpose();
+    }
+    let skip = match addend {
+        Some(addend) if y.device().is_cuda() => Some(addend.contiguous()?.reshape(y.shape())?),
+        _ => None,
+    };
+    let ending = Ending {
+        bias: map.bias.as_ref(),
+        skip: skip.as_ref(),
+        activation: map.activation,
+        ..Ending::default()
+    };
+    match crate::gpu::finish_rows(y, ending) {
+        Some(finished) => finished.map(|()| Some(y.clone())),
+        None => Ok(None),
     }
 }
 

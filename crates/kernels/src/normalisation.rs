@@ -9,6 +9,7 @@ use crate::cpu;
 use crate::cpu::micro::Micro;
 use crate::cpu::norm::Affine;
 use crate::cpu::planes;
+use crate::pictures::cat_channels;
 use crate::silu;
 
 /// Parameters of a normalisation: weight and bias (channels), eps.
@@ -22,7 +23,12 @@ pub struct Norm {
 impl Norm {
     /// `weight` and `bias`: (channels).
     pub fn new(weight: Tensor, bias: Tensor, eps: f64) -> Self {
-        Self { weight, bias, eps }
+        // CUDA's kernels read them in f32: cast once, not at every call.
+        let wide = |t: Tensor| match t.device().is_cuda() {
+            true => t.to_dtype(DType::F32).unwrap_or(t),
+            false => t,
+        };
+        Self { weight: wide(weight), bias: wide(bias), eps }
     }
 }
 
@@ -60,7 +66,7 @@ pub fn group_norm_silu(x: &Tensor, norm: &Norm, groups: usize) -> Result<Tensor>
 pub fn group_norm_silu_joined(x: &[&Tensor], norm: &Norm, groups: usize) -> Result<Tensor> {
     match x.iter().all(|x| cpu::takes(x)) {
         true => fast_group_norm(Micro::best(), x, Some(norm), groups, norm.eps, true),
-        false => other_group_norm(&Tensor::cat(x, 1)?, norm, groups, true),
+        false => other_group_norm(&cat_channels(x)?, norm, groups, true),
     }
 }
 

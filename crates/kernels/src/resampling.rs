@@ -19,6 +19,9 @@ pub fn upsample_nearest(x: &Tensor, height: usize, width: usize) -> Result<Tenso
             resize::nearest(values, planes, from, to)
         });
     }
+    if let Some(y) = crate::gpu::nearest(x, height, width) {
+        return y;
+    }
     x.contiguous()?.upsample_nearest2d(height, width)
 }
 

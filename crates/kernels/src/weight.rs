@@ -44,6 +44,21 @@ impl Weight {
         }
     }
 
+    /// [`Weight::plain`] of a convolution (out, in, kh, kw), kept with its input channels side by side from then on.
+    pub(crate) fn plain_channels_last(&self, x: &Tensor) -> Result<Tensor> {
+        self.plain(x)?;
+        match &mut *self.0.plain.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(tensor) => {
+                let rows = tensor.permute((0, 2, 3, 1))?;
+                if !rows.is_contiguous() {
+                    *tensor = rows.contiguous()?.permute((0, 3, 1, 2))?;
+                }
+                Ok(tensor.clone())
+            }
+            None => candle_core::bail!("this weight was lost"),
+        }
+    }
+
     /// Whether the fast forms take this weight together with activations `x`.
     pub(crate) fn takes(&self, x: &Tensor) -> bool {
         cpu::takes(x) && self.stored()

@@ -417,14 +417,12 @@ impl Middle {
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let x = self.before.forward(x)?;
-        let (batch, width, h, w) = x.dims4()?;
-        let tokens = kernels::group_norm(&x, &self.norm, self.groups)?.flatten_from(2)?.transpose(1, 2)?;
+        let width = x.dim(1)?;
+        let tokens = kernels::as_tokens(&kernels::group_norm(&x, &self.norm, self.groups)?)?;
         let [q, k, v] = &self.qkv;
         let project = |map| kernels::linear(&tokens, map)?.unsqueeze(1);
         let scale = (width as f64).sqrt().recip();
         let y = kernels::attention(&project(q)?, &project(k)?, &project(v)?, scale, None)?;
-        let y = kernels::linear(&y.squeeze(1)?, &self.out)?;
-        let y = y.transpose(1, 2)?.contiguous()?.reshape((batch, width, h, w))?;
-        self.after.forward(&(x + y)?)
+        self.after.forward(&kernels::linear_picture_add(&y.squeeze(1)?, &self.out, &x)?)
     }
 }

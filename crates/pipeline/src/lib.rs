@@ -17,7 +17,7 @@ pub mod profile;
 pub mod sdxl;
 mod transfer;
 
-pub use device::{DeviceChoice, device};
+pub use device::{DeviceChoice, Opened, device, open};
 pub use engine::{Cancel, Engine, Progress, Silent, View};
 pub use error::Error;
 pub use geometry::fit_within;

@@ -58,9 +58,11 @@ settings! {
     data_dir: PathBuf = "data".into();
     /// Profile of the engine: a name, or a path to a profile file.
     profile: String = "exemplar".into();
-    /// Device of the engine: `auto`, `cpu`, `cuda` or `metal`.
+    /// Device of the engine: `auto`, `cpu`, `cuda` or `metal`; `cuda:1` is the second GPU.
     device: String = "auto".into();
-    /// Workers, each with an engine of its own.
+    /// Devices in place of `device`, for several GPUs: the first worker takes the first of them, and so on, beginning anew after the last.
+    devices: Vec<String> = Vec::new();
+    /// Workers, each with an engine of its own. Not given: one, or as many as there are `devices`.
     workers: usize = 1;
     /// Threads that compute on the CPU, one pool for all workers. 0: one a processor.
     threads: usize = 0;
@@ -185,9 +187,22 @@ impl Config {
             overlay(&mut merged, table, &name)?;
         }
         overlay(&mut merged, flags, "command line")?;
-        let config: Self = read(merged).map_err(|reason| value_error("configuration", "", reason))?;
+        let counted = merged.contains_key("workers");
+        let mut config: Self = read(merged).map_err(|reason| value_error("configuration", "", reason))?;
+        if !counted {
+            config.workers = config.devices.len().max(1);
+        }
         config.check()?;
         Ok(config)
+    }
+
+    /// The device of a worker, by its number from 0.
+    #[must_use]
+    pub fn device_of(&self, worker: usize) -> &str {
+        match self.devices.len() {
+            0 => &self.device,
+            count => &self.devices[worker % count],
+        }
     }
 
     /// What single values cannot show.
@@ -205,6 +220,9 @@ impl Config {
         }
         if self.workers == 0 || self.max_steps == 0 {
             return refuse(if self.workers == 0 { "workers" } else { "max_steps" }, "must be at least 1");
+        }
+        if self.workers < self.devices.len() {
+            return refuse("workers", "every one of the `devices` needs a worker: raise it, or leave it out");
         }
         if self.lease.0.as_millis() < 1000 {
             return refuse("lease", "must be at least 1s");
@@ -283,7 +301,18 @@ fn from_environment(environment: impl IntoIterator<Item = (String, String)>) -> 
 
 /// Lays `layer` over `merged`; each name and each value is checked here, while its origin is known.
 fn overlay(merged: &mut Table, layer: Table, origin: &str) -> Result<(), ConfigError> {
+    let list = |value: &Value| value.as_array().is_some_and(|list| !list.is_empty());
+    if layer.contains_key("device") && layer.get("devices").is_some_and(list) {
+        let reason = "stands in place of `device`: set one of the two".to_owned();
+        return Err(value_error(origin, "devices", reason));
+    }
     for (name, value) in layer {
+        // One stands in place of the other, wherever that was set.
+        match name.as_str() {
+            "device" => drop(merged.remove("devices")),
+            "devices" if list(&value) => drop(merged.remove("device")),
+            _ => {}
+        }
         if !SETTINGS.iter().any(|setting| setting.name == name) {
             let similar = similar(&name);
             return Err(ConfigError::Unknown { origin: origin.to_owned(), name, similar });

@@ -21,9 +21,9 @@ mod run;
 
 use run::Stopped;
 
-/// Makes the engine of one worker; called on the worker's own thread.
+/// Makes the engine of the worker of this number, from 0; called on the worker's own thread, which may open a GPU of its own.
 pub type EngineFactory =
-    Arc<dyn Fn() -> Result<Arc<dyn Engine>, Box<dyn std::error::Error + Send + Sync>> + Send + Sync>;
+    Arc<dyn Fn(usize) -> Result<Arc<dyn Engine>, Box<dyn std::error::Error + Send + Sync>> + Send + Sync>;
 
 /// How often a lease is renewed and progress is told. Beats are not written to disk, so they may come often.
 const BEAT: Duration = Duration::from_millis(500);
@@ -80,7 +80,7 @@ struct Worker {
 impl Worker {
     fn live(&self, factory: &EngineFactory) {
         let loading = Instant::now();
-        let engine = match catch_unwind(AssertUnwindSafe(|| factory())) {
+        let engine = match catch_unwind(AssertUnwindSafe(|| factory(self.number))) {
             Ok(Ok(engine)) => engine,
             Ok(Err(error)) => return self.app.worker_failed(self.number, error.to_string()),
             Err(_) => return self.app.worker_failed(self.number, "loading the engine panicked".to_owned()),

@@ -35,7 +35,11 @@ pub(crate) fn run(arguments: &TransferArguments) -> Result<(), Failure> {
     let cancel = signal::cancel_on_stop(&runtime);
 
     let profile = profile::load(&arguments.profile)?;
-    let engine = profile::engine(&profile, &pipeline::device(arguments.device.parse()?)?)?;
+    let opened = pipeline::open(arguments.device.parse()?)?;
+    for warning in &opened.warnings {
+        eprintln!("warning: {warning}");
+    }
+    let engine = profile::engine(&profile, &opened.device)?;
     let fetched = Instant::now();
     let subject = source::picture(request.subject_image, PICTURES[0].1, &runtime, &cancel)?;
     let material = source::picture(request.material_image, PICTURES[1].1, &runtime, &cancel)?;

@@ -9,7 +9,7 @@ pub(super) fn fused(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64) -> Option<Re
         return Some(flash(q, k, v, scale));
     }
     #[cfg(feature = "metal")]
-    if q.device().is_metal() && METAL_HEADS.contains(&q.dim(3).unwrap_or(0)) {
+    if q.device().is_metal() && super::metal_takes(q.dtype(), q.dim(3).unwrap_or(0)) {
         let fused = || {
             let (q, k, v) = (q.contiguous()?, k.contiguous()?, v.contiguous()?);
             candle_nn::ops::sdpa(&q, &k, &v, None, false, scale as f32, 1.0)
@@ -19,10 +19,6 @@ pub(super) fn fused(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64) -> Option<Re
     let _ = (k, v, scale);
     None
 }
-
-/// Head dimensions that Metal's kernel is built for.
-#[cfg(feature = "metal")]
-const METAL_HEADS: [usize; 8] = [32, 64, 72, 80, 96, 128, 256, 512];
 
 /// The kernel takes half precision only, heads of up to 512 channels in multiples of eight.
 #[cfg(feature = "flash-attn")]

@@ -3,18 +3,26 @@
 
 #[cfg(any(feature = "flash-attn", feature = "metal"))]
 mod attention;
-#[cfg(feature = "cudnn")]
-mod cudnn;
 #[cfg(feature = "cuda")]
-mod norm;
+mod cuda;
+mod forms;
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 
+#[cfg(feature = "cuda")]
+pub use cuda::open::{Card, card, missing_kernels, open_cuda, peak_memory, trim};
+pub use forms::{Form, leave_out};
+
+use crate::Activation;
 use crate::normalisation::channels_of_group;
 
 /// Fused attention where the device and this build have one that fits: `q` (b, heads, n, d), `k` and `v`
 /// (b, heads, m, d).
 pub(crate) fn attention(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64) -> Option<Result<Tensor>> {
+    #[cfg(feature = "cuda")]
+    if let Some(y) = cuda::attention::fused(q, k, v, scale) {
+        return Some(y);
+    }
     #[cfg(any(feature = "flash-attn", feature = "metal"))]
     return attention::fused(q, k, v, scale);
     #[cfg(not(any(feature = "flash-attn", feature = "metal")))]
@@ -24,8 +32,120 @@ pub(crate) fn attention(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64) -> Optio
     }
 }
 
+/// `y` plus `weight` times the attention, in `y` itself, which nobody else may hold; where this build and device have that.
+pub(crate) fn attention_add(y: &Tensor, qkv: [&Tensor; 3], scale: f64, weight: f64) -> Option<Result<()>> {
+    #[cfg(feature = "cuda")]
+    return cuda::attention::fused_add(y, qkv, scale, weight);
+    #[cfg(not(feature = "cuda"))]
+    {
+        let _ = (y, qkv, scale, weight);
+        None
+    }
+}
+
+/// What is added to a result, and the function after it.
+#[derive(Clone, Copy, Default)]
+#[allow(dead_code)] // read by GPU builds
+pub(crate) struct Ending<'a> {
+    /// One value a channel.
+    pub(crate) bias: Option<&'a Tensor>,
+    /// One value an image and channel, or one a channel: (b, c, 1, 1) or (1, c, 1, 1).
+    pub(crate) embedding: Option<&'a Tensor>,
+    /// One value each.
+    pub(crate) skip: Option<&'a Tensor>,
+    pub(crate) activation: Option<Activation>,
+}
+
+/// Ends rows `y` (…, width), contiguous and held by nobody else, in place, where this build and device can.
+pub(crate) fn finish_rows(y: &Tensor, ending: Ending<'_>) -> Option<Result<()>> {
+    #[cfg(feature = "cuda")]
+    return cuda::pointwise::finish_rows(y, ending);
+    #[cfg(not(feature = "cuda"))]
+    {
+        let _ = (y, ending);
+        None
+    }
+}
+
+/// Ends a picture `y` (b, c, h, w) held by nobody else, in place, where this build and device can.
+pub(crate) fn finish_picture(y: &Tensor, ending: Ending<'_>) -> Option<Result<()>> {
+    #[cfg(feature = "cuda")]
+    return cuda::pointwise::finish_picture(y, ending);
+    #[cfg(not(feature = "cuda"))]
+    {
+        let _ = (y, ending);
+        None
+    }
+}
+
+/// GEGLU of rows `x` (…, 2·width) after their bias (2·width), where this build and device have one: (…, width).
+pub(crate) fn geglu(x: &Tensor, bias: Option<&Tensor>) -> Option<Result<Tensor>> {
+    #[cfg(feature = "cuda")]
+    return cuda::pointwise::geglu(x, bias);
+    #[cfg(not(feature = "cuda"))]
+    {
+        let _ = (x, bias);
+        None
+    }
+}
+
+/// `x` (b, c, h, w) in half precision plus `feature` (1, c, h, w) in f32, where this build and device have that.
+pub(crate) fn add_wide(x: &Tensor, feature: &Tensor) -> Option<Result<Tensor>> {
+    #[cfg(feature = "cuda")]
+    return cuda::pointwise::add_wide(x, feature);
+    #[cfg(not(feature = "cuda"))]
+    {
+        let _ = (x, feature);
+        None
+    }
+}
+
+/// Nearest neighbours of `x` (b, c, h, w) where this build and device have a form that fits.
+pub(crate) fn nearest(x: &Tensor, height: usize, width: usize) -> Option<Result<Tensor>> {
+    #[cfg(feature = "cuda")]
+    return cuda::pointwise::nearest(x, height, width);
+    #[cfg(not(feature = "cuda"))]
+    {
+        let _ = (x, height, width);
+        None
+    }
+}
+
+/// A picture (1, c, h, w) from -1 to 1 as bytes (h, w, c), where this build and device have that.
+pub(crate) fn bytes(x: &Tensor) -> Option<Result<Tensor>> {
+    #[cfg(feature = "cuda")]
+    return cuda::pointwise::bytes(x);
+    #[cfg(not(feature = "cuda"))]
+    {
+        let _ = x;
+        None
+    }
+}
+
+/// Whether pictures (b, c, h, w) of this type are kept with their channels side by side, which convolutions on tensor cores want.
+pub(crate) fn channels_last(device: &Device, dtype: DType) -> bool {
+    let half = matches!(dtype, DType::F16 | DType::BF16);
+    cfg!(feature = "cudnn")
+        && device.is_cuda()
+        && half
+        && forms::on(Form::ChannelsLast)
+        && forms::on(Form::TensorCores)
+}
+
+/// Whether Metal's attention takes heads of this width: those it is built for, but no f32 of 512, which needs more threadgroup
+/// memory than there is and is refused with an error.
+#[cfg(any(feature = "metal", test))]
+fn metal_takes(dtype: DType, head: usize) -> bool {
+    let half = matches!(dtype, DType::F16 | DType::BF16);
+    match head {
+        32 | 64 | 72 | 80 | 96 | 128 | 256 => half || dtype == DType::F32,
+        512 => half,
+        _ => false,
+    }
+}
+
 /// Convolution with sums in f32, where this build and device have one: `x` (b, in, h, w), `weight` (out, in, kh, kw), no
-/// bias.
+/// bias. The result is held by nobody else, and has its channels last where [`channels_last`] says so.
 pub(crate) fn conv2d(
     x: &Tensor,
     weight: &Tensor,
@@ -34,7 +154,7 @@ pub(crate) fn conv2d(
     dilation: usize,
 ) -> Option<Result<Tensor>> {
     #[cfg(feature = "cudnn")]
-    return cudnn::conv2d(x, weight, cudnn::Geometry { padding, stride, dilation });
+    return cuda::cudnn::conv2d(x, weight, cuda::cudnn::Geometry { padding, stride, dilation });
     #[cfg(not(feature = "cudnn"))]
     {
         let _ = (x, weight, padding, stride, dilation);
@@ -54,6 +174,10 @@ fn layer_norm_takes(x: &Tensor) -> bool {
 
 /// Layer normalisation in one kernel with sums in f32, where [`layer_norm_takes`] it: `x` (…, c), `weight` and `bias` (c).
 pub(crate) fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Option<Result<Tensor>> {
+    #[cfg(feature = "cuda")]
+    if let Some(y) = cuda::rows::layer_norm(x, weight, bias, eps) {
+        return Some(y);
+    }
     let fused = || {
         let (weight, bias) = (weight.to_dtype(x.dtype())?, bias.to_dtype(x.dtype())?);
         candle_nn::ops::layer_norm(&x.contiguous()?, &weight, &bias, eps as f32)
@@ -72,8 +196,11 @@ pub(crate) fn group_norm(
     silu: bool,
 ) -> Option<Result<Tensor>> {
     #[cfg(feature = "cuda")]
-    if let Some(y) = norm::group_norm(x, weight, bias, groups, eps, silu) {
-        return Some(y);
+    {
+        let fused = cuda::rows::group_norm(x, weight, bias, groups, eps, silu);
+        if let Some(y) = fused.or_else(|| cuda::norm::group_norm(x, weight, bias, groups, eps, silu)) {
+            return Some(y);
+        }
     }
     layer_norm_takes(x).then(|| grouped_layer_norm(x, weight, bias, groups, eps, silu))
 }
@@ -103,9 +230,18 @@ fn grouped_layer_norm(
 mod tests {
     use candle_core::{DType, Result};
 
-    use super::grouped_layer_norm;
+    use super::{grouped_layer_norm, metal_takes};
     use crate::Norm;
     use crate::compare::{assert_close, noise};
+
+    #[test]
+    fn the_autoencoder_s_attention_goes_to_metal_in_half_precision_only() {
+        assert!(
+            metal_takes(DType::F16, 512) && metal_takes(DType::BF16, 512) && !metal_takes(DType::F32, 512)
+        );
+        assert!(metal_takes(DType::F32, 64) && metal_takes(DType::F16, 80));
+        assert!(!metal_takes(DType::F16, 40) && !metal_takes(DType::F64, 64));
+    }
 
     #[test]
     fn a_layer_norm_of_every_group_is_a_group_norm() -> Result<()> {

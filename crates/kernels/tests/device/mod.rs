@@ -11,7 +11,8 @@ pub(crate) fn device() -> Device {
     static DEVICE: LazyLock<Device> =
         LazyLock::new(|| match std::env::var("MATERIAL_TRANSFER_TEST_DEVICE").as_deref() {
             Err(_) | Ok("cpu") => Device::Cpu,
-            Ok("cuda") => Device::new_cuda(0).expect("a CUDA device"),
+            // On a stream of its own: tests run on several threads, each of which has another default stream.
+            Ok("cuda") => Device::new_cuda_with_stream(0).expect("a CUDA device"),
             Ok("metal") => Device::new_metal(0).expect("a Metal device"),
             Ok(other) => panic!("MATERIAL_TRANSFER_TEST_DEVICE is {other:?}; it may be cpu, cuda or metal"),
         });

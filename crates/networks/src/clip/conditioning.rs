@@ -82,11 +82,12 @@ impl TextEncoders {
     }
 }
 
-/// SDXL's vector condition (1, pooled + 6·256): the pooled text, then sinusoids of height and width, of the crop's top and
+/// SDXL's vector condition (b, pooled + 6·256) of b prompts: the pooled text, then sinusoids of height and width, of the crop's top and
 /// left (0, 0), and of the target's height and width (the same again). Sizes in pixels; f32.
 pub fn vector_condition(pooled: &Tensor, height: usize, width: usize) -> Result<Tensor> {
     let sizes = [height, width, 0, 0, height, width].map(|size| size as f32);
     let sizes = Tensor::new(&sizes, pooled.device())?;
     let sizes = kernels::sinusoid(&sizes, SIZE_WIDTH)?.flatten_all()?.unsqueeze(0)?;
+    let sizes = sizes.repeat((pooled.dim(0)?, 1))?;
     Ok(Tensor::cat(&[pooled.to_dtype(DType::F32)?, sizes], 1)?)
 }

@@ -1,6 +1,6 @@
 //! The UNet's residual blocks, and a stage: the residual blocks and transformers of one level.
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 use kernels::{Conv2d, Linear, Norm};
 
 use super::config::BlockPlan;
@@ -41,6 +41,8 @@ impl ResBlock {
     /// `x`, joined along its channels (b, input, h, w), `emb` (b, embedding) after SiLU → (b, output, h, w).
     pub(super) fn forward(&self, x: &[&Tensor], emb: &Tensor) -> Result<Tensor> {
         let emb = kernels::linear(emb, &self.embedding)?.unsqueeze(2)?.unsqueeze(3)?;
+        let joined = kernels::join(x)?;
+        let x = &joined.as_ref().map_or_else(|| x.to_vec(), |joined| vec![joined])[..];
         let normed = kernels::group_norm_silu_joined(x, &self.norm1, self.groups)?;
         let y = kernels::conv2d_add(&normed, &self.conv1, &emb)?;
         let normed = kernels::group_norm_silu(&y, &self.norm2, self.groups)?;
@@ -101,6 +103,5 @@ impl Stage {
 /// `x` plus a feature map. Features may be f32 beside f16 activations; the sum is taken in f32.
 pub(super) fn with_features(x: Tensor, feature: Option<&Tensor>) -> Result<Tensor> {
     let Some(feature) = feature else { return Ok(x) };
-    let sum = x.to_dtype(DType::F32)?.broadcast_add(&feature.to_dtype(DType::F32)?)?;
-    Ok(sum.to_dtype(x.dtype())?)
+    Ok(kernels::add_wide(&x, feature)?)
 }

@@ -110,15 +110,12 @@ impl SpatialTransformer {
 
     /// (b, c, h, w) → (b, c, h, w).
     pub(super) fn forward(&self, x: &Tensor, context: &mut ContextReader<'_>) -> Result<Tensor> {
-        let (batch, channels, h, w) = x.dims4()?;
-        let tokens = kernels::group_norm(x, &self.norm, self.groups)?.flatten_from(2)?.transpose(1, 2)?;
+        let tokens = kernels::as_tokens(&kernels::group_norm(x, &self.norm, self.groups)?)?;
         let mut tokens = kernels::linear(&tokens, &self.proj_in)?;
         for block in &self.blocks {
             tokens = block.forward(&tokens, context.next()?)?;
         }
-        let y = kernels::linear(&tokens, &self.proj_out)?;
-        let y = y.transpose(1, 2)?.contiguous()?.reshape((batch, channels, h, w))?;
-        Ok((x + y)?)
+        Ok(kernels::linear_picture_add(&tokens, &self.proj_out, x)?)
     }
 }
 
@@ -212,8 +209,7 @@ impl Attention {
         let q = kernels::split_heads(&kernels::linear(normed, &self.to_q)?, self.heads)?;
         let mut y = kernels::attention(&q, &text.k, &text.v, self.scale, None)?;
         if let Some((image, weight)) = image {
-            let from_image = kernels::attention(&q, &image.k, &image.v, self.scale, None)?;
-            y = (y + (from_image * *weight)?)?;
+            y = kernels::attention_add(y, [&q, &image.k, &image.v], self.scale, *weight)?;
         }
         Ok(kernels::linear_add(&kernels::merge_heads(&y)?, &self.to_out, x)?)
     }

@@ -156,6 +156,11 @@ impl Weights {
         if keep(tensor.dtype()) {
             return Ok(tensor);
         }
+        // Halves travel, and a GPU widens them in no time; f64 would travel for nothing.
+        let narrower = tensor.dtype().size_in_bytes() <= self.dtype().size_in_bytes();
+        if narrower && !self.device().is_cpu() {
+            return Ok(tensor.to_device(self.device())?.to_dtype(self.dtype())?);
+        }
         Ok(tensor.to_dtype(self.dtype())?.to_device(self.device())?)
     }
 

@@ -37,8 +37,13 @@ depth = "depth.safetensors"
 lineart = "lineart.safetensors"
 "#;
 
-/// Writes every network's file into `folder`, where it is not there already, and the profile with this memory plan.
-pub(crate) fn write(folder: &Path, memory: &str) -> std::result::Result<(), Box<dyn std::error::Error>> {
+/// Writes every network's file into `folder`, where it is not there already, and the profile with this memory plan and numeric format
+/// of the autoencoder.
+pub(crate) fn write(
+    folder: &Path,
+    memory: &str,
+    vae: Option<&str>,
+) -> std::result::Result<(), Box<dyn std::error::Error>> {
     let style = UNetConfig::sdxl().style_layers();
     let standard = IpAdapterConfig::standard();
     let plus = IpAdapterConfig::plus();
@@ -59,7 +64,8 @@ pub(crate) fn write(folder: &Path, memory: &str) -> std::result::Result<(), Box<
     file(folder, "depth", |w| DepthAnything::load(&DepthConfig::large(), w).map(drop))?;
     file(folder, "lineart", |w| LineArt::load(&LineArtConfig::default(), w).map(drop))?;
     file(folder, "background", |w| U2Net::load(&U2NetConfig::u2net(), w).map(drop))?;
-    std::fs::write(folder.join("profile.toml"), format!("memory = {memory:?}\n{PROFILE}"))?;
+    let vae = vae.map_or_else(String::new, |vae| format!("vae_precision = {vae:?}\n"));
+    std::fs::write(folder.join("profile.toml"), format!("memory = {memory:?}\n{vae}{PROFILE}"))?;
     Ok(())
 }
 

@@ -79,12 +79,14 @@ pub enum Precision {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum VaePrecision {
+    /// bf16 where the UNet computes in half precision and the card in bf16 (CUDA from Ampere on), else f32.
+    #[default]
+    Auto,
     /// For the fp16-fix autoencoder only: SDXL's own overflows.
     F16,
     /// What the reference uses on recent GPUs.
     Bf16,
     /// 32 bits.
-    #[default]
     F32,
 }
 

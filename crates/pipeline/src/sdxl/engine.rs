@@ -3,6 +3,7 @@
 use candle_core::Device;
 use diffusion::SigmaTable;
 
+use super::cache::Cache;
 use super::loader::Loader;
 use super::models::{Models, vae_tiles};
 use super::run::Run;
@@ -21,6 +22,7 @@ pub struct Sdxl {
     /// Side and overlap of the autoencoder's tiles in latent pixels; none: never tiled.
     pub(super) tiles: Option<(usize, usize)>,
     pub(super) table: SigmaTable,
+    pub(super) cache: Cache,
 }
 
 impl Sdxl {
@@ -35,6 +37,7 @@ impl Sdxl {
             conditioning: profile.conditioning.clone(),
             tiles: vae_tiles(profile),
             table: SigmaTable::scaled_linear(),
+            cache: Cache::default(),
         })
     }
 }

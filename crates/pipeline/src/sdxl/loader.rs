@@ -23,6 +23,7 @@ use networks::vae::Vae;
 use networks::weights::WeightFile;
 use networks::{Result, Weights};
 
+use crate::device::capability;
 use crate::hub::Hub;
 use crate::profile::{Dimensions, Precision, SdxlProfile, VaePrecision, WeightFiles};
 use crate::{Error, Strength};
@@ -62,6 +63,17 @@ impl Loader {
                 profile.origin
             )));
         }
+        let halves = [profile.precision == Precision::Bf16, profile.vae_precision == VaePrecision::Bf16];
+        if halves.contains(&true)
+            && let Some(found) = capability(device).filter(|it| *it < AMPERE)
+        {
+            return Err(Error::Profile(format!(
+                "profile {}: bf16 needs a GPU of compute capability 8.0 (Ampere) or newer, and this one has {}.{}; set                  precision and vae_precision to \"auto\"",
+                profile.origin,
+                found / 10,
+                found % 10
+            )));
+        }
         let files = profile.locate(hub)?;
         let mut checkpoint = Checkpoint::open(&files.checkpoint)?;
         for lora in &files.loras {
@@ -74,7 +86,11 @@ impl Loader {
             device: device.clone(),
             unet_dtype: unet_dtype(profile.precision, device),
             unet_int8,
-            vae_dtype: vae_dtype(profile.vae_precision),
+            vae_dtype: vae_dtype(
+                profile.vae_precision,
+                unet_dtype(profile.precision, device),
+                capability(device),
+            ),
             read: false,
         };
         unread.every_network()?;
@@ -180,6 +196,9 @@ impl Loader {
     }
 }
 
+/// Compute capability from which CUDA devices compute in bf16.
+const AMPERE: i32 = 80;
+
 fn unet_dtype(precision: Precision, device: &Device) -> DType {
     match precision {
         Precision::Auto if device.is_cpu() => DType::F32,
@@ -189,8 +208,11 @@ fn unet_dtype(precision: Precision, device: &Device) -> DType {
     }
 }
 
-fn vae_dtype(precision: VaePrecision) -> DType {
+/// `capability`: that of a CUDA device.
+fn vae_dtype(precision: VaePrecision, unet: DType, capability: Option<i32>) -> DType {
     match precision {
+        VaePrecision::Auto if unet != DType::F32 && capability.is_some_and(|it| it >= AMPERE) => DType::BF16,
+        VaePrecision::Auto => DType::F32,
         VaePrecision::F16 => DType::F16,
         VaePrecision::Bf16 => DType::BF16,
         VaePrecision::F32 => DType::F32,
@@ -205,5 +227,15 @@ mod tests {
     fn half_precision_is_for_gpus() {
         assert_eq!(unet_dtype(Precision::Auto, &Device::Cpu), DType::F32);
         assert_eq!(unet_dtype(Precision::F16, &Device::Cpu), DType::F16);
+    }
+
+    #[test]
+    fn the_autoencoder_takes_bf16_where_the_card_does_and_the_unet_is_no_finer() {
+        let auto = |unet, capability| vae_dtype(VaePrecision::Auto, unet, capability);
+        assert_eq!(auto(DType::F16, Some(80)), DType::BF16);
+        assert_eq!(auto(DType::F16, Some(75)), DType::F32);
+        assert_eq!(auto(DType::F32, Some(90)), DType::F32);
+        assert_eq!(auto(DType::F16, None), DType::F32);
+        assert_eq!(vae_dtype(VaePrecision::F32, DType::F16, Some(90)), DType::F32);
     }
 }

@@ -10,6 +10,7 @@ use image::{ImageBuffer, Luma};
 
 pub mod background;
 pub mod blur;
+mod cache;
 pub mod crop;
 mod denoiser;
 pub mod depth;

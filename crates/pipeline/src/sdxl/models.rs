@@ -19,12 +19,20 @@ use networks::vae::Vae;
 
 use super::loader::Loader;
 use crate::Strength;
+use crate::device::memory;
 use crate::profile::{MemoryPlan, SdxlProfile};
 
 /// Side of the autoencoder's tiles in pixels, where the memory plan asks for tiles and the profile does not say.
 const VAE_TILE: usize = 1024;
 /// Tiles overlap by this share of their side.
 const VAE_OVERLAP: usize = 8;
+
+/// Bytes of a card that networks, hints, CUDA's context and libraries take while the UNet works: where everything is resident, and
+/// where only UNet and autoencoder are.
+const HELD_RESIDENT: u64 = 16 << 30;
+const HELD: u64 = 8 << 30;
+/// Bytes that a batch of two needs for each pixel of the output: its widest activations and their workspace.
+const BYTES_FOR_TWO: u64 = 2500;
 
 /// One network: its home while it is in memory.
 #[derive(Debug)]
@@ -56,6 +64,7 @@ impl<T> Slot<T> {
 /// The networks of one profile on one device.
 pub(super) struct Models {
     loader: Loader,
+    plan: MemoryPlan,
     unet: Slot<UNet>,
     vae: Slot<Vae>,
     text: Slot<TextEncoders>,
@@ -76,6 +85,7 @@ impl Models {
         let keep_all = plan == MemoryPlan::Resident;
         let models = Self {
             loader,
+            plan,
             unet: Slot::new(keep_main),
             vae: Slot::new(keep_main),
             text: Slot::new(keep_all),
@@ -118,6 +128,15 @@ impl Models {
     /// Where the networks compute.
     pub(super) fn device(&self) -> &Device {
         &self.loader.device
+    }
+
+    /// Whether the UNet takes both halves of guidance in one batch, for an output of this height and width: on CUDA devices whose
+    /// memory holds that beside the networks. Decided by what a card has, not by what is free, so that a seed gives the same
+    /// picture every time.
+    pub(super) fn has_room_for_two(&self, (height, width): (usize, usize)) -> bool {
+        let held = if self.plan == MemoryPlan::Resident { HELD_RESIDENT } else { HELD };
+        let needed = held + (height * width) as u64 * BYTES_FOR_TWO;
+        memory(self.device()).is_some_and(|memory| memory >= needed)
     }
 
     /// The UNet's numeric format: that of its context and vector too.

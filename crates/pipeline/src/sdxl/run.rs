@@ -2,18 +2,19 @@
 
 use std::cell::Cell;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use diffusion::{
-    BrownianTree, Denoiser, DifferentialMask, FnDenoiser, FreshNoise, Guided, Inpainted, NoNoise,
+    BrownianTree, Denoiser, DifferentialMask, FnDenoiser, FreshNoise, Guided, Inpainted, NoNoise, NoiseAhead,
     NoiseSource, Sampler, SigmaRange, is_unguided, latent_mask, start,
 };
 use image::RgbImage;
-use networks::clip::conditioning::{TextCondition, vector_condition};
+use networks::clip::conditioning::{TextCondition, TextEncoders, vector_condition};
 use networks::unet::{ImagePrompt, UNet};
 
 use super::crop::{LATENT_CELL, Window};
-use super::denoiser::{Condition, Hint, UNetDenoiser};
+use super::denoiser::{Condition, Conditions, Hint, UNetDenoiser};
 use super::engine::Sdxl;
 use super::{Plane, background, blur, depth, greyout, hint, inpaint, lineart, material, resize, save};
 use crate::clock::Clock;
@@ -61,10 +62,47 @@ impl Subject {
     }
 }
 
+/// Channels of a latent.
+const LATENT_CHANNELS: usize = 4;
+
+/// The noise that the picture starts from, and what the sampler adds on its way.
+struct Noise {
+    first: Tensor,
+    source: Box<dyn NoiseSource>,
+}
+
 /// Text and image tokens for one half of guidance.
 struct Half {
     text: TextCondition,
     image: ImagePrompt,
+}
+
+impl Half {
+    /// Both halves as a batch of two. Where one text is longer, the tokens of both are repeated to a common number, which leaves
+    /// every weighted mean over them as it is.
+    fn together(&self, other: &Self) -> Result<Self, Error> {
+        let (ours, theirs) = (self.text.context.dim(1)?, other.text.context.dim(1)?);
+        let common = ours / gcd(ours, theirs) * theirs;
+        let repeated = |context: &Tensor, tokens: usize| context.repeat((1, common / tokens, 1));
+        let context = [repeated(&self.text.context, ours)?, repeated(&other.text.context, theirs)?];
+        let text = TextCondition {
+            context: Tensor::cat(&context, 0)?,
+            pooled: Tensor::cat(&[&self.text.pooled, &other.text.pooled], 0)?,
+        };
+        let layers = self.image.layers.iter().map(|(index, (k, v))| {
+            let Some((other_k, other_v)) = other.image.layers.get(index) else {
+                candle_core::bail!("both halves of guidance see a picture in the same layers")
+            };
+            Ok((*index, (Tensor::cat(&[k, other_k], 0)?, Tensor::cat(&[v, other_v], 0)?)))
+        });
+        let layers = layers.collect::<candle_core::Result<_>>()?;
+        Ok(Self { text, image: ImagePrompt { layers, weight: self.image.weight } })
+    }
+}
+
+/// The greatest common divisor; of positive numbers.
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a.max(1) } else { gcd(b, a % b) }
 }
 
 impl<'a> Run<'a> {
@@ -94,12 +132,14 @@ impl<'a> Run<'a> {
     }
 
     pub(super) fn outcome(mut self, transfer: &Transfer) -> Result<Outcome, Error> {
-        let subject = self.subject(&transfer.subject.rgb)?;
+        let picture = self.resized(&transfer.subject.rgb)?;
+        let noise = self.noise(&picture)?;
+        let subject = self.subject(picture)?;
         let hints = self.hints(&subject)?;
         let known = self.known(&subject)?;
         let (positive, negative) = self.halves(&transfer.material.rgb)?;
         let denoiser = self.denoiser(&subject, &positive, negative.as_ref(), hints)?;
-        let latent = self.sample(&subject, known, denoiser)?;
+        let latent = self.sample(&subject, known, denoiser, noise)?;
         let picture = self.decoded(&latent)?;
         self.progress.advance("decode", self.total, self.total);
         Ok(Outcome {
@@ -138,8 +178,8 @@ impl<'a> Run<'a> {
         self.engine.models.device()
     }
 
-    /// Resized, masked and greyed (nodes 60, 13, 12, 37 and 36).
-    fn subject(&mut self, given: &RgbImage) -> Result<Subject, Error> {
+    /// At the size of the output (node 60).
+    fn resized(&self, given: &RgbImage) -> Result<RgbImage, Error> {
         self.enter("mask")?;
         let limit = (self.settings.max_width, self.settings.max_height);
         let picture = match resize::capped_size(given.dimensions(), limit) {
@@ -147,6 +187,39 @@ impl<'a> Run<'a> {
             None => given.clone(),
         };
         self.show("resized", &picture);
+        Ok(picture)
+    }
+
+    /// The noise of the whole way, the first of which is there; the other is drawn while everything before sampling computes.
+    fn noise(&self, picture: &RgbImage) -> Result<Noise, Error> {
+        let Sampling { sampler, noise: generator, .. } = &self.engine.sampling;
+        let window = Window::latent_grid(picture.dimensions());
+        let shape = (
+            1,
+            LATENT_CHANNELS,
+            (window.height / LATENT_CELL) as usize,
+            (window.width / LATENT_CELL) as usize,
+        );
+        let mut stream = generator.seeded(self.settings.seed);
+        let first = stream.randn(shape, self.device())?;
+        let (seed, sigmas) = (self.settings.seed, self.sigmas.clone());
+        let ahead = |make: Box<dyn FnOnce() -> diffusion::Result<Box<dyn NoiseSource>> + Send>| {
+            NoiseAhead::start(sampler, &self.sigmas, self.device(), make)
+        };
+        let source: Box<dyn NoiseSource> = match sampler {
+            Sampler::DpmppSde { .. } | Sampler::Dpmpp2mSde { .. } => Box::new(ahead(Box::new(move || {
+                Ok(Box::new(BrownianTree::for_sigmas(seed, shape, &sigmas, &Device::Cpu)?))
+            }))?),
+            other if other.is_stochastic() => Box::new(ahead(Box::new(move || {
+                Ok(Box::new(FreshNoise::continuing(stream, shape, &Device::Cpu)))
+            }))?),
+            _ => Box::new(NoNoise),
+        };
+        Ok(Noise { first, source })
+    }
+
+    /// Masked and greyed (nodes 13, 12, 37 and 36).
+    fn subject(&mut self, picture: RgbImage) -> Result<Subject, Error> {
         let input = background::network_input(&picture)?.to_device(self.device())?;
         let saliency = self.engine.models.background()?.forward(&input)?;
         let alpha = background::mask(&values(&saliency)?, picture.dimensions());
@@ -221,10 +294,10 @@ impl<'a> Run<'a> {
         let models = &self.engine.models;
         let conditioning = &self.engine.conditioning;
         self.enter("text")?;
-        let encoders = models.text()?;
-        let positive = encoders.encode(&self.settings.prompt)?;
         let unwanted = format!("{}{}", conditioning.negative_prefix, self.settings.negative_prompt);
-        let negative = guided.then(|| encoders.encode(&unwanted)).transpose()?;
+        let mut encoders = None;
+        let positive = self.encoded(&self.settings.prompt, &mut encoders)?;
+        let negative = guided.then(|| self.encoded(&unwanted, &mut encoders)).transpose()?;
         drop(encoders);
         self.show_tensor("text-context", &positive.context);
         self.clock.lap("text");
@@ -248,13 +321,32 @@ impl<'a> Run<'a> {
         let other = match negative {
             None => None,
             Some(text) => {
-                let empty =
-                    adapter.empty_tokens(|| states(&RgbImage::new(material::SIDE, material::SIDE)))?;
+                let black = || states(&RgbImage::new(material::SIDE, material::SIDE));
+                let strength = self.settings.strength;
+                let empty = self.engine.cache.nothing(strength, || adapter.empty_tokens(black))?;
                 Some(Half { image: prompt(&empty)?, text })
             }
         };
         self.clock.lap("material");
         Ok((half, other))
+    }
+
+    /// The condition of a prompt: as kept, else by the encoders, which are loaded for the first that is not.
+    fn encoded(
+        &self,
+        prompt: &str,
+        encoders: &mut Option<Arc<TextEncoders>>,
+    ) -> Result<TextCondition, Error> {
+        if let Some(text) = self.engine.cache.text(prompt) {
+            return Ok(text);
+        }
+        let encoders = match encoders {
+            Some(encoders) => encoders,
+            None => encoders.insert(self.engine.models.text()?),
+        };
+        let text = encoders.encode(prompt)?;
+        self.engine.cache.keep_text(prompt, &text);
+        Ok(text)
     }
 
     /// The UNet under these conditions.
@@ -269,9 +361,16 @@ impl<'a> Run<'a> {
         let models = &self.engine.models;
         let unet = models.unet()?;
         let condition = |half: &Half| self.condition(&unet, half, subject);
+        let conditions = match negative {
+            None => Conditions::Positive(condition(positive)?),
+            Some(negative) if self.engine.models.has_room_for_two(subject.output_size()) => {
+                Conditions::Together(condition(&positive.together(negative)?)?)
+            }
+            Some(negative) => Conditions::Each(condition(positive)?, condition(negative)?),
+        };
         let denoiser = UNetDenoiser {
-            positive: condition(positive)?,
-            negative: negative.map(condition).transpose()?,
+            conditions,
+            summed: None,
             prediction: models.prediction(),
             table: self.engine.table.clone(),
             hints,
@@ -290,21 +389,18 @@ impl<'a> Run<'a> {
     }
 
     /// From noise to the finished latent, unscaled (node 10 with 44, 48 and 49).
-    fn sample(&mut self, subject: &Subject, known: Tensor, denoiser: UNetDenoiser) -> Result<Tensor, Error> {
+    fn sample(
+        &mut self,
+        subject: &Subject,
+        known: Tensor,
+        denoiser: UNetDenoiser,
+        noise: Noise,
+    ) -> Result<Tensor, Error> {
         self.enter("sample")?;
-        let Sampling { sampler, noise: generator, rescale, .. } = &self.engine.sampling;
+        let Sampling { sampler, rescale, .. } = &self.engine.sampling;
         let table = &self.engine.table;
         let device = self.device().clone();
-        let shape = known.dims().to_vec();
-        let mut stream = generator.seeded(self.settings.seed);
-        let noise = stream.randn(shape.clone(), &device)?;
-        let mut source: Box<dyn NoiseSource> = match sampler {
-            Sampler::DpmppSde { .. } | Sampler::Dpmpp2mSde { .. } => {
-                Box::new(BrownianTree::for_sigmas(self.settings.seed, shape, &self.sigmas, &device)?)
-            }
-            other if other.is_stochastic() => Box::new(FreshNoise::continuing(stream, shape, &device)),
-            _ => Box::new(NoNoise),
-        };
+        let Noise { first: noise, mut source } = noise;
         let soft = inpaint::noise_mask(&subject.mask);
         let (width, height) = subject.latent_size();
         let strengths =
@@ -346,7 +442,7 @@ impl<'a> Run<'a> {
             None => vae.decode(&latent)?,
         };
         self.show_tensor("decoded", &raw);
-        let picture = save::decoded(&raw.to_device(&Device::Cpu)?)?;
+        let picture = save::decoded(&raw)?;
         self.clock.lap("decode");
         Ok(picture)
     }

@@ -3,7 +3,7 @@
 //! Files are written by [`Picture::encode`](crate::Picture::encode), which follows the same section (lossy WebP method 4, baseline
 //! 4:2:0 JPEG with fitted tables, PNG).
 
-use candle_core::{D, DType, Error, Result, Tensor};
+use candle_core::{Error, Result, Tensor};
 use image::{Rgb, RgbImage};
 
 use super::{Plane, truncate_u8};
@@ -13,15 +13,11 @@ use super::{Plane, truncate_u8};
 /// # Errors
 /// Tensor errors, also for another shape.
 pub fn decoded(raw: &Tensor) -> Result<RgbImage> {
-    let (_, _, height, width) = raw.dims4()?;
-    let scaled = raw.get(0)?.to_dtype(DType::F32)?.affine(0.5, 0.5)?.clamp(0.0, 1.0)?;
-    let interleaved = scaled.permute((1, 2, 0))?.contiguous()?;
-    if interleaved.dim(D::Minus1)? != 3 {
+    let (_, channels, height, width) = raw.dims4()?;
+    if channels != 3 {
         return Err(Error::Msg("a decoded picture has 3 channels".into()));
     }
-    let values = interleaved.flatten_all()?.to_vec1::<f32>()?;
-    let bytes = values.into_iter().map(|v| truncate_u8(255.0 * v)).collect();
-    RgbImage::from_raw(width as u32, height as u32, bytes)
+    RgbImage::from_raw(width as u32, height as u32, kernels::to_bytes(raw)?)
         .ok_or_else(|| Error::Msg(format!("a picture of {width}×{height} has another number of samples")))
 }
 

@@ -49,6 +49,24 @@ fn the_environment_speaks_every_kind() {
 }
 
 #[test]
+fn workers_share_out_the_devices() {
+    let config = load("devices = [\"cuda:0\", \"cuda:1\"]", &[], "").unwrap();
+    assert_eq!((config.workers, config.device_of(0), config.device_of(1)), (2, "cuda:0", "cuda:1"));
+    let config = load("devices = [\"cuda:0\", \"cuda:1\"]\nworkers = 3", &[], "").unwrap();
+    assert_eq!([0, 1, 2].map(|worker| config.device_of(worker)), ["cuda:0", "cuda:1", "cuda:0"]);
+    let environment = [("MATERIAL_TRANSFER_DEVICES", "cuda:1, cuda:2")];
+    let config = load("device = \"cpu\"", &environment, "").unwrap();
+    assert_eq!((config.workers, config.device_of(1)), (2, "cuda:2"));
+    let config = load("devices = [\"cuda:0\", \"cuda:1\"]", &[], "device = \"cpu\"").unwrap();
+    assert_eq!((config.workers, config.device_of(0)), (1, "cpu"), "the later layer stands");
+    let error = |file| load(file, &[], "").unwrap_err();
+    assert!(error("devices = [\"cuda:0\", \"cuda:1\"]\nworkers = 1").contains("`workers`: every one of"));
+    assert!(
+        error("device = \"cuda\"\ndevices = [\"cuda:1\"]").starts_with("FILE: `devices`: stands in place")
+    );
+}
+
+#[test]
 fn errors_name_layer_and_setting() {
     let error = |file, environment: &[(&str, &str)], flags| load(file, environment, flags).unwrap_err();
     assert_eq!(

@@ -78,7 +78,7 @@ impl Engine for Inverter {
 
 /// Makes [`Inverter`]s.
 pub(crate) fn inverter() -> EngineFactory {
-    Arc::new(|| Ok(Arc::new(Inverter) as Arc<dyn Engine>))
+    Arc::new(|_| Ok(Arc::new(Inverter) as Arc<dyn Engine>))
 }
 
 /// A server in process.

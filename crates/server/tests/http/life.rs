@@ -114,7 +114,7 @@ fn copy(from: &std::path::Path, to: &std::path::Path) {
 async fn loading_and_failing_to_load() {
     let (release, wait) = std::sync::mpsc::channel::<()>();
     let wait = std::sync::Mutex::new(wait);
-    let slow: EngineFactory = Arc::new(move || {
+    let slow: EngineFactory = Arc::new(move |_| {
         let _ = wait.lock().unwrap().recv();
         Ok(Arc::new(Inverter) as Arc<dyn pipeline::Engine>)
     });
@@ -128,7 +128,7 @@ async fn loading_and_failing_to_load() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 
-    let broken: EngineFactory = Arc::new(|| Err("no weights at /secret/path".into()));
+    let broken: EngineFactory = Arc::new(|_| Err("no weights at /secret/path".into()));
     let bench = Bench::idle(KEYS);
     Workers::start(&bench.app, &broken).unwrap().ended().await;
     let unready = bench.send(request("GET", "/health/ready", &[], Body::empty())).await;

@@ -212,7 +212,7 @@ async fn no_engine_no_server() {
     let folder = tempfile::tempdir().unwrap();
     let app = App::open(config(&folder, KEYS)).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let broken: server::EngineFactory = Arc::new(|| Err("there is no profile of that name".into()));
+    let broken: server::EngineFactory = Arc::new(|_| Err("there is no profile of that name".into()));
     let ended = server::serve(listener, app, &broken, std::future::pending::<()>).await;
     assert_eq!(ended.unwrap_err().to_string(), "no worker is running: there is no profile of that name");
 }

@@ -1,5 +1,4 @@
-// Group normalisation in two passes over memory, for f32, f16 and bf16, with sums in f32. Compiled at first use by NVRTC,
-// whose headers need not be installed: hence the conversions by hand.
+// Group normalisation of pictures whose channels come first, in two passes over memory, with sums in f32. Follows half.cuh.
 //
 // Variances are never taken as E[x²] - E[x]²: each thread sums differences from its own first value, and parts are merged by
 // Chan's formula (Chan, Golub and LeVeque 1979), so that large means cost no digits.
@@ -13,33 +12,6 @@ __device__ inline Part merged(Part a, Part b) {
   if (count == 0.0f) return a;
   float apart = b.mean - a.mean, share = b.count / count;
   return {count, a.mean + apart * share, a.square + b.square + apart * apart * a.count * share};
-}
-
-__device__ inline float widened(float v) { return v; }
-__device__ inline void store(float *to, float v) { *to = v; }
-
-struct Half {
-  unsigned short bits;
-};
-__device__ inline float widened(Half v) {
-  float f;
-  asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(v.bits));
-  return f;
-}
-__device__ inline void store(Half *to, float v) {
-  unsigned short bits;
-  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(v));
-  to->bits = bits;
-}
-
-struct Brain {
-  unsigned short bits;
-};
-__device__ inline float widened(Brain v) { return __uint_as_float((unsigned)v.bits << 16); }
-__device__ inline void store(Brain *to, float v) {
-  unsigned bits = __float_as_uint(v);
-  bool nan = (bits & 0x7fffffffu) > 0x7f800000u;
-  to->bits = nan ? 0x7fffu : (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
 }
 
 // All threads of a block of at most 1024, a multiple of 32: their parts merged, the same answer for each.
