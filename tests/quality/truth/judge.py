@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 """Scores an engine against the true pictures that render.py made (needs numpy, scipy and pillow).
 
-    judge.py FOLDER --binary target/release/material-transfer --out DIR [--against DIR] [--given-mask] [--jobs 2] [--only PART]
+    judge.py FOLDER --binary target/release/material-transfer --out DIR [--against DIR] [--own-mask] [--jobs 2] [--only PART]
 
 Every scene of FOLDER is transferred with its flat sample (where it has one) and with its object as the material; pictures go to DIR as
-SCENE-flat.png and SCENE-object.png. Printed for each, 0 to 100 by truth_score.py: `truth2` (the truth with another pattern, the
-most that can be had), the engine (`new`), the pictures of an earlier run (`old`, those in the folder of --against), a mean-std colour
+SCENE-flat.png and SCENE-object.png. Printed for each, 0 to 100 by truth_score.py: `truth3` (every fourth scene: a true picture
+with a third pattern, the most that can be had), the engine (`new`), the pictures of an earlier run (`old`, those in the folder of --against), a mean-std colour
 transfer and the shaded overlay; then the engine's parts. The end says the means, and on which share of the pictures the engine is
-ahead of each. The engine finds the subject by itself, unless --given-mask hands it the true masks as alpha channels (what is
-scored is the inside of the true mask either way). --reuse keeps pictures that DIR has. scores.json in DIR has all figures.
+ahead of each. Like the naive pictures (which DIR keeps too) the engine is given the true masks, as alpha channels; with --own-mask
+it finds subject and material by itself. --reuse keeps pictures that DIR has. scores.json in DIR has all figures.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def transfer(options, folder, kind, output):
     """Runs the command line. What comes back with an alpha channel is laid on the subject's own background."""
     subject, material = folder / "subject.png", folder / f"{kind}.png"
     with tempfile.TemporaryDirectory() as temporary:
-        if options.given_mask:
+        if not options.own_mask:
             subject = with_alpha(subject, folder / "mask.png", Path(temporary) / "subject.png")
             if kind == "object":
                 material = with_alpha(material, folder / "object.mask.png", Path(temporary) / "material.png")
@@ -67,22 +67,28 @@ def judged(options, folder, kind):
     if options.binary and not (options.reuse and output.exists()):
         transfer(options, folder, kind, output)
     mask, subject = picture(folder / "mask.png", "L"), picture(folder / "subject.png")
-    scene = Scene(picture(folder / "truth.png"), picture(folder / "clay.png"), mask)
-    scores = {"truth2": scene.score(picture(folder / "truth2.png")), "new": scene.score(picture(output))}
+    scene = Scene([picture(folder / f"{name}.png") for name in ("truth", "truth2")], picture(folder / "clay.png"), mask)
+    scores = {"new": scene.score(picture(output))}
+    if (folder / "truth3.png").exists():
+        scores["truth3"] = scene.score(picture(folder / "truth3.png"))
     old = options.against / output.name if options.against else None
     if old and old.exists():
         scores["old"] = scene.score(picture(old))
     material = picture(folder / f"{kind}.png")
     shown = picture(folder / "object.mask.png", "L") if kind == "object" else np.ones(material.shape[:2])
     for name, make in NAIVE.items():
-        scores[name] = scene.score(make(subject, mask, material, shown))
+        kept = options.out / name / output.name
+        if not kept.exists():
+            kept.parent.mkdir(exist_ok=True)
+            Image.fromarray((make(subject, mask, material, shown) * 255).round().astype(np.uint8)).save(kept)
+        scores[name] = scene.score(picture(kept))
     scores["subject"] = scene.score(subject)
     return scores
 
 
 def table(results):
     """Prints the rows, the means, and how often the engine is ahead."""
-    columns = ["truth2", "new", "old", "mean-std", "overlay", "subject"]
+    columns = ["truth3", "new", "old", "mean-std", "overlay", "subject"]
     parts = ["light", "pattern", "colour", "highlights", "relief"]
     print(f"{'scene':38}" + "".join(f"{c:>9}" for c in columns) + "   new:" + "".join(f"{p:>11}" for p in parts))
     for name, (facts, scores) in results.items():
@@ -100,7 +106,7 @@ def table(results):
         title = f"mean of {len(chosen)} {group or 'in all'}"
         print(f"{title:38}{cells}       "
               + "".join(f"{np.mean([s['new'][p] for s in chosen]):11.2f}" for p in parts))
-        ahead = {c: [s["new"]["score"] > s[c]["score"] for s in chosen if c in s] for c in columns if c not in ("new", "truth2")}
+        ahead = {c: [s["new"]["score"] > s[c]["score"] for s in chosen if c in s] for c in columns if c not in ("new", "truth3")}
         print(" " * 38 + "ahead of " + ", ".join(f"{c} {np.mean(v):.0%}" for c, v in ahead.items() if v)
               + (f"; of all three {np.mean([all(s['new']['score'] > s[c]['score'] for c in ('old', *NAIVE) if c in s) for s in chosen]):.0%}"))
 
@@ -111,7 +117,7 @@ def main():
     parser.add_argument("--binary", help="without one the pictures that are in --out are scored")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--against", type=Path)
-    parser.add_argument("--given-mask", action="store_true")
+    parser.add_argument("--own-mask", action="store_true")
     parser.add_argument("--reuse", action="store_true")
     parser.add_argument("--only", default="", help="scenes or kinds whose name contains this")
     parser.add_argument("--jobs", type=int, default=2)

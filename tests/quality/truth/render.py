@@ -10,6 +10,7 @@ with. FOLDER/meshes gets the meshes of meshes.py (60 MB of packages, by npm and 
     subject.png   the subject in material A                  truth.png    the same in material B: same light, camera, background
     flat.png      B as a flat sample (patterned kinds only)  truth2.png   the truth with another pattern of the same B
     object.png    B on another thing, elsewhere              clay.png     the subject in plain grey: its relief
+    truth3.png    (every fourth scene) a third pattern: what a perfect answer scores
     mask.png, normals.png (x right, y up, z to the viewer, 0..255 for -1..1), depth.png (16 bits, near..far of scene.json),
     object.mask.png, scene.json (what it is made of)
 
@@ -64,7 +65,7 @@ def render(seed, number, folder, mesh_folder):
     draws = [np.random.default_rng([seed, number, part]) for part in range(8)]
     facts = {"seed": seed, "number": number, "shape": shape, "kind": kind, "patterned": surfaces.KINDS[kind] in surfaces.PATTERNED}
     material_seed = [seed, number, 100]
-    shifts = np.random.default_rng([seed, number, 101]).uniform(-6, 6, (4, 3))
+    shifts = np.random.default_rng([seed, number, 101]).uniform(-6, 6, (5, 3))
 
     def after(shift):
         return lambda how: surfaces.made_of(kind, np.random.default_rng(material_seed), how, shift)
@@ -73,14 +74,16 @@ def render(seed, number, folder, mesh_folder):
     world.view_settings.view_transform = str(draws[0].choice(["AgX", "Filmic", "Standard"]))
     world.view_settings.look = "None"
     parts, _ = stage_of.subject(shape, draws[1], mesh_folder)
-    facts["light"], facts["ground"] = stage_of.light(draws[2]), stage_of.ground(draws[3])
+    mirrors = kind in ("chrome", "gold", "copper")
+    facts["light"], facts["ground"] = stage_of.light(draws[2], mirrors), stage_of.ground(draws[3])
     side, near, far = stage_of.look_at(parts, draws[4])
     near, far = near - 0.02, far + 0.02
     facts.update(view=world.view_settings.view_transform, near=near, far=far, sample_side=side)
     stage_of.dress(parts, lambda how: surfaces.clay())
     stage_of.expose(folder, 0.20)
     stage_of.shot(folder / "clay.png")
-    for name, shift in (("truth", shifts[0]), ("truth2", shifts[1])):
+    takes = [("truth", shifts[0]), ("truth2", shifts[1])] + ([("truth3", shifts[4])] if number % 4 == 0 else [])
+    for name, shift in takes:
         stage_of.dress(parts, after(shift))
         stage_of.shot(folder / f"{name}.png")
     stage_of.label(folder / "label.png", draws[5])
@@ -102,7 +105,7 @@ def render(seed, number, folder, mesh_folder):
     if other in ("chair", "bicycle", shape):
         other = "vessel"
     parts, _ = stage_of.subject(other, draws[6], mesh_folder)
-    facts.update(object=other, object_light=stage_of.light(draws[6]), object_ground=stage_of.ground(draws[6]))
+    facts.update(object=other, object_light=stage_of.light(draws[6], mirrors), object_ground=stage_of.ground(draws[6]))
     _, near, far = stage_of.look_at(parts, draws[6])
     stage_of.dress(parts, after(shifts[2]))
     stage_of.expose(folder, 0.20)

@@ -64,9 +64,11 @@ def world(name, turn, strength):
     nodes.end("ShaderNodeOutputWorld", nodes.add("ShaderNodeBackground", {"Color": picture, "Strength": strength}))
 
 
-def light(rng):
-    """Sun and sky, a surrounding photograph, soft boxes, or a window; returns its name."""
+def light(rng, mirrors=False):
+    """Sun and sky, a surrounding photograph, soft boxes, or a window; returns its name. With `mirrors` always a photograph: what is
+    polished shows its surroundings."""
     kind = rng.choice(["sky", "world", "world", "studio", "studio", "window"])
+    kind = "world" if mirrors else kind
     side = rng.choice([-1, 1])
     if kind == "sky":
         sky(rng.uniform(0.1, 0.2), rng.uniform(15, 60), rng.uniform(0, 360))
