@@ -8,6 +8,10 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use url::Url;
 
+/// The longest URL that is taken, in bytes. Browsers and servers stop at about this length (RFC 9110, section 4.1, asks
+/// for 8000 at least), and a longer one would only be kept and written.
+pub const LONGEST_URL: usize = 8 << 10;
+
 /// A picture as the client gave it.
 #[derive(Clone, PartialEq, Eq)]
 pub enum ImageSource {
@@ -38,9 +42,15 @@ pub enum SourceError {
     /// Some other scheme, or a URL without a host.
     #[error("URL must be a valid HTTP or HTTPS URL")]
     BadUrl,
+    /// A URL of more than [`LONGEST_URL`] bytes.
+    #[error("URL too long (at most {LONGEST_URL} bytes)")]
+    LongUrl,
     /// Neither base64 nor a picture in it.
     #[error("not a readable image")]
     Unreadable,
+    /// A picture of a format that is not read, or something else that is known by its first bytes.
+    #[error("not a readable image: this is {0}; send it as PNG, JPEG or WebP")]
+    Foreign(&'static str),
 }
 
 impl ImageSource {
@@ -60,7 +70,11 @@ impl ImageSource {
                     head.rsplit(';').next().is_some_and(|word| word.trim().eq_ignore_ascii_case("base64"));
                 if is_base64 { Self::from_base64(payload) } else { Err(SourceError::Unreadable) }
             }
+            Some(scheme) if text.len() > LONGEST_URL && !scheme.eq_ignore_ascii_case("data") => {
+                Err(SourceError::LongUrl)
+            }
             Some(_) => match Url::parse(text) {
+                Ok(url) if url.as_str().len() > LONGEST_URL => Err(SourceError::LongUrl),
                 Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(Self::Url(url)),
                 _ => Err(SourceError::BadUrl),
             },
@@ -76,12 +90,19 @@ impl ImageSource {
         if sniff(&bytes).is_some() {
             return Ok(Self::Inline(bytes));
         }
-        Self::from_text(std::str::from_utf8(&bytes).map_err(|_| SourceError::Unreadable)?)
+        let unreadable = foreign(&bytes).map_or(SourceError::Unreadable, SourceError::Foreign);
+        match std::str::from_utf8(&bytes).map(Self::from_text) {
+            Ok(Err(SourceError::Unreadable)) | Err(_) => Err(unreadable),
+            Ok(read) => read,
+        }
     }
 
     fn from_base64(text: &str) -> Result<Self, SourceError> {
         let bytes = decode_base64(text).ok_or(SourceError::Unreadable)?;
-        if sniff(&bytes).is_some() { Ok(Self::Inline(bytes)) } else { Err(SourceError::Unreadable) }
+        if sniff(&bytes).is_some() {
+            return Ok(Self::Inline(bytes));
+        }
+        Err(foreign(&bytes).map_or(SourceError::Unreadable, SourceError::Foreign))
     }
 }
 
@@ -99,21 +120,35 @@ const FORGIVING: GeneralPurposeConfig = GeneralPurposeConfig::new()
     .with_decode_allow_trailing_bits(true);
 const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, FORGIVING);
 
-/// Decodes the standard and the URL-safe alphabet (even mixed), whatever blanks and padding there are.
+/// Symbols that are decoded at a time; a multiple of four.
+const PIECE: usize = 4096;
+
+/// Decodes the standard and the URL-safe alphabet (even mixed), whatever blanks and padding there are. Piece by piece, so
+/// that there is no second copy of a long text.
 fn decode_base64(text: &str) -> Option<Vec<u8>> {
-    let mut symbols: Vec<u8> = text
-        .bytes()
-        .filter(|byte| !byte.is_ascii_whitespace())
-        .map(|byte| match byte {
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3 + 3);
+    let mut piece = Vec::with_capacity(PIECE);
+    let mut padded = false;
+    for byte in text.bytes().filter(|byte| !byte.is_ascii_whitespace()) {
+        if byte == b'=' {
+            padded = true;
+            continue;
+        }
+        if padded {
+            return None; // there is no more after the padding
+        }
+        piece.push(match byte {
             b'-' => b'+',
             b'_' => b'/',
             other => other,
-        })
-        .collect();
-    while symbols.last() == Some(&b'=') {
-        symbols.pop();
+        });
+        if piece.len() == PIECE {
+            STANDARD.decode_vec(&piece, &mut bytes).ok()?;
+            piece.clear();
+        }
     }
-    STANDARD.decode(&symbols).ok()
+    STANDARD.decode_vec(&piece, &mut bytes).ok()?;
+    Some(bytes)
 }
 
 /// The kind of picture that `bytes` begin like, as a media type; `None` if they do not begin like one that can be read.
@@ -135,6 +170,52 @@ pub fn sniff(bytes: &[u8]) -> Option<&'static str> {
         Some("image/tiff")
     } else {
         None
+    }
+}
+
+/// What `bytes` are, if they begin like something else that people send for a picture.
+#[must_use]
+pub fn foreign(bytes: &[u8]) -> Option<&'static str> {
+    let at = |offset: usize, magic: &[u8]| bytes.get(offset..).is_some_and(|rest| rest.starts_with(magic));
+    // ISO/IEC 14496-12: the brand of a file stands behind `ftyp`.
+    let brand = if at(4, b"ftyp") { bytes.get(8..12) } else { None };
+    let text = || bytes.get(..bytes.len().min(512)).map(|head| head.trim_ascii_start().to_ascii_lowercase());
+    match brand {
+        Some(b"heic" | b"heix" | b"heim" | b"heis" | b"hevc" | b"hevx" | b"mif1" | b"msf1") => {
+            return Some("HEIC");
+        }
+        Some(b"avif" | b"avis") => return Some("AVIF"),
+        Some(b"crx ") => return Some("a raw photograph"),
+        Some(_) => return Some("a video"),
+        None => {}
+    }
+    if at(0, b"\0\0\0\x0cJXL \r\n\x87\n") || at(0, b"\xff\x0a") {
+        Some("JPEG XL")
+    } else if at(0, b"\0\0\0\x0cjP  ") || at(0, b"\xff\x4f\xff\x51") {
+        Some("JPEG 2000")
+    } else if at(0, b"%PDF") {
+        Some("a PDF")
+    } else if at(0, b"8BPS") {
+        Some("a Photoshop file")
+    } else if at(0, b"\0\0\x01\0") {
+        Some("an icon")
+    } else if at(0, b"\x1f\x8b") {
+        Some("compressed by gzip")
+    } else if at(0, b"PK\x03\x04") {
+        Some("a ZIP archive")
+    } else if at(0, b"version https://git-lfs") {
+        Some("a pointer of Git LFS and not the file itself")
+    } else {
+        let head = text()?;
+        let head = head.as_slice();
+        if head.starts_with(b"<svg") || (head.starts_with(b"<?xml") && head.windows(4).any(|w| w == b"<svg"))
+        {
+            Some("SVG")
+        } else if head.starts_with(b"<!doctype html") || head.starts_with(b"<html") {
+            Some("a web page")
+        } else {
+            None
+        }
     }
 }
 
@@ -187,6 +268,41 @@ mod tests {
         ] {
             assert_eq!(inline(text), Err(SourceError::Unreadable), "{text}");
         }
+    }
+
+    #[test]
+    fn long_urls_are_refused_before_anything_is_kept() {
+        let url = |length: usize| format!("https://h/{}", "x".repeat(length - 10));
+        assert!(matches!(inline(&url(LONGEST_URL)), Ok(ImageSource::Url(_))));
+        assert_eq!(inline(&url(LONGEST_URL + 1)), Err(SourceError::LongUrl));
+        assert_eq!(
+            inline(&format!("https://h/{}", "ü".repeat(2000))),
+            Err(SourceError::LongUrl),
+            "as it is sent"
+        );
+        assert_eq!(inline(&url(20 << 20)), Err(SourceError::LongUrl));
+    }
+
+    #[test]
+    fn what_is_something_else_is_named() {
+        let named = |bytes: &[u8]| ImageSource::from_file(bytes.to_vec()).unwrap_err().to_string();
+        for (bytes, name) in [
+            (&b"\0\0\0\x18ftypheic\0\0\0\0"[..], "HEIC"),
+            (b"\0\0\0\x1cftypavif\0\0\0\0", "AVIF"),
+            (b"\xff\x0a\xfa\x1f", "JPEG XL"),
+            (b"%PDF-1.7", "a PDF"),
+            (b"8BPS\0\x01", "a Photoshop file"),
+            (b"\x1f\x8b\x08\0", "compressed by gzip"),
+            (b"version https://git-lfs.github.com/spec/v1\noid sha256:1", "Git LFS"),
+            (b"<?xml version=\"1.0\"?>\n<svg xmlns=", "SVG"),
+            (b"\n<!DOCTYPE html><title>x", "a web page"),
+        ] {
+            let said = named(bytes);
+            assert!(said.starts_with("not a readable image: this is ") && said.contains(name), "{said}");
+            let text = BASE64_STANDARD.encode(bytes);
+            assert_eq!(inline(&text).unwrap_err().to_string(), said);
+        }
+        assert_eq!(named(b"\x89PN"), "not a readable image");
     }
 
     #[test]

@@ -4,15 +4,18 @@
 //! range, or into a [`RequestError`] that names the bad fields. Nothing here knows HTTP servers or tensors.
 
 mod error;
+mod given;
 mod image_source;
 mod openapi;
 mod parameter;
 mod request;
 pub mod response;
+mod upload;
+mod words;
 
 pub use error::{ErrorBody, FieldError, RequestError};
-pub use image_source::{ImageSource, SourceError, sniff};
+pub use image_source::{ImageSource, LONGEST_URL, SourceError, foreign, sniff};
 pub use openapi::openapi;
-pub use request::{
-    FormValue, Limits, MaterialStrength, OutputFormat, Parameters, Schema, TransferRequest, media_type,
-};
+pub use request::{FormValue, Limits, Parameters, Schema, TransferRequest};
+pub use upload::{MOST_UPLOADS, read_upload};
+pub use words::{MaterialStrength, OutputFormat, media_type};

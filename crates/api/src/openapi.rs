@@ -64,7 +64,7 @@ fn paths(slug: &str) -> Value {
     paths.insert("/upload-asset".into(), json!({ "post": {
         "summary": "Store pictures and get URLs to use as inputs",
         "requestBody": { "required": true, "content": { "application/json": { "schema": reference("Upload") } } },
-        "responses": with_errors(json!({ "200": json_answer("Stored.", "Uploaded") }), &["400", "401", "406", "413"]),
+        "responses": with_errors(json!({ "200": json_answer("Stored.", "Uploaded") }), &["400", "401", "403", "406", "408", "413", "415", "429", "503"]),
     } }));
     for (path, summary, kind) in [
         ("/health", "Is the process up?", "application/json"),
@@ -81,7 +81,8 @@ fn paths(slug: &str) -> Value {
 }
 
 /// The errors of both POST routes.
-const SUBMIT_ERRORS: [&str; 9] = ["400", "401", "403", "404", "406", "413", "429", "500", "502"];
+const SUBMIT_ERRORS: [&str; 12] =
+    ["400", "401", "403", "404", "406", "408", "413", "415", "429", "500", "502", "503"];
 
 fn submit_v1() -> Value {
     let mut picture = picture();
@@ -158,10 +159,13 @@ fn responses() -> Value {
         ("403", "The key may not do this."),
         ("404", "Unknown model, path or request id; or expired."),
         ("406", "Unsupported content type, or no credits left."),
+        ("408", "The body came too slowly."),
         ("413", "Body too large."),
+        ("415", "The body is compressed; see Content-Encoding."),
         ("429", "Rate limit, or queue full; see Retry-After (seconds)."),
         ("500", "Internal server error."),
         ("502", "No worker, or shutting down; see Retry-After (seconds)."),
+        ("503", "Busy, or the disk cannot be written; see Retry-After (seconds)."),
         ("504", "The deadline for waiting is over; the job goes on under request_id."),
     ] {
         all.insert(code.into(), json_answer(description, "Error"));

@@ -6,6 +6,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::given::Given;
 use crate::image_source::{ImageSource, SourceError};
 
 /// A named parameter that is read from JSON.
@@ -25,15 +26,15 @@ pub(crate) trait Parameter {
     ///
     /// # Errors
     /// One sentence for the client.
-    fn read(&self, given: Option<Value>) -> Result<Self::Value, String>;
+    fn read(&self, given: Option<Given<'_>>) -> Result<Self::Value, String>;
 
     /// Its JSON Schema in the OpenAPI document.
     fn schema(&self) -> Value;
 }
 
 /// What was given, with an explicit `null` counted as nothing.
-fn present(given: Option<Value>) -> Option<Value> {
-    given.filter(|value| !value.is_null())
+fn present(given: Option<Given<'_>>) -> Option<Given<'_>> {
+    given.filter(|value| *value != Given::Null)
 }
 
 /// An input picture; always required.
@@ -57,16 +58,17 @@ impl Parameter for Image {
         true
     }
 
-    fn read(&self, given: Option<Value>) -> Result<ImageSource, String> {
+    fn read(&self, given: Option<Given<'_>>) -> Result<ImageSource, String> {
         match present(given) {
             None => Err(SourceError::Missing.to_string()),
-            Some(Value::String(text)) => ImageSource::from_text(&text).map_err(|e| e.to_string()),
+            Some(Given::Picture(read)) => read.map_err(|error| error.to_string()),
+            Some(Given::Text(text)) => ImageSource::from_text(&text).map_err(|error| error.to_string()),
             Some(_) => Err(NO_IMAGE.to_owned()),
         }
     }
 
     fn schema(&self) -> Value {
-        json!({ "type": "string", "description": self.description })
+        json!({ "type": "string", "minLength": 1, "description": self.description })
     }
 }
 
@@ -87,13 +89,13 @@ impl Parameter for Text {
         self.name
     }
 
-    fn read(&self, given: Option<Value>) -> Result<String, String> {
+    fn read(&self, given: Option<Given<'_>>) -> Result<String, String> {
         match present(given) {
             None => Ok(self.default.to_owned()),
-            Some(Value::String(text)) if text.chars().count() > self.max_length => {
+            Some(Given::Text(text)) if text.chars().count() <= self.max_length => Ok(text.into_owned()),
+            Some(Given::Text(_) | Given::Endless) => {
                 Err(format!("too long (at most {} characters)", self.max_length))
             }
-            Some(Value::String(text)) => Ok(text),
             Some(_) => Err("must be a string".to_owned()),
         }
     }
@@ -122,7 +124,7 @@ impl Parameter for Number {
         self.name
     }
 
-    fn read(&self, given: Option<Value>) -> Result<f64, String> {
+    fn read(&self, given: Option<Given<'_>>) -> Result<f64, String> {
         let Some(value) = present(given) else { return Ok(self.default) };
         let number = number(&value).ok_or_else(|| "must be a number".to_owned())?;
         if (self.min..=self.max).contains(&number) {
@@ -169,7 +171,7 @@ impl Parameter for Integer {
         self.name
     }
 
-    fn read(&self, given: Option<Value>) -> Result<u32, String> {
+    fn read(&self, given: Option<Given<'_>>) -> Result<u32, String> {
         let Some(value) = present(given) else { return Ok(self.default) };
         let (min, max) = (self.min, self.max);
         let between =
@@ -208,7 +210,7 @@ impl Parameter for Seed {
         self.name
     }
 
-    fn read(&self, given: Option<Value>) -> Result<Option<u64>, String> {
+    fn read(&self, given: Option<Given<'_>>) -> Result<Option<u64>, String> {
         let Some(value) = present(given) else { return Ok(None) };
         match integer(&value) {
             Some(-1) => Ok(None),
@@ -253,7 +255,7 @@ impl<T: Copy> Parameter for Choice<T> {
         self.name
     }
 
-    fn read(&self, given: Option<Value>) -> Result<T, String> {
+    fn read(&self, given: Option<Given<'_>>) -> Result<T, String> {
         let given = present(given);
         let word = match &given {
             None => Some(self.default),
@@ -285,16 +287,16 @@ impl Parameter for Flag {
         self.name
     }
 
-    fn read(&self, given: Option<Value>) -> Result<bool, String> {
+    fn read(&self, given: Option<Given<'_>>) -> Result<bool, String> {
         let answer = match present(given) {
             None => Some(false),
-            Some(Value::Bool(answer)) => Some(answer),
-            Some(Value::Number(number)) => match number.as_u64() {
+            Some(Given::Bool(answer)) => Some(answer),
+            Some(Given::Number(number)) => match number.as_u64() {
                 Some(0) => Some(false),
                 Some(1) => Some(true),
                 _ => None,
             },
-            Some(Value::String(text)) => match text.trim().to_ascii_lowercase().as_str() {
+            Some(Given::Text(text)) => match text.trim().to_ascii_lowercase().as_str() {
                 "true" | "1" => Some(true),
                 "false" | "0" => Some(false),
                 _ => None,
@@ -310,20 +312,20 @@ impl Parameter for Flag {
 }
 
 /// A finite number, from a JSON number or from a string that spells one.
-fn number(value: &Value) -> Option<f64> {
+fn number(value: &Given<'_>) -> Option<f64> {
     let number = match value {
-        Value::Number(number) => number.as_f64()?,
-        Value::String(text) => spelled(text)?.parse().ok()?,
+        Given::Number(number) => number.as_f64()?,
+        Given::Text(text) => spelled(text)?.parse().ok()?,
         _ => return None,
     };
     number.is_finite().then_some(number)
 }
 
 /// A whole number, exact as far as it was written without point or exponent; huge ones saturate.
-fn integer(value: &Value) -> Option<i128> {
+fn integer(value: &Given<'_>) -> Option<i128> {
     let exact = match value {
-        Value::Number(number) => number.as_i128(),
-        Value::String(text) => spelled(text)?.parse().ok(),
+        Given::Number(number) => number.as_i128(),
+        Given::Text(text) => spelled(text)?.parse().ok(),
         _ => return None,
     };
     // Every f64 without a fraction is exact as an integer, and a cast out of i128's range saturates.

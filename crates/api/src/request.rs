@@ -4,76 +4,13 @@
 //! the OpenAPI document. Parameters it does not know are ignored, because clients send control words along with the rest.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::error::{FieldError, RequestError};
+use crate::given::{Fields, Given, Known};
 use crate::image_source::ImageSource;
 use crate::parameter::{Choice, Flag, Image, Integer, Number, ObjectSchema, Parameter, Seed, Text, Wording};
-
-/// The file formats of results.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OutputFormat {
-    /// Lossy WebP.
-    #[default]
-    WebP,
-    /// JPEG.
-    Jpg,
-    /// PNG; the quality has no meaning.
-    Png,
-}
-
-impl OutputFormat {
-    /// All of them with their words on the wire.
-    pub const WORDS: &'static [(&'static str, Self)] =
-        &[("webp", Self::WebP), ("jpg", Self::Jpg), ("png", Self::Png)];
-
-    /// The word on the wire, which is also the extension of files.
-    #[must_use]
-    pub fn extension(self) -> &'static str {
-        match self {
-            Self::WebP => "webp",
-            Self::Jpg => "jpg",
-            Self::Png => "png",
-        }
-    }
-
-    /// The media type.
-    #[must_use]
-    pub fn media_type(self) -> &'static str {
-        media_type(self.extension())
-    }
-}
-
-/// The media type of a stored file, from its extension.
-#[must_use]
-pub fn media_type(extension: &str) -> &'static str {
-    match extension {
-        "webp" => "image/webp",
-        "jpg" | "jpeg" => "image/jpeg",
-        "png" => "image/png",
-        "gif" => "image/gif",
-        "bmp" => "image/bmp",
-        "tiff" => "image/tiff",
-        _ => "application/octet-stream",
-    }
-}
-
-/// How strongly the material replaces the subject's own surface.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum MaterialStrength {
-    /// Keeps more of the subject.
-    #[default]
-    Medium,
-    /// Favours the material.
-    Strong,
-}
-
-impl MaterialStrength {
-    /// Both with their words on the wire.
-    pub const WORDS: &'static [(&'static str, Self)] = &[("medium", Self::Medium), ("strong", Self::Strong)];
-}
+use crate::words::{MaterialStrength, OutputFormat};
 
 /// All parameters but the pictures, settled and in range.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -114,6 +51,18 @@ pub struct TransferRequest {
     /// v1 only: answer `{"image": "<base64>"}` instead of the bytes. An old flag that is no parameter of the model;
     /// nonsense in it counts as no.
     pub base64: bool,
+}
+
+impl TransferRequest {
+    /// The bytes of the pictures inside the request.
+    #[must_use]
+    pub fn inline_bytes(&self) -> usize {
+        let bytes = |image: &ImageSource| match image {
+            ImageSource::Inline(file) => file.len(),
+            ImageSource::Url(_) => 0,
+        };
+        bytes(&self.material_image) + bytes(&self.subject_image)
+    }
 }
 
 /// One value of a form.
@@ -243,6 +192,19 @@ impl Schema {
         }
     }
 
+    /// The fields that are read; everything else in a body is skipped.
+    fn known(&self) -> Known<'static> {
+        // A character takes four bytes at most, and no other field's text is as long as a prompt's.
+        let longest_text = self.prompt.max_length.saturating_mul(4).max(1024);
+        Known { plain: PLAIN, pictures: PICTURES, longest_text }
+    }
+
+    /// Is this the name of a field of a form that is read? All others need not be kept.
+    #[must_use]
+    pub fn knows(&self, name: &str) -> bool {
+        self.known().find(name).is_some()
+    }
+
     /// Reads a JSON body.
     ///
     /// # Errors
@@ -251,33 +213,39 @@ impl Schema {
         if body.iter().all(u8::is_ascii_whitespace) {
             return Err(RequestError::NotAnObject);
         }
-        match serde_json::from_slice(body).map_err(|error| RequestError::NotJson(error.to_string()))? {
-            Value::Object(fields) => self.read(Given { fields, files: Vec::new() }),
-            _ => Err(RequestError::NotAnObject),
-        }
+        let fields = self.known().read(body).map_err(|error| RequestError::NotJson(error.to_string()))?;
+        self.read(fields.ok_or(RequestError::NotAnObject)?)
     }
 
-    /// Reads the fields of a form. A repeated field counts as its last one, as a repeated key of an object does.
+    /// Reads the fields of a form. A repeated field counts as its last one, as a repeated key of an object does; an empty
+    /// one counts as absent where the empty text is no value, because browsers send every field of a form.
     ///
     /// # Errors
     /// [`RequestError::Fields`].
     pub fn from_form(&self, form: Vec<(String, FormValue)>) -> Result<TransferRequest, RequestError> {
-        let mut given = Given { fields: Map::new(), files: Vec::new() };
+        let (known, mut fields) = (self.known(), Fields::default());
         for (name, value) in form {
-            given.files.retain(|(each, _)| *each != name);
-            given.fields.remove(&name);
-            match value {
-                FormValue::Text(text) => drop(given.fields.insert(name, Value::String(text))),
-                FormValue::File(bytes) => given.files.push((name, bytes)),
-            }
+            let Some((name, picture)) = known.find(&name) else { continue };
+            let given = match value {
+                FormValue::File(bytes) if picture => Given::Picture(ImageSource::from_file(bytes)),
+                FormValue::Text(text) if picture => Given::Picture(ImageSource::from_text(&text)),
+                FormValue::Text(text) => known.text(text),
+                // A small value sent as a file part is still that value.
+                FormValue::File(bytes) => known.text(String::from_utf8_lossy(&bytes).into_owned()),
+            };
+            fields.put(name, given);
         }
-        self.read(given)
+        for name in PLAIN.iter().filter(|name| ![self.prompt.name, self.negative_prompt.name].contains(name))
+        {
+            fields.drop_blank(name);
+        }
+        self.read(fields)
     }
 
-    fn read(&self, given: Given) -> Result<TransferRequest, RequestError> {
+    fn read(&self, given: Fields<'_>) -> Result<TransferRequest, RequestError> {
         let mut reader = Reader { given, bad: Vec::new() };
-        let material_image = reader.image(&self.material_image);
-        let subject_image = reader.image(&self.subject_image);
+        let material_image = reader.value(&self.material_image);
+        let subject_image = reader.value(&self.subject_image);
         let prompt = reader.value(&self.prompt);
         let negative_prompt = reader.value(&self.negative_prompt);
         let guidance_scale = reader.value(&self.guidance_scale);
@@ -290,7 +258,7 @@ impl Schema {
             reader.value(&self.output_quality).and_then(|quality| u8::try_from(quality).ok());
         let return_intermediate_images = reader.value(&self.return_intermediate_images);
         let seed = reader.value(&self.seed);
-        let base64 = BASE64.read(reader.given.fields.remove(BASE64.name)).unwrap_or(false);
+        let base64 = BASE64.read(reader.given.remove(BASE64.name)).unwrap_or(false);
         let request = || {
             Some(TransferRequest {
                 material_image: material_image?,
@@ -341,38 +309,35 @@ const BASE64: Flag = Flag {
     description: "v1 only: answer JSON with the picture as base64 under `image`, instead of the bytes",
 };
 
-/// What came in, from either kind of body.
-struct Given {
-    fields: Map<String, Value>,
-    files: Vec<(String, Vec<u8>)>,
-}
+/// The names of the fields that hold pictures.
+const PICTURES: &[&str] = &["material_image", "subject_image"];
+
+/// The names of the other fields.
+const PLAIN: &[&str] = &[
+    "prompt",
+    "negative_prompt",
+    "guidance_scale",
+    "steps",
+    "material_strength",
+    "max_width",
+    "max_height",
+    "output_format",
+    "output_quality",
+    "return_intermediate_images",
+    "seed",
+    BASE64.name,
+];
 
 /// Reads field after field and collects what is wrong.
-struct Reader {
-    given: Given,
+struct Reader<'a> {
+    given: Fields<'a>,
     bad: Vec<FieldError>,
 }
 
-impl Reader {
-    fn image(&mut self, parameter: &Image) -> Option<ImageSource> {
-        let Some(bytes) = self.file(parameter.name()) else { return self.value(parameter) };
-        let read = ImageSource::from_file(bytes).map_err(|error| error.to_string());
-        self.settle(parameter.name(), read)
-    }
-
+impl Reader<'_> {
     fn value<P: Parameter>(&mut self, parameter: &P) -> Option<P::Value> {
-        let name = parameter.name();
-        // A small value sent as a file part is still that value.
-        let given = match self.file(name) {
-            Some(bytes) => Some(Value::String(String::from_utf8_lossy(&bytes).into_owned())),
-            None => self.given.fields.remove(name),
-        };
-        self.settle(name, parameter.read(given))
-    }
-
-    fn file(&mut self, name: &str) -> Option<Vec<u8>> {
-        let at = self.given.files.iter().position(|(each, _)| each == name)?;
-        Some(self.given.files.swap_remove(at).1)
+        let given = self.given.remove(parameter.name());
+        self.settle(parameter.name(), parameter.read(given))
     }
 
     fn settle<T>(&mut self, field: &'static str, read: Result<T, String>) -> Option<T> {

@@ -1,7 +1,7 @@
 //! The bodies of answers: submitted, status, result, and the small ones. Field order is the order on the wire, so equal
 //! answers are equal bytes.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// Answer of `POST /v2/{slug}`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -178,13 +178,6 @@ pub struct Base64Image {
 pub struct Credits {
     /// What the key has left.
     pub credits: u64,
-}
-
-/// Body of `POST /upload-asset`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Upload {
-    /// Data URIs of pictures (naked base64 will do).
-    pub data_urls: Vec<String>,
 }
 
 /// Answer of `POST /upload-asset`.

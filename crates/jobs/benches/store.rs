@@ -17,7 +17,7 @@ const LEASE: Duration = Duration::from_secs(60);
 
 fn new_job(inputs: Vec<BlobKey>) -> NewJob {
     let payload = json!({ "prompt": "marble sculpture", "seed": 7, "steps": 20, "max_width": 1024 });
-    NewJob { id: Uuid::new_v4(), owner: "open".into(), payload, inputs }
+    NewJob { id: Uuid::new_v4(), owner: "open".into(), payload, inputs, ..NewJob::default() }
 }
 
 /// Runs `count` times `work`, by `callers` tasks at once; prints the rate.

@@ -1,6 +1,6 @@
 //! What can go wrong, each with what to do about it.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use uuid::Uuid;
 
@@ -18,6 +18,34 @@ pub enum Error {
     QueueFull {
         /// How many may wait.
         limit: usize,
+    },
+    /// As many jobs of one client wait as may wait.
+    #[error(
+        "{limit} requests of this client are waiting already, which is the limit for each; try again later"
+    )]
+    ClientFull {
+        /// How many may wait.
+        limit: usize,
+    },
+    /// As many results or uploads are kept as may be kept.
+    #[error("{what}; try again in {} s, when the oldest expire", wait.as_secs())]
+    Kept {
+        /// What there is too much of.
+        what: &'static str,
+        /// Until there is room, as far as is known.
+        wait: Duration,
+    },
+    /// The owner has used up its credits.
+    #[error("the credits of {owner} are used up")]
+    Exhausted {
+        /// The owner.
+        owner: String,
+    },
+    /// Nothing can be kept just now: the disk is full, cannot be written, or is not there any more.
+    #[error("{reason}")]
+    Unwell {
+        /// What is wrong, and what to do about it.
+        reason: String,
     },
     /// There is a job under this id already.
     #[error("there is a job {id} already; submit under a new id")]
@@ -79,6 +107,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the disk is at fault and not the call: the same call may succeed later.
+    pub fn is_disk(&self) -> bool {
+        matches!(self, Self::Storage { .. } | Self::Unwell { .. })
+    }
+
     /// For `map_err`: an I/O error, with what was tried and where.
     pub(crate) fn storage(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();

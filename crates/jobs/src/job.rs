@@ -1,7 +1,7 @@
 //! A job and the small types around it: what goes in ([`NewJob`]), what is kept ([`Job`]), what a worker holds
 //! ([`Claim`], [`LeaseToken`]) and what the calls answer. All moments are unix milliseconds, all spans [`Duration`]s.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -10,20 +10,29 @@ use uuid::Uuid;
 use crate::BlobKey;
 
 /// What a caller hands in to be done.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct NewJob {
     /// The job's id, chosen by the caller; a second job under a known id is refused.
     pub id: Uuid,
-    /// Whose job it is: the id of an API key, or `"open"`. Kept, never looked at.
+    /// Whose job it is: the id of an API key, or `"open"`. Its credits are counted under this name.
     pub owner: String,
+    /// Whose turn it takes: jobs of different clients are claimed in turn, and what is kept is limited for each. The empty
+    /// text is the owner's.
+    pub client: String,
     /// What to compute; opaque here.
     pub payload: Value,
     /// The files the payload speaks of. Each must be stored already; each is deleted once the job is over, unless
     /// another job still names it.
     pub inputs: Vec<BlobKey>,
+    /// Whether inputs have still to be fetched: the job waits, and is not claimed before
+    /// [`supply`](crate::JobStore::supply).
+    pub wanting: bool,
+    /// How many credits the owner has in all, if they are counted: the job takes one, and gives it back if it fails.
+    pub credits: Option<u64>,
 }
 
-/// Where a job stands. It moves to the right only, except that an interrupted job goes back to the queue once.
+/// Where a job stands. It moves to the right only, except that an interrupted job goes back to the queue once, and a
+/// released one whenever it is released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum State {
@@ -61,10 +70,19 @@ pub struct Job {
     pub id: Uuid,
     /// Whose job it is.
     pub owner: String,
+    /// Whose turn it takes.
+    #[serde(default)]
+    pub client: String,
     /// Where it stands.
     pub state: State,
-    /// What to compute.
+    /// What to compute; `null` once the job is over.
     pub payload: Value,
+    /// Whether inputs have still to be fetched.
+    #[serde(default)]
+    pub wanting: bool,
+    /// Whether it holds a credit of its owner's.
+    #[serde(default)]
+    pub charged: bool,
     /// The files it reads; empty once the job is over (they are deleted then).
     pub inputs: Vec<BlobKey>,
     /// When it was accepted, unix ms.
@@ -115,7 +133,7 @@ fn between(from: u64, to: u64) -> Duration {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Claim {
     /// The job, PROCESSING.
-    pub job: Job,
+    pub job: Arc<Job>,
     /// To be shown with every heartbeat and with the end.
     pub token: LeaseToken,
 }
@@ -164,6 +182,23 @@ pub struct Counts {
     pub completed: usize,
     /// Over, with an error, and not yet swept away.
     pub failed: usize,
+}
+
+/// What has become of jobs since the home was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Endings {
+    /// Ended with a result.
+    pub completed: u64,
+    /// Ended with an error of their own.
+    pub failed: u64,
+    /// Stopped because somebody asked for it.
+    pub cancelled: u64,
+    /// Interrupted for the second time.
+    pub interrupted: u64,
+    /// Back in the queue after an interruption.
+    pub retried: u64,
+    /// Given back by their worker.
+    pub released: u64,
 }
 
 #[cfg(test)]

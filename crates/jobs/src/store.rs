@@ -1,12 +1,13 @@
 //! The trait [`JobStore`]: the queue, the leases and the results, wherever they live.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde_json::Value;
+use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::{Beat, BlobKey, CancelOutcome, Claim, Counts, Job, LeaseToken, NewJob, Result};
+use crate::{Beat, BlobKey, CancelOutcome, Claim, Counts, Endings, Job, LeaseToken, NewJob, Result};
 
 /// The error text of a job that was cancelled.
 pub const CANCELLED: &str = "Request was cancelled";
@@ -22,20 +23,41 @@ pub trait JobStore: Send + Sync {
     /// Accepts a job at the end of the queue.
     ///
     /// # Errors
-    /// [`Error::QueueFull`](crate::Error::QueueFull), [`Error::Duplicate`](crate::Error::Duplicate),
-    /// [`Error::MissingBlob`](crate::Error::MissingBlob) for an input that was not stored before, or a storage error.
-    async fn submit(&self, job: NewJob) -> Result<Job>;
+    /// [`Error::QueueFull`](crate::Error::QueueFull), [`Error::ClientFull`](crate::Error::ClientFull),
+    /// [`Error::Kept`](crate::Error::Kept), [`Error::Exhausted`](crate::Error::Exhausted),
+    /// [`Error::Duplicate`](crate::Error::Duplicate), [`Error::MissingBlob`](crate::Error::MissingBlob) for an input that
+    /// was not stored before, or a storage error.
+    async fn submit(&self, job: NewJob) -> Result<Arc<Job>>;
 
     /// Keeps files without any work: a job that is COMPLETED at once, with `outputs`, which must be stored already. It
-    /// expires like any other. The inputs of `job` are not kept. The limit of the queue does not apply.
+    /// expires like any other. The inputs of `job` are not kept, it takes no credit, and the limit of the queue does not
+    /// apply; each client has a limit for its deposits instead.
     ///
     /// # Errors
-    /// [`Error::Duplicate`](crate::Error::Duplicate), [`Error::MissingBlob`](crate::Error::MissingBlob) or a storage
-    /// error.
-    async fn deposit(&self, job: NewJob, result: Value, outputs: Vec<BlobKey>) -> Result<Job>;
+    /// [`Error::Kept`](crate::Error::Kept), [`Error::Duplicate`](crate::Error::Duplicate),
+    /// [`Error::MissingBlob`](crate::Error::MissingBlob) or a storage error.
+    async fn deposit(&self, job: NewJob, result: Value, outputs: Vec<BlobKey>) -> Result<Arc<Job>>;
 
-    /// Takes the oldest waiting job for `worker` (a name for the log), or `None` if nothing waits. The lease lapses
-    /// unless [`heartbeat`](Self::heartbeat) renews it in time. Dropping the unfinished call gives the job back.
+    /// The waiting jobs whose inputs have still to be fetched, in the order in which their turns come.
+    async fn wanting(&self) -> Result<Vec<Arc<Job>>>;
+
+    /// Changes whenever there is a new job in [`wanting`](Self::wanting).
+    fn arrivals(&self) -> watch::Receiver<u64>;
+
+    /// Gives a waiting job what it wanted: its payload and inputs are these from now on, and it can be claimed, in its old
+    /// place. `false` if it does not wait for them (any more); then nothing has changed.
+    ///
+    /// # Errors
+    /// [`Error::MissingBlob`](crate::Error::MissingBlob) or a storage error.
+    async fn supply(&self, id: Uuid, payload: Value, inputs: Vec<BlobKey>) -> Result<bool>;
+
+    /// Ends a waiting job with an error; `false` if it does not wait (any more).
+    async fn refuse(&self, id: Uuid, error: &str) -> Result<bool>;
+
+    /// Takes a waiting job for `worker` (a name for the log), or `None` if there is none to be taken: the oldest one of the
+    /// client who was served longest ago. A job that was interrupted runs alone, since it may be what ended the process;
+    /// while it waits for that, or runs, there is none to be taken. The lease lapses unless
+    /// [`heartbeat`](Self::heartbeat) renews it in time. Dropping the unfinished call gives the job back.
     async fn claim(&self, worker: &str, lease: Duration) -> Result<Option<Claim>>;
 
     /// Renews the lease for another `lease` from now and notes the progress, 0 to 1. Writes nothing durable.
@@ -63,7 +85,7 @@ pub trait JobStore: Send + Sync {
     async fn release(&self, token: &LeaseToken) -> Result<()>;
 
     /// The job, or `None` if there is none: never was, was deleted, or is past its `expires_at` at this very moment.
-    async fn get(&self, id: Uuid) -> Result<Option<Job>>;
+    async fn get(&self, id: Uuid) -> Result<Option<Arc<Job>>>;
 
     /// Cancels a waiting job at once and asks the worker of a running one to stop.
     async fn cancel(&self, id: Uuid) -> Result<CancelOutcome>;
@@ -72,7 +94,7 @@ pub trait JobStore: Send + Sync {
     /// over.
     async fn delete(&self, id: Uuid) -> Result<bool>;
 
-    /// How many waiting jobs are before this one; `None` if it does not wait.
+    /// How many waiting jobs come before this one, as things stand; `None` if it does not wait.
     async fn position(&self, id: Uuid) -> Result<Option<usize>>;
 
     /// What the last heartbeat of a running job said, 0 to 1; `None` if it does not run. Forgotten by a restart.
@@ -81,19 +103,39 @@ pub trait JobStore: Send + Sync {
     /// How many jobs are in which state.
     async fn counts(&self) -> Result<Counts>;
 
+    /// How many jobs of one client wait.
+    async fn waiting_of(&self, client: &str) -> Result<usize>;
+
+    /// What has become of jobs since the home was opened.
+    async fn endings(&self) -> Result<Endings>;
+
+    /// How many credits an owner has used: its jobs that took one, but for those that failed.
+    async fn used(&self, owner: &str) -> Result<u64>;
+
+    /// The time by which jobs expire, unix ms.
+    fn now(&self) -> u64;
+
+    /// What is wrong with the home's disk, if anything is; then nothing can be kept, and nothing should be begun.
+    fn unwell(&self) -> Option<String>;
+
+    /// Looks whether the disk is there, is ours, can be written and has room, for [`unwell`](Self::unwell). To be called
+    /// every few seconds.
+    async fn check(&self);
+
     /// The COMPLETED job that a file belongs to; `None` if there is none, or the files' time (`files_expire_at`) is over
     /// at this very moment. Where files live longer than jobs, the job may be expired for [`get`](Self::get) already;
     /// then its payload and result are `null` here.
-    async fn by_output(&self, key: &BlobKey) -> Result<Option<Job>>;
+    async fn by_output(&self, key: &BlobKey) -> Result<Option<Arc<Job>>>;
 
     /// Waits until there may be something to claim. Safe in `select!`; several waiters may wake for one job.
     async fn work_ready(&self);
 
     /// Waits until the job is terminal and returns it; `None` if it is gone or never was. Safe in `select!`.
-    async fn wait_terminal(&self, id: Uuid) -> Result<Option<Job>>;
+    async fn wait_terminal(&self, id: Uuid) -> Result<Option<Arc<Job>>>;
 
     /// Tidies up, to be called every few seconds: removes expired jobs with their files, sends jobs whose lease
-    /// lapsed back to the queue once (`retry_count` 1) or to FAILED, removes old files that no job names. Returns how
-    /// many jobs and files it touched.
+    /// lapsed back to the queue once (`retry_count` 1) or to FAILED, removes old files that no job names. A lease counts
+    /// as lapsed when two sweeps a second apart have found it so: after a pause of the whole process the worker beats
+    /// again in between. Returns how many jobs and files it touched.
     async fn sweep(&self) -> Result<usize>;
 }

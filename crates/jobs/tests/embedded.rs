@@ -11,7 +11,9 @@ use std::{
 };
 
 use async_trait::async_trait;
-use conformance::{Home, LEASE, LIMIT, TTL, claimed, completed, contents, job, stored, submitted};
+use conformance::{
+    DEPOSITS, Home, KEPT, KEPT_EACH, LEASE, LIMIT, TTL, claimed, completed, contents, job, stored, submitted,
+};
 use jobs::{BlobStore, CANCELLED, Embedded, Error, INTERRUPTED, JobStore, ManualClock, Options, State};
 use serde_json::json;
 use tempfile::TempDir;
@@ -56,7 +58,17 @@ impl Home for Fixture {
 }
 
 fn open_in(folder: &Path, clock: &Arc<ManualClock>) -> Result<Arc<Embedded>, Error> {
-    let options = Options { queue_limit: LIMIT, result_ttl: TTL, clock: clock.clone(), ..Options::default() };
+    let options = Options {
+        queue_limit: LIMIT,
+        queue_limit_each: LIMIT,
+        result_ttl: TTL,
+        unclaimed_ttl: Some(TTL),
+        caps: KEPT,
+        caps_each: KEPT_EACH,
+        caps_deposits: DEPOSITS,
+        clock: clock.clone(),
+        ..Options::default()
+    };
     Embedded::open(folder, options)
 }
 
@@ -102,6 +114,7 @@ async fn everything_survives_a_restart() {
             contents(&home, &claim.job.inputs[0]).await.unwrap(),
             claim.job.payload["text"].as_str().unwrap()
         );
+        home.jobs().complete(&claim.token, json!(1), vec![]).await.unwrap();
     }
     assert_eq!(submitted(&home, "new").await.state, State::Queued);
 }
@@ -179,12 +192,19 @@ async fn a_clock_set_back_before_a_restart_prolongs_nothing() {
     assert_eq!(home.jobs().get(done.id).await.unwrap(), None);
 }
 
+/// A machine that is resumed, an NTP server that is wrong for a moment: nothing ages by that.
 #[tokio::test]
-async fn a_clock_set_forward_takes_no_lease() {
+async fn a_clock_set_forward_ages_nothing() {
     let home = fixture().await;
+    let (done, orphan) = (completed(&home, "done").await, stored(&home, b"an upload").await);
     let claim = claimed(&home, "a").await;
     home.clock.set_wall(wall() + 86_400_000);
     home.jobs().sweep().await.unwrap();
+    assert_eq!(job(&home, done.id).await, done);
+    assert_eq!(contents(&home, &done.outputs[0]).await.unwrap(), "done");
+    assert!(contents(&home, &orphan).await.is_some());
+    home.pass(TTL).await;
+    assert_eq!(home.jobs().get(done.id).await.unwrap(), None, "its time is what has passed");
     assert_eq!(state_of(&home, &claim).await, State::Processing);
     home.jobs().complete(&claim.token, json!(1), vec![]).await.unwrap();
 }
@@ -254,6 +274,7 @@ async fn files_may_outlive_their_job() {
     let output = &done.outputs[0];
     home.pass(TTL).await;
     assert_eq!(home.jobs().get(done.id).await.unwrap(), None);
+    home.jobs().cancel(done.id).await.unwrap(); // behind the removal, for which nobody waits
     assert_eq!(home.jobs().counts().await.unwrap(), jobs::Counts::default());
     home.jobs().sweep().await.unwrap();
     reopen(&mut home);
@@ -272,4 +293,141 @@ async fn files_may_outlive_their_job() {
     assert_eq!(home.jobs().by_output(output).await.unwrap(), None);
     home.jobs().sweep().await.unwrap();
     assert_eq!(home.files(), Vec::<String>::new());
+}
+
+/// What was counted elsewhere before is taken over, once.
+#[tokio::test]
+async fn credits_are_taken_over_once_and_survive() {
+    let mut home = fixture().await;
+    let open = |home: &mut Fixture| {
+        home.store = None;
+        let used = std::collections::BTreeMap::from([("tester".to_owned(), 7), ("gone".to_owned(), 2)]);
+        let options = Options { used, clock: home.clock.clone(), ..Options::default() };
+        home.store = Some(Embedded::open(home.folder.path(), options).unwrap());
+    };
+    open(&mut home);
+    assert_eq!(home.jobs().used("tester").await.unwrap(), 7);
+    let new = jobs::NewJob { credits: Some(10), ..conformance::new_job(&home, "paid").await };
+    home.jobs().submit(new).await.unwrap();
+    for _ in 0..2 {
+        open(&mut home);
+        let used = (home.jobs().used("tester").await.unwrap(), home.jobs().used("gone").await.unwrap());
+        assert_eq!(used, (8, 2), "not a second time, and nothing is lost");
+    }
+    // Killed in the middle of its second run: interrupted twice, and given back by the store itself.
+    for _ in 0..2 {
+        home.jobs().claim("worker", LEASE).await.unwrap().unwrap();
+        open(&mut home);
+    }
+    assert_eq!(home.jobs().used("tester").await.unwrap(), 7);
+}
+
+/// However short results live, a file that is to become one does not go before it is.
+#[tokio::test]
+async fn work_in_progress_outlives_short_results() {
+    let mut home = fixture().await;
+    home.store = None;
+    let second = Duration::from_secs(1);
+    let options = Options { result_ttl: second, clock: home.clock.clone(), ..Options::default() };
+    home.store = Some(Embedded::open(home.folder.path(), options).unwrap());
+    let claim = claimed(&home, "a").await;
+    let output = stored(&home, b"early").await;
+    for _ in 0..60 {
+        home.pass(second).await;
+        home.jobs().heartbeat(&claim.token, LEASE, 0.5).await.unwrap();
+        home.jobs().sweep().await.unwrap();
+    }
+    home.jobs().complete(&claim.token, json!(1), vec![output.clone()]).await.unwrap();
+    home.pass(second).await;
+    home.jobs().sweep().await.unwrap();
+    assert_eq!(contents(&home, &output).await, None, "then it is a result like any other");
+}
+
+/// What only the owner of the server may read: prompts, URLs, and the names that are the only key to files.
+#[cfg(unix)]
+#[tokio::test]
+async fn nobody_else_reads() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (folder, clock) = (tempfile::tempdir().unwrap(), Arc::new(ManualClock::at(wall())));
+    let dir = folder.path().join("made/by/others");
+    std::fs::create_dir_all(&dir).unwrap();
+    let store = open_in(&dir, &clock).unwrap();
+    let home = Fixture { folder, clock, store: Some(store) };
+    let key = stored(&home, b"a").await;
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    for path in ["jobs.redb", "lock", &format!("blobs/{key}")] {
+        assert_eq!(mode(&dir.join(path)), 0o600, "{path}");
+    }
+    assert_eq!(mode(&dir.join("blobs")), 0o700);
+    // One of an earlier version is taken back.
+    let mut home = home;
+    home.store = None;
+    std::fs::set_permissions(dir.join("jobs.redb"), std::fs::Permissions::from_mode(0o644)).unwrap();
+    home.store = Some(open_in(&dir, &home.clock).unwrap());
+    assert_eq!(mode(&dir.join("jobs.redb")), 0o600);
+}
+
+/// The folder is deleted under the running server, or another one takes its name.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_folder_that_is_gone_is_noticed() {
+    let mut home = fixture().await;
+    let outer = tempfile::tempdir().unwrap();
+    let (dir, aside) = (outer.path().join("data"), outer.path().join("aside"));
+    home.store = Some(open_in(&dir, &home.clock).unwrap());
+    let waiting = submitted(&home, "a").await;
+    home.jobs().check().await;
+    assert_eq!(home.jobs().unwell(), None);
+
+    std::fs::rename(&dir, &aside).unwrap();
+    home.jobs().check().await;
+    let trouble = home.jobs().unwell().expect("noticed");
+    assert!(trouble.contains("deleted or exchanged") && trouble.contains(dir.to_str().unwrap()), "{trouble}");
+    let second = open_in(&dir, &home.clock).unwrap(); // another server on the same name
+    home.jobs().check().await;
+    let put = home.blobs().put(&jobs::BlobKey::random("png"), "x".into()).await.unwrap_err();
+    assert!(matches!(put, Error::Unwell { .. }), "{put}");
+    let new = jobs::NewJob { id: uuid::Uuid::new_v4(), owner: "open".into(), ..jobs::NewJob::default() };
+    assert!(matches!(home.jobs().submit(new).await, Err(Error::Unwell { .. })));
+    assert_eq!(home.jobs().claim("worker", LEASE).await.unwrap(), None, "nothing is begun");
+    assert!(std::fs::read_dir(dir.join("blobs")).unwrap().next().is_none(), "nothing lands at the other's");
+    drop(second);
+
+    std::fs::remove_dir_all(&dir).unwrap();
+    std::fs::rename(&aside, &dir).unwrap();
+    home.jobs().check().await;
+    assert_eq!(home.jobs().unwell(), None, "put back, all goes on");
+    assert_eq!(home.jobs().claim("worker", LEASE).await.unwrap().unwrap().job.id, waiting.id);
+}
+
+/// A flood of jobs with long requests: neither memory nor the file keeps what they asked for, nor do they stay for ever.
+#[tokio::test]
+async fn documents_do_not_outlive_their_time_nor_their_use() {
+    let mut home = fixture().await;
+    home.store = None;
+    let options =
+        |clock: &Arc<ManualClock>| Options { result_ttl: TTL, clock: clock.clone(), ..Options::default() };
+    home.store = Some(Embedded::open(home.folder.path(), options(&home.clock)).unwrap());
+    let long = "x".repeat(1 << 20);
+    for _ in 0..40 {
+        let payload = json!({ "prompt": long });
+        let new =
+            jobs::NewJob { id: uuid::Uuid::new_v4(), owner: "open".into(), payload, ..Default::default() };
+        home.jobs().submit(new).await.unwrap();
+        let claim = home.jobs().claim("worker", LEASE).await.unwrap().unwrap();
+        home.jobs().fail(&claim.token, "no").await.unwrap();
+        assert!(job(&home, claim.job.id).await.payload.is_null());
+    }
+    let size = |home: &Fixture| std::fs::metadata(home.folder.path().join("jobs.redb")).unwrap().len();
+    println!("{} bytes before", size(&home));
+    home.pass(TTL).await;
+    home.store = None;
+    home.store = Some(Embedded::open(home.folder.path(), options(&home.clock)).unwrap());
+    assert_eq!(home.jobs().counts().await.unwrap(), jobs::Counts::default(), "expired while reading");
+    submitted(&home, "a").await;
+    home.store = None;
+    home.store = Some(Embedded::open(home.folder.path(), options(&home.clock)).unwrap());
+    println!("{} bytes after", size(&home));
+    assert!(size(&home) < 8 << 20);
+    assert_eq!(home.jobs().counts().await.unwrap().queued, 1);
 }

@@ -55,7 +55,7 @@ struct Known {
     ended: Option<State>,
     cancelled: bool,
     /// What the last opening showed.
-    seen: Option<Job>,
+    seen: Option<Arc<Job>>,
 }
 
 #[derive(Debug, Default)]
@@ -180,7 +180,7 @@ async fn compare(job: &Job, known: &Known, blobs: &Arc<dyn BlobStore>, tally: &m
         assert_eq!(job.state, state, "the end was promised: {known:?}");
     }
     if let Some(seen) = known.seen.as_ref().filter(|seen| seen.state.is_terminal()) {
-        assert_eq!(job, seen, "what is over does not change");
+        assert_eq!(*job, **seen, "what is over does not change");
     }
     match job.state {
         State::Processing => panic!("nobody has {job:?} in hands"),

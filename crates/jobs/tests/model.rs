@@ -16,6 +16,8 @@ use uuid::Uuid;
 const LIMIT: usize = 5;
 const TTL: u64 = 1000;
 const LEASE: u64 = 300;
+/// What a worker has to show that it lives.
+const CHANCE: u64 = 1000;
 const BEGIN: u64 = 1_800_000_000_000;
 
 #[derive(Clone, Debug)]
@@ -32,6 +34,7 @@ enum Step {
     Upload,
     Pass(u64),
     SetBack(u64),
+    SetForward(u64),
     Sweep,
     Restart,
 }
@@ -48,8 +51,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => any.clone().prop_map(Step::Cancel),
         1 => any.prop_map(Step::Delete),
         1 => Just(Step::Upload),
-        5 => (1u64..400).prop_map(Step::Pass),
+        5 => (1u64..1200).prop_map(Step::Pass),
         1 => (1u64..100_000).prop_map(Step::SetBack),
+        1 => (1u64..10_000_000).prop_map(Step::SetForward),
         3 => Just(Step::Sweep),
         1 => Just(Step::Restart),
     ];
@@ -67,6 +71,8 @@ struct Known {
     expires: Option<u64>,
     /// The claim it is held under and the end of the lease.
     held: Option<(LeaseToken, u64)>,
+    /// When a sweep first found that it had lapsed.
+    missed: Option<u64>,
     deleted: bool,
 }
 
@@ -88,6 +94,14 @@ impl Model {
         self.live().filter(|job| job.state == State::Queued).map(|job| job.id).collect()
     }
 
+    /// The oldest one; one that was interrupted runs alone.
+    fn next_up(&self) -> Option<Uuid> {
+        let running: Vec<&Known> = self.jobs.iter().filter(|job| job.held.is_some()).collect();
+        let first = self.live().find(|job| job.state == State::Queued)?;
+        let alone = running.is_empty() || first.retries == 0;
+        (alone && running.iter().all(|job| job.retries == 0)).then_some(first.id)
+    }
+
     fn holder(&mut self, token: &LeaseToken) -> Option<&mut Known> {
         self.jobs.iter_mut().find(|job| job.held.as_ref().is_some_and(|(held, _)| held == token))
     }
@@ -100,10 +114,11 @@ impl Model {
     fn interrupt(&mut self, lapsed_only: bool) {
         let now = self.now;
         for job in &mut self.jobs {
-            match job.held {
-                Some((_, until)) if until <= now || !lapsed_only => {}
-                _ => continue,
+            let Some((_, until)) = job.held else { continue };
+            if lapsed_only && (until > now || now < *job.missed.get_or_insert(now) + CHANCE) {
+                continue;
             }
+            job.missed = None;
             if job.cancel {
                 Self::end(now, job, State::Failed, Some(CANCELLED));
             } else if job.retries > 0 {
@@ -132,6 +147,7 @@ impl Run {
         let options = Options {
             queue_limit: LIMIT,
             result_ttl: Duration::from_millis(TTL),
+            unclaimed_ttl: Some(Duration::from_millis(TTL)),
             clock: clock.clone(),
             ..Options::default()
         };
@@ -165,7 +181,13 @@ impl Run {
 
     async fn submit(&mut self) {
         let (id, input) = (Uuid::new_v4(), self.file().await);
-        let new = NewJob { id, owner: "open".into(), payload: json!({}), inputs: vec![input.clone()] };
+        let new = NewJob {
+            id,
+            owner: "open".into(),
+            payload: json!({}),
+            inputs: vec![input.clone()],
+            ..NewJob::default()
+        };
         let outcome = self.jobs().submit(new).await;
         if self.model.waiting().len() >= LIMIT {
             assert!(matches!(outcome, Err(Error::QueueFull { limit: LIMIT })));
@@ -174,7 +196,7 @@ impl Run {
         }
         assert_eq!(outcome.unwrap().submitted_at, self.model.now);
         let (state, error, output, expires, held) = (State::Queued, None, None, None, None);
-        let (retries, cancel, deleted) = (0, false, false);
+        let (retries, cancel, deleted, missed) = (0, false, false, None);
         self.model.jobs.push(Known {
             id,
             state,
@@ -185,6 +207,7 @@ impl Run {
             output,
             expires,
             held,
+            missed,
             deleted,
         });
     }
@@ -192,12 +215,12 @@ impl Run {
     async fn claim(&mut self) {
         let lease = Duration::from_millis(LEASE);
         let claim = self.jobs().claim("worker", lease).await.unwrap();
-        let first = self.model.waiting().first().copied();
+        let first = self.model.next_up();
         assert_eq!(claim.as_ref().map(|claim| claim.job.id), first, "the oldest one");
         let Some(claim) = claim else { return };
         let until = self.model.now + LEASE;
         let job = self.model.jobs.iter_mut().find(|job| job.id == claim.job.id).unwrap();
-        (job.state, job.held) = (State::Processing, Some((claim.token.clone(), until)));
+        (job.state, job.held, job.missed) = (State::Processing, Some((claim.token.clone(), until)), None);
         self.model.tokens.push(claim.token);
     }
 
@@ -207,7 +230,7 @@ impl Run {
         let expected = match self.model.holder(&token) {
             None => Beat::Lost,
             Some(job) => {
-                job.held = Some((token, now + LEASE));
+                (job.held, job.missed) = (Some((token, now + LEASE)), None);
                 if job.cancel { Beat::Cancel } else { Beat::Continue }
             }
         };
@@ -284,7 +307,9 @@ impl Run {
                 self.clock.advance(Duration::from_millis(ms));
                 self.model.now += ms;
             }
+            // Neither matters until the next start.
             Step::SetBack(ms) => self.clock.set_wall(self.model.now - ms),
+            Step::SetForward(ms) => self.clock.set_wall(self.model.now + ms),
             Step::Sweep => {
                 self.jobs().sweep().await.unwrap();
                 self.model.interrupt(true);
@@ -326,6 +351,8 @@ impl Run {
                 State::Failed => counts.failed += 1,
             }
         }
+        // What was found expired is removed without anybody waiting for it; a change behind it is waited for.
+        jobs.cancel(Uuid::new_v4()).await.unwrap();
         assert_eq!(jobs.counts().await.unwrap(), counts);
         let there: BTreeSet<BlobKey> = self.blobs().keys().await.unwrap().into_iter().collect();
         assert_eq!(there, self.model.files());

@@ -2,7 +2,7 @@
 //!
 //! Clients follow these URLs byte for byte, so they are absolute and lead to where the client already is.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use http::request::Parts;
 use http::{HeaderMap, header};
@@ -12,6 +12,22 @@ use crate::config::Config;
 /// The other end of the connection; absent where the router is called in process.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer(pub(crate) SocketAddr);
+
+/// The machine that a request comes from: the other end, or whom a trusted proxy names there. `None` in process.
+pub(crate) fn client(config: &Config, parts: &Parts) -> Option<IpAddr> {
+    let trusted = |address: IpAddr| config.trusted_proxies.iter().any(|range| range.contains(address));
+    let mut address = parts.extensions.get::<Peer>()?.0.ip();
+    // Each proxy adds whom it heard from at the end, so the list is believed from there for as long as they are trusted.
+    let named = parts.headers.get_all("x-forwarded-for").iter().rev();
+    let named = named.filter_map(|value| value.to_str().ok()).flat_map(|value| value.rsplit(','));
+    for each in named {
+        match each.trim().parse() {
+            Ok(next) if trusted(address) => address = next,
+            _ => break,
+        }
+    }
+    Some(address)
+}
 
 /// `http://host:8000/api`, without a slash at the end.
 pub(crate) fn base_url(config: &Config, parts: &Parts) -> String {
@@ -84,6 +100,30 @@ mod tests {
         assert_eq!(base("path_prefix = \"/api\"", "1.2.3.4:5", &[("host", "h")]), "http://h/api");
         let prefixed = [("host", "h"), ("x-forwarded-prefix", "/front/")];
         assert_eq!(base(TRUST, "10.0.0.9:5", &prefixed), "http://h/front");
+    }
+
+    #[test]
+    fn the_client_behind_trusted_proxies() {
+        let client = |config: &str, peer: &str, forwarded: &[&str]| {
+            let config: Config = toml::from_str(config).unwrap();
+            let mut request = http::Request::builder().uri("/");
+            for each in forwarded {
+                request = request.header("x-forwarded-for", *each);
+            }
+            let (mut parts, ()) = request.body(()).unwrap().into_parts();
+            parts.extensions.insert(Peer(peer.parse().unwrap()));
+            client(&config, &parts).unwrap().to_string()
+        };
+        assert_eq!(
+            client(TRUST, "10.0.0.9:5", &["6.6.6.6, 1.2.3.4"]),
+            "1.2.3.4",
+            "the last hop that is not ours"
+        );
+        assert_eq!(client(TRUST, "10.0.0.9:5", &["1.2.3.4, 10.0.0.8"]), "1.2.3.4");
+        assert_eq!(client(TRUST, "10.0.0.9:5", &["1.2.3.4", "10.0.0.8"]), "1.2.3.4");
+        assert_eq!(client(TRUST, "5.5.5.5:5", &["1.2.3.4"]), "5.5.5.5", "a stranger is not believed");
+        assert_eq!(client(TRUST, "10.0.0.9:5", &["nonsense"]), "10.0.0.9");
+        assert_eq!(client("", "[::1]:5", &[]), "::1");
     }
 
     #[test]

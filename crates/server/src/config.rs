@@ -13,6 +13,7 @@ use url::Url;
 use crate::cidr::Cidr;
 use crate::fetch;
 
+mod check;
 mod document;
 mod key;
 mod value;
@@ -74,38 +75,62 @@ settings! {
     trusted_proxies: Vec<Cidr> = Vec::new();
     /// Keys with all rights, in the clear. No key here and none under `keys`: the server is open.
     api_key: Vec<Secret> = Vec::new();
+    /// File with keys with all rights, one on each line; read at the start. A flag shows in the list of processes, a file does not.
+    api_key_file: Option<PathBuf> = None;
     /// Keys by their SHA-256, with rights, credits and rates; `[[keys]]` sections at the end of the file.
     keys: Vec<KeyEntry> = Vec::new();
     /// Take keys as `Authorization: Bearer` too.
     bearer: bool = false;
     /// Transfers a minute for each key that does not say otherwise. 0: no limit.
     requests_per_minute: u32 = 0;
-    /// Origins that browsers may call from; `*` is all.
-    cors_origins: Vec<String> = vec!["*".into()];
+    /// Origins that browsers may call from, such as `https://app.example`; `*` is all. `auto`: all where keys are asked for, none but the server's own on an open one.
+    cors_origins: Vec<String> = vec!["auto".into()];
     /// How long results are kept after the end of a job.
     result_ttl: Span = Span::seconds(3600);
     /// How long the pictures of results are kept, if longer than the results.
     file_ttl: Span = Span::seconds(0);
     /// Jobs that may wait; more are answered 429.
     queue_limit: usize = 100;
+    /// Jobs of one key that may wait (on an open server: of one machine); more are answered 429. Keys are served in turn.
+    queue_limit_per_key: usize = 50;
+    /// Jobs that are over and kept at most; half of them for one key. Failed ones go first; new work is refused if there are none.
+    keep_jobs: usize = 20_000;
+    /// Bytes of pictures of results and uploads that are kept at most; half of them for one key. With more, new work is answered 429.
+    keep_files: Size = Size(16 << 30);
+    /// Files that one key may have uploaded and kept.
+    upload_files: usize = 1000;
+    /// Bytes of files that one key may have uploaded and kept.
+    upload_bytes: Size = Size(1 << 30);
+    /// Bytes left alone on the disk of the data folder: with less, new work is answered 503.
+    disk_reserve: Size = Size(256 << 20);
     /// Accept invalid v2 bodies and let the job fail, as the hosted service does.
     validate_late: bool = false;
     /// How long a v1 call waits for its picture before it is answered 504. The job goes on.
     v1_deadline: Span = Span::seconds(600);
-    /// How often a waiting v1 call of the Python SDK is kept alive with `102 Processing`. Its read timeout is 30 s.
+    /// How long one job may compute; then it fails, and costs nothing.
+    job_timeout: Span = Span::seconds(1800);
+    /// How often a waiting v1 call of the Python SDK is kept alive with `102 Processing`. Its read timeout is 30 s. `0s`: never.
     keep_alive: Span = Span::seconds(15);
     /// How long running jobs may go on after a signal to stop; then they go back to the queue.
     shutdown_grace: Span = Span::seconds(30);
     /// A worker that is silent for so long has lost its job to the queue.
     lease: Span = Span::seconds(30);
+    /// Connections at the same time; half of them from one address. At the limit the one that is idle for longest is closed. Fewer where the limit of open files does not allow so many.
+    max_connections: usize = 2048;
     /// The largest request body.
     max_body: Size = Size(64 << 20);
+    /// The memory that all request bodies may take together, a quarter of it for those of up to 1 MiB. When there is no room for 5 s, a request is answered 503.
+    body_memory: Size = Size(256 << 20);
     /// The most steps a request may ask for.
     max_steps: u32 = 150;
     /// The most pixels of an input picture.
     max_pixels: u64 = DecodeLimits::default().max_pixels;
     /// The shortest side of an input picture, in pixels.
     min_side: u32 = DecodeLimits::default().min_side;
+    /// The most pixels of an output picture. A larger one is made smaller, whatever `max_width` and `max_height` ask for.
+    max_output_pixels: u64 = 1920 * 1920;
+    /// Jobs whose pictures are fetched at the same time; a quarter of them from one host, half for one key.
+    fetch_at_once: usize = 8;
     /// The largest input picture to be fetched, in bytes.
     fetch_max_bytes: Size = Size(64 << 20);
     /// How long connecting to an image host may take.
@@ -163,9 +188,15 @@ pub enum ConfigError {
     },
 }
 
+/// Whether there is a setting of that name that has a variable.
+#[must_use]
+pub fn has_variable(name: &str) -> bool {
+    name != "keys" && SETTINGS.iter().any(|setting| setting.name == name)
+}
+
 impl Config {
-    /// Merges the layers: `file` if there is one, the variables of `environment` that are settings, and what was given
-    /// on the command line (`flags`, by the names of settings).
+    /// Merges the layers: `file` if there is one, the variables of `environment` with our prefix, each of which must be a
+    /// setting, and what was given on the command line (`flags`, by the names of settings).
     ///
     /// # Errors
     /// [`ConfigError`], naming the layer and the setting.
@@ -183,7 +214,7 @@ impl Config {
                 .map_err(|source| ConfigError::Syntax { path: path.to_owned(), source: Box::new(source) })?;
             overlay(&mut merged, table, &path.display().to_string())?;
         }
-        for (name, table) in from_environment(environment) {
+        for (name, table) in from_environment(environment)? {
             overlay(&mut merged, table, &name)?;
         }
         overlay(&mut merged, flags, "command line")?;
@@ -192,6 +223,7 @@ impl Config {
         if !counted {
             config.workers = config.devices.len().max(1);
         }
+        config.read_keys()?;
         config.check()?;
         Ok(config)
     }
@@ -203,39 +235,6 @@ impl Config {
             0 => &self.device,
             count => &self.devices[worker % count],
         }
-    }
-
-    /// What single values cannot show.
-    fn check(&self) -> Result<(), ConfigError> {
-        let refuse = |name: &str, reason: &str| Err(value_error("configuration", name, reason.to_owned()));
-        if !self.path_prefix.is_empty()
-            && (!self.path_prefix.starts_with('/') || self.path_prefix.ends_with('/'))
-        {
-            return refuse("path_prefix", "begins with a slash and does not end with one, such as /api");
-        }
-        if let Some(url) = &self.public_url
-            && !(matches!(url.scheme(), "http" | "https") && url.has_host() && url.query().is_none())
-        {
-            return refuse("public_url", "must be an absolute http or https URL without a query");
-        }
-        if self.workers == 0 || self.max_steps == 0 {
-            return refuse(if self.workers == 0 { "workers" } else { "max_steps" }, "must be at least 1");
-        }
-        if self.workers < self.devices.len() {
-            return refuse("workers", "every one of the `devices` needs a worker: raise it, or leave it out");
-        }
-        if self.lease.0.as_millis() < 1000 {
-            return refuse("lease", "must be at least 1s");
-        }
-        if self.api_key.iter().any(|key| key.0.trim().is_empty()) {
-            return refuse("api_key", "an API key must not be empty");
-        }
-        for (at, key) in self.keys.iter().enumerate() {
-            if self.keys[..at].iter().any(|other| other.id == key.id) {
-                return refuse("keys", &format!("there are two keys with the id {:?}", key.id));
-            }
-        }
-        Ok(())
     }
 
     /// What may be fetched from where.
@@ -265,16 +264,35 @@ impl Config {
 }
 
 /// The settings among the environment's variables, each as a table of one.
-fn from_environment(environment: impl IntoIterator<Item = (String, String)>) -> Vec<(String, Table)> {
+///
+/// # Errors
+/// [`ConfigError::Unknown`] for a variable with our prefix that is no setting, [`ConfigError::Value`] for a list of keys
+/// that is there but empty: whoever sets it wants the server closed.
+fn from_environment(
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<Vec<(String, Table)>, ConfigError> {
     let defaults = defaults();
     let mut found = Vec::new();
     for (variable, text) in environment {
         let Some(name) = variable.strip_prefix(ENVIRONMENT_PREFIX).map(str::to_ascii_lowercase) else {
             continue;
         };
-        // Other variables of the same prefix belong to other commands; sections of the file have no variable; and an
-        // empty variable is how container files spell one that is not set.
-        if name == "keys" || text.trim().is_empty() || !SETTINGS.iter().any(|setting| setting.name == name) {
+        // Kubernetes tells every container of a service of our name where that is.
+        if name.starts_with("service_") || name == "port" || name.starts_with("port_") {
+            continue;
+        }
+        if !has_variable(&name) {
+            let similar = similar(&name);
+            return Err(ConfigError::Unknown { origin: variable, name, similar });
+        }
+        let is_blank = text.split(',').all(|part| part.trim().is_empty());
+        if is_blank && name == "api_key" {
+            let reason =
+                "is set but empty; give it a key, or take the variable away to leave the server open";
+            return Err(value_error(&variable, &name, reason.to_owned()));
+        }
+        // An empty variable is how container files spell one that is not set.
+        if text.trim().is_empty() {
             continue;
         }
         let list = || {
@@ -296,7 +314,7 @@ fn from_environment(environment: impl IntoIterator<Item = (String, String)>) -> 
         };
         found.push((variable, Table::from_iter([(name, value)])));
     }
-    found
+    Ok(found)
 }
 
 /// Lays `layer` over `merged`; each name and each value is checked here, while its origin is known.

@@ -69,6 +69,35 @@ impl Failure {
         Self::new(StatusCode::NOT_ACCEPTABLE, "Invalid content type. Use application/json")
     }
 
+    /// A compressed body.
+    pub(crate) fn packed(coding: &str) -> Self {
+        let coding: String = coding.chars().take(40).collect();
+        let error = format!("Content-Encoding {coding} is not taken; send the body as it is");
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, error)
+    }
+
+    /// A body that is no form.
+    pub(crate) fn bad_form(reason: &str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, format!("Request body is not a valid form: {reason}"))
+    }
+
+    /// The client stopped in the middle.
+    pub(crate) fn cut_short() -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "Request body was cut short")
+    }
+
+    /// The client sends, but hardly.
+    pub(crate) fn too_slow() -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "Request body came too slowly")
+            .header(header::CONNECTION, "close")
+    }
+
+    /// No room in memory for one more body.
+    pub(crate) fn busy() -> Self {
+        let wait = Duration::from_secs(5);
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "The server is busy. Retry in 5 s").retry_after(wait)
+    }
+
     pub(crate) fn no_credits() -> Self {
         Self::new(StatusCode::NOT_ACCEPTABLE, "Insufficient credits. You have 0.0 credits.")
     }
@@ -102,8 +131,44 @@ impl Failure {
 
     /// The job store cannot do it; the client learns that much, the log the rest.
     pub(crate) fn store(error: &jobs::Error) -> Self {
-        tracing::error!(%error, "the job store failed");
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error: the request could not be stored")
+        match error {
+            jobs::Error::Exhausted { .. } => Self::no_credits(),
+            jobs::Error::Closed => Self::unavailable(),
+            jobs::Error::Kept { what, wait } => {
+                let error = format!("Too much is kept: {what}. Retry in {} s", whole_seconds(*wait));
+                Self::new(StatusCode::TOO_MANY_REQUESTS, error).retry_after(*wait).reset(*wait)
+            }
+            error if error.is_disk() => {
+                tracing::error!(%error, "the job store failed");
+                Self::disk()
+            }
+            error => {
+                tracing::error!(%error, "the job store failed");
+                let text = "Internal server error: the request could not be stored";
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, text)
+            }
+        }
+    }
+
+    /// The server's disk takes nothing just now.
+    pub(crate) fn disk() -> Self {
+        let wait = Duration::from_secs(10);
+        let text =
+            "Service temporarily unavailable: the server's disk is full or cannot be written. Retry in 10 s";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, text).retry_after(wait)
+    }
+
+    /// A page of another site calls an open server.
+    pub(crate) fn cross_site() -> Self {
+        let text =
+            "Pages of other sites may not call this server; the operator can allow them with cors_origins";
+        Self::forbidden(text)
+    }
+
+    /// A range behind the end of a file of that many bytes.
+    pub(crate) fn range(length: u64) -> Self {
+        Self::new(StatusCode::RANGE_NOT_SATISFIABLE, format!("The file has {length} bytes"))
+            .header(header::CONTENT_RANGE, &format!("bytes */{length}"))
     }
 
     pub(crate) fn deadline() -> Self {

@@ -13,6 +13,8 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::connections::Line;
+
 /// RFC 2518, section 10.1.
 const PROCESSING: &[u8] = b"HTTP/1.1 102 Processing\r\n\r\n";
 
@@ -27,16 +29,26 @@ struct Wire {
 
 /// The stream of one connection, for hyper.
 #[derive(Debug)]
-pub(crate) struct InterimStream(Arc<Mutex<Wire>>);
+pub(crate) struct InterimStream(Arc<Mutex<Wire>>, Arc<Line>);
 
 /// The handler's end of it; found in a request's extensions.
 #[derive(Debug, Clone)]
 pub(crate) struct Interim(Arc<Mutex<Wire>>);
 
 impl InterimStream {
-    pub(crate) fn new(stream: TcpStream) -> (Self, Interim) {
+    pub(crate) fn new(stream: TcpStream, line: Arc<Line>) -> (Self, Interim) {
         let wire = Arc::new(Mutex::new(Wire { stream, rest: &[], behind: false }));
-        (Self(wire.clone()), Interim(wire))
+        (Self(wire.clone(), line), Interim(wire))
+    }
+
+    /// Notes how the peer takes what it is sent.
+    fn noted(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match &written {
+            Poll::Ready(Ok(bytes)) => self.1.wrote(*bytes),
+            Poll::Pending => self.1.blocked(),
+            Poll::Ready(Err(_)) => {}
+        }
+        written
     }
 }
 
@@ -89,14 +101,20 @@ impl AsyncRead for InterimStream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut lock(&self.0).stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut lock(&self.0).stream).poll_read(context, buffer);
+        if read.is_ready() && buffer.filled().len() > before {
+            self.1.read();
+        }
+        read
     }
 }
 
 impl AsyncWrite for InterimStream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        lock(&self.0)
-            .poll_after_rest(context, bytes.len(), |stream, context| stream.poll_write(context, bytes))
+        let written = lock(&self.0)
+            .poll_after_rest(context, bytes.len(), |stream, context| stream.poll_write(context, bytes));
+        self.noted(written)
     }
 
     fn poll_write_vectored(
@@ -105,8 +123,9 @@ impl AsyncWrite for InterimStream {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let offered = slices.iter().map(|slice| slice.len()).sum();
-        lock(&self.0)
-            .poll_after_rest(context, offered, |stream, context| stream.poll_write_vectored(context, slices))
+        let written = lock(&self.0)
+            .poll_after_rest(context, offered, |stream, context| stream.poll_write_vectored(context, slices));
+        self.noted(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -134,7 +153,9 @@ mod tests {
     async fn pair() -> (InterimStream, Interim, TcpStream) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (stream, interim) = InterimStream::new(listener.accept().await.unwrap().0);
+        let (stream, peer) = listener.accept().await.unwrap();
+        let line = Line::new(peer.ip(), std::time::Instant::now());
+        let (stream, interim) = InterimStream::new(stream, line);
         (stream, interim, client)
     }
 

@@ -3,6 +3,7 @@
 //! With no keys configured the server is open: everybody is the one caller `open`, whatever key they send.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use http::{HeaderMap, header};
@@ -14,6 +15,13 @@ use crate::failure::Failure;
 
 /// The owner of jobs on an open server.
 const OPEN: &str = "open";
+/// What the owners of plain keys begin with.
+const PLAIN: &str = "key-";
+
+/// Whether an id of a key could be taken for somebody else's.
+pub(crate) fn is_reserved(id: &str) -> bool {
+    id == OPEN || id.starts_with(PLAIN)
+}
 
 /// One known key.
 #[derive(Debug)]
@@ -65,9 +73,10 @@ impl KeyRing {
         let rate = config.requests_per_minute;
         let plain = config.api_key.iter().map(|key| {
             let hash: [u8; 32] = Sha256::digest(key.0.trim()).into();
-            // The same after a restart, so that jobs keep their owner; four bytes tell nobody the key.
-            let owner =
-                format!("key-{}", hash[..4].iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+            // The same after a restart, so that jobs keep their owner; eight bytes tell nobody the key, and no two keys
+            // share them.
+            let digits: String = hash[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+            let owner = format!("{PLAIN}{digits}");
             Key { hash, caller: Arc::new(Caller::unlimited(owner, rate)) }
         });
         let hashed = config.keys.iter().map(|entry| {
@@ -82,6 +91,11 @@ impl KeyRing {
         });
         let keys = plain.chain(hashed).collect();
         Self { keys, open: Arc::new(Caller::unlimited(OPEN.to_owned(), rate)), bearer: config.bearer }
+    }
+
+    /// Whether everybody may call.
+    pub(crate) fn is_open(&self) -> bool {
+        self.keys.is_empty()
     }
 
     /// Finds the caller: 401 without a good key, 403 if the key is not for this.
@@ -108,6 +122,19 @@ impl KeyRing {
             return Err(Failure::forbidden(format!("This API key may not {what}")));
         }
         Ok(caller.clone())
+    }
+
+    /// Whose share of memory, queue and turns a request takes: its key's, or on an open server its machine's (for IPv6 its
+    /// network's, as every machine has many addresses).
+    pub(crate) fn client(&self, caller: &Caller, address: Option<IpAddr>) -> String {
+        match address {
+            _ if !self.keys.is_empty() => caller.owner.clone(),
+            Some(IpAddr::V6(address)) if address.to_ipv4_mapped().is_none() => {
+                format!("{}/64", Ipv6Addr::from(u128::from(address) >> 64 << 64))
+            }
+            Some(address) => address.to_canonical().to_string(),
+            None => caller.owner.clone(),
+        }
     }
 
     fn presented<'a>(&self, headers: &'a HeaderMap) -> Option<&'a [u8]> {
@@ -156,6 +183,18 @@ mod tests {
     }
 
     #[test]
+    fn whose_share() {
+        let caller = Caller::unlimited("x".to_owned(), 0);
+        let open = ring("", &[]);
+        let client = |address: &str| open.client(&caller, Some(address.parse().unwrap()));
+        assert_eq!(client("1.2.3.4"), "1.2.3.4");
+        assert_eq!(client("::ffff:1.2.3.4"), "1.2.3.4");
+        assert_eq!(client("2001:db8:1:2:3::4"), "2001:db8:1:2::/64");
+        assert_eq!(open.client(&caller, None), "x");
+        assert_eq!(ring("", &["K"]).client(&caller, Some("1.2.3.4".parse().unwrap())), "x");
+    }
+
+    #[test]
     fn keys_plain_and_hashed() {
         let ring = ring(ENTRY, &["K", "K2"]);
         let owner = |key: &str| {
@@ -164,6 +203,7 @@ mod tests {
         assert_eq!(owner("secret").unwrap(), "studio");
         assert_eq!(owner(" secret ").unwrap(), "studio");
         assert_ne!(owner("K").unwrap(), owner("K2").unwrap());
+        assert_eq!(owner("K").unwrap().len(), "key-".len() + 16);
         assert_eq!(owner("BAD").unwrap_err(), Failure::bad_key());
         assert_eq!(owner("").unwrap_err(), Failure::no_key());
         assert_eq!(ring.admit(&HeaderMap::new(), Permission::Read).unwrap_err(), Failure::no_key());

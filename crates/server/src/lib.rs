@@ -4,19 +4,23 @@
 //! it, [`run`] is the whole program from a [`Config`] to the last closed connection. [`fetch`] is of use by itself.
 
 mod base_url;
+mod budget;
 pub mod cidr;
 pub mod config;
+mod connections;
+mod credits;
 mod failure;
 pub mod fetch;
+mod fetching;
 mod interim;
 mod keys;
-mod ledger;
 mod metrics;
 mod rate;
 mod routes;
 mod serve;
 mod state;
 mod task;
+mod turnstile;
 mod worker;
 
 pub use config::{Config, ConfigError};

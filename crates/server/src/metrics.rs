@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use jobs::Counts;
+use jobs::{Counts, Endings};
 
 /// Upper ends of the buckets, in seconds: from a cached answer to the longest job anybody waits for.
 const BOUNDS: [f64; 12] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 180.0, 600.0];
@@ -49,32 +49,11 @@ impl Histogram {
     }
 }
 
-/// How a job ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Ending {
-    Completed,
-    Failed,
-    Cancelled,
-    Released,
-}
-
-impl Ending {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Completed => "completed",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-            Self::Released => "released",
-        }
-    }
-}
-
 /// Everything that is counted here; the numbers of jobs by state come from the store.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     /// By route, method and status.
     requests: Mutex<BTreeMap<(String, String, u16), u64>>,
-    endings: Mutex<BTreeMap<Ending, u64>>,
     pub(crate) run: Histogram,
     pub(crate) wait: Histogram,
     pub(crate) result_bytes: AtomicU64,
@@ -86,12 +65,8 @@ impl Metrics {
         *requests.entry((route.to_owned(), method.to_owned(), status)).or_default() += 1;
     }
 
-    pub(crate) fn ended(&self, ending: Ending) {
-        *self.endings.lock().unwrap_or_else(PoisonError::into_inner).entry(ending).or_default() += 1;
-    }
-
     /// The whole page.
-    pub(crate) fn text(&self, counts: &Counts, ready: bool) -> String {
+    pub(crate) fn text(&self, counts: &Counts, endings: &Endings, ready: bool) -> String {
         let mut text = String::new();
         header(&mut text, "material_transfer_http_requests_total", "Answered requests.", "counter");
         for ((route, method, status), count) in
@@ -111,9 +86,16 @@ impl Metrics {
             let _ = writeln!(text, "material_transfer_jobs{{state=\"{state}\"}} {count}");
         }
         header(&mut text, "material_transfer_jobs_ended_total", "Jobs ended by this process.", "counter");
-        for (ending, count) in self.endings.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            let _ =
-                writeln!(text, "material_transfer_jobs_ended_total{{ending=\"{}\"}} {count}", ending.word());
+        let endings = [
+            ("completed", endings.completed),
+            ("failed", endings.failed),
+            ("cancelled", endings.cancelled),
+            ("interrupted", endings.interrupted),
+            ("retried", endings.retried),
+            ("released", endings.released),
+        ];
+        for (ending, count) in endings {
+            let _ = writeln!(text, "material_transfer_jobs_ended_total{{ending=\"{ending}\"}} {count}");
         }
         self.run.write(&mut text, "material_transfer_job_seconds", "From the start to the end of a job.");
         self.wait.write(
@@ -151,11 +133,14 @@ mod tests {
         let metrics = Metrics::default();
         metrics.answered("/v1/{slug}", "POST", 200);
         metrics.answered("/v1/{slug}", "POST", 200);
-        metrics.ended(Ending::Completed);
         for seconds in [0.04, 0.3, 700.0] {
             metrics.run.record(Duration::from_secs_f64(seconds));
         }
-        let page = metrics.text(&Counts { queued: 3, ..Counts::default() }, true);
+        let page = metrics.text(
+            &Counts { queued: 3, ..Counts::default() },
+            &Endings { completed: 1, ..Endings::default() },
+            true,
+        );
         for line in [
             "material_transfer_http_requests_total{route=\"/v1/{slug}\",method=\"POST\",status=\"200\"} 2",
             "material_transfer_jobs{state=\"queued\"} 3",

@@ -18,8 +18,10 @@ mod account;
 mod body;
 mod envelope;
 mod files;
+mod form;
 mod observe;
 mod poll;
+mod stream;
 mod submit;
 mod wait;
 

@@ -5,7 +5,9 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
@@ -15,19 +17,24 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tower::ServiceExt as _;
 
 use crate::base_url::Peer;
 use crate::config::Config;
+use crate::connections::{self, Connections, Line};
 use crate::interim::InterimStream;
 use crate::state::{App, Error, Phase};
 use crate::worker::{EngineFactory, Workers};
 
 /// How often expired jobs are removed from disk; they are invisible at once in any case.
 const SWEEP: Duration = Duration::from_secs(5);
-/// How long a client may take to send the head of its next request; also how long an idle connection is kept.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
+/// How often the disk is looked at; more often while it is not well, so that work goes on soon.
+const LOOK: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(1)];
+/// How often connections are looked at that may have to go.
+const REAP: Duration = Duration::from_secs(1);
+/// A last resort for heads that take for ever; [`Connections`] is stricter.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long workers and connections may take to wind up once the grace is over.
 const LAST_MOMENTS: Duration = Duration::from_secs(10);
 
@@ -45,6 +52,7 @@ pub async fn run(config: Config, engine: EngineFactory) -> Result<(), Error> {
     let bound = listener.local_addr().map_err(listen)?;
     let signals = signals().map_err(Error::Signals)?;
     tracing::info!("listening on http://{bound}");
+    warn_if_open(&app, bound);
     let signal = || {
         let signals = signals.clone();
         async move { signals.notified().await }
@@ -62,11 +70,25 @@ pub async fn serve<S: Future<Output = ()>>(
     engine: &EngineFactory,
     signal: impl Fn() -> S,
 ) -> Result<(), Error> {
+    let connections = Connections::new(connections::fitting(app.config.max_connections));
     let mut workers = Workers::start(&app, engine)?;
-    let sweeping = tokio::spawn(sweep(app.clone()));
-    let ((), outcome) = tokio::join!(accept(listener, app.clone()), wind_up(&app, &mut workers, signal));
-    sweeping.abort();
+    let mut beside = JoinSet::new();
+    beside.spawn(look(app.clone()));
+    beside.spawn(reap(connections.clone()));
+    let sweeping = AbortOnDrop(tokio::spawn(sweep(app.clone())));
+    let accepting = accept(listener, app.clone(), connections);
+    let ((), outcome) = tokio::join!(accepting, wind_up(&app, &mut workers, sweeping, signal));
     outcome
+}
+
+/// A server without keys that others can reach is meant rarely, and then by somebody who does not mind the line.
+fn warn_if_open(app: &App, bound: SocketAddr) {
+    if app.keys.is_open() && !bound.ip().is_loopback() {
+        tracing::warn!(
+            "THE SERVER IS OPEN: {bound} can be reached from other machines, and no key is asked for. Everybody who reaches \
+             it can use it and read its results. Set api_key_file, api_key or keys, or listen on 127.0.0.1"
+        );
+    }
 }
 
 /// Told of every SIGTERM and SIGINT from now on, before anything could be sent one.
@@ -103,10 +125,13 @@ fn signals() -> std::io::Result<Arc<Notify>> {
 async fn wind_up<S: Future<Output = ()>>(
     app: &App,
     workers: &mut Workers,
+    mut sweeping: AbortOnDrop,
     signal: impl Fn() -> S,
 ) -> Result<(), Error> {
     let outcome = tokio::select! {
         () = signal() => Ok(()),
+        // Nothing can be accepted or ended any more; another process may do better.
+        _ = &mut sweeping.0 => Err(Error::Worker("the job store has stopped because of a fault".to_owned())),
         () = workers.ended() => Err(Error::Worker(app.load_error())),
     };
     tracing::info!("no new work; running jobs may go on for {}", app.config.shutdown_grace);
@@ -124,41 +149,64 @@ async fn wind_up<S: Future<Output = ()>>(
 }
 
 /// Takes connections until the very end, so that clients get an answer while the server winds up.
-async fn accept(listener: TcpListener, app: Arc<App>) {
+async fn accept(listener: TcpListener, app: Arc<App>, connections: Arc<Connections>) {
     let router = crate::app(app.clone());
-    let mut connections = JoinSet::new();
+    let mut open = JoinSet::new();
+    let (mut number, mut failing, mut full) = (0, false, false);
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    connections.spawn(connection(stream, peer, router.clone(), app.clone()));
+                    number += 1;
+                    failing = false;
+                    let line = Line::new(peer.ip(), std::time::Instant::now());
+                    let trusted = app.config.trusted_proxies.iter().any(|range| range.contains(peer.ip()));
+                    let room = connections.admit(number, &line, trusted);
+                    if room {
+                        let (router, app, connections) = (router.clone(), app.clone(), connections.clone());
+                        open.spawn(async move {
+                            connection(stream, peer, line, router, app).await;
+                            connections.closed(number);
+                        });
+                    } else if !full {
+                        tracing::warn!(%peer, "all connections are in use; new ones are closed until one is free");
+                    }
+                    full = !room;
                 }
                 Err(error) => {
                     // Out of file descriptors, most likely; they come back.
-                    tracing::warn!(%error, "a connection could not be accepted");
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(%error, "no connection can be accepted for now");
+                    }
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
             },
-            Some(_) = connections.join_next() => {}
+            Some(_) = open.join_next() => {}
             () = app.reached(Phase::Stopping) => break,
         }
     }
     drop(listener);
-    let closed = async { while connections.join_next().await.is_some() {} };
+    let closed = async { while open.join_next().await.is_some() {} };
     if tokio::time::timeout(LAST_MOMENTS, closed).await.is_err() {
         tracing::info!("closing connections that are still open");
     }
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, app: Arc<App>) {
+async fn connection(stream: TcpStream, peer: SocketAddr, line: Arc<Line>, router: Router, app: Arc<App>) {
     // Interim answers and small bodies must not wait for an acknowledgement.
     let _ = stream.set_nodelay(true);
-    let (stream, interim) = InterimStream::new(stream);
+    let (stream, interim) = InterimStream::new(stream, line.clone());
+    let called = line.clone();
     let service = hyper::service::service_fn(move |mut request: http::Request<Incoming>| {
+        called.begins();
         request.extensions_mut().insert(Peer(peer));
         request.extensions_mut().insert(interim.clone());
         let answer = router.clone().oneshot(request.map(Body::new));
-        async move { Ok::<_, Infallible>(answer.await.unwrap_or_else(|never| match never {})) }
+        let called = called.clone();
+        async move {
+            let answer = answer.await.unwrap_or_else(|never| match never {});
+            Ok::<_, Infallible>(answer.map(|body| Answer { body, line: called }))
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -167,6 +215,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, app: Ar
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        () = line.ended() => return,
         () = app.reached(Phase::Stopping) => {
             connection.as_mut().graceful_shutdown();
             connection.await
@@ -177,11 +226,70 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, app: Ar
     }
 }
 
+/// The body of an answer; the connection is idle again once it is handed over.
+struct Answer {
+    body: Body,
+    line: Arc<Line>,
+}
+
+impl hyper::body::Body for Answer {
+    type Data = bytes::Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<hyper::body::Frame<bytes::Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> hyper::body::SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.line.answered();
+    }
+}
+
+/// Ends connections that have to go.
+async fn reap(connections: Arc<Connections>) {
+    loop {
+        tokio::time::sleep(REAP).await;
+        connections.reap(std::time::Instant::now());
+    }
+}
+
+/// Looks whether the disk is well.
+async fn look(app: Arc<App>) {
+    loop {
+        app.jobs.check().await;
+        tokio::time::sleep(LOOK[usize::from(app.jobs.unwell().is_some())]).await;
+    }
+}
+
+/// A task that ends with whoever holds it.
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Tidies up for as long as there is a store.
 async fn sweep(app: Arc<App>) {
     loop {
         tokio::time::sleep(SWEEP).await;
         match app.jobs.sweep().await {
             Ok(0) => {}
+            Err(jobs::Error::Closed) => return,
             Ok(removed) => tracing::debug!(removed, "swept"),
             Err(error) => tracing::error!(%error, "expired jobs could not be removed"),
         }

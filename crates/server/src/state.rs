@@ -1,23 +1,32 @@
 //! What all routes and workers share: configuration, stores, keys, counters, and whether the server takes work.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use jobs::{BlobStore, Embedded, JobStore, Options};
+use jobs::{BlobStore, Caps, Embedded, JobStore, Options};
 use serde_json::Value;
 use tokio::sync::{Semaphore, watch};
 
+use crate::budget::Budget;
 use crate::config::Config;
+use crate::credits;
 use crate::fetch::{Fetcher, SetupError};
 use crate::keys::{KeyRing, quotas};
-use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::rate::RateLimiter;
+use crate::turnstile::Turnstile;
 
 /// The model's name in paths.
 pub const SLUG: &str = "material-transfer";
 
 /// Inline pictures that are decoded at once to check them; each may take a few hundred megabytes.
 const CHECKS_AT_ONCE: usize = 2;
+/// Bodies that are parsed at once: small ones, and long ones, which take up to 2.75 times their size meanwhile.
+const PARSED_AT_ONCE: [usize; 2] = [8, 2];
+
+/// Bytes of the documents of jobs that are over; they are in memory too. One of a long prompt in four-byte characters
+/// takes 40 kB, a usual one 1.5.
+const DOCUMENTS: u64 = 64 << 20;
 
 /// Why the server cannot be set up or go on.
 #[derive(Debug, thiserror::Error)]
@@ -28,7 +37,7 @@ pub enum Error {
     /// The fetcher cannot be made.
     #[error(transparent)]
     Fetch(#[from] SetupError),
-    /// The ledger of credits cannot be read.
+    /// The count of credits of an earlier version cannot be read.
     #[error(
         "cannot read {path}: {source}; restore it from a backup, or remove it to give all keys their credits anew"
     )]
@@ -82,10 +91,18 @@ pub struct App {
     pub(crate) blobs: Arc<dyn BlobStore>,
     pub(crate) keys: KeyRing,
     pub(crate) rates: RateLimiter,
-    pub(crate) ledger: Ledger,
+    /// For those who find the queue full.
+    pub(crate) turnstile: Turnstile,
+    /// The credits of the owners that have a limit.
+    pub(crate) quotas: BTreeMap<String, u64>,
     pub(crate) fetcher: Fetcher,
     pub(crate) metrics: Metrics,
-    pub(crate) checks: Semaphore,
+    /// The memory of bodies.
+    pub(crate) bodies: Budget,
+    /// For checking pictures.
+    pub(crate) checks: Arc<Semaphore>,
+    /// For parsing small bodies, and long ones.
+    pub(crate) parsing: [Arc<Semaphore>; 2],
     phase: watch::Sender<Phase>,
     workers: Mutex<Vec<WorkerState>>,
     /// Why an engine could not be loaded.
@@ -98,29 +115,46 @@ impl App {
     /// # Errors
     /// [`Error`], telling what to do.
     pub fn open(config: Config) -> Result<Arc<Self>, Error> {
+        let path = config.data_dir.join(credits::FILE);
+        let used =
+            credits::counted_before(&path).map_err(|source| Error::Ledger { path: path.clone(), source })?;
+        let caps = Caps { jobs: config.keep_jobs, documents: DOCUMENTS, files: config.keep_files.0 as u64 };
         let options = Options {
             queue_limit: config.queue_limit,
+            queue_limit_each: config.queue_limit_per_key,
+            caps,
+            // So that nobody takes all of it.
+            caps_each: Caps {
+                jobs: caps.jobs.div_ceil(2),
+                documents: caps.documents / 2,
+                files: caps.files / 2,
+            },
+            caps_deposits: Caps {
+                jobs: config.upload_files,
+                documents: u64::MAX,
+                files: config.upload_bytes.0 as u64,
+            },
+            reserve: config.disk_reserve.0 as u64,
             result_ttl: config.result_ttl.0,
             file_ttl: Some(config.file_ttl.0),
+            used,
             ..Options::default()
         };
         let home = Embedded::open(&config.data_dir, options)?;
+        credits::forget(&path);
         Self::with_stores(config, home.clone(), home)
     }
 
     /// The same on stores that are already there.
     ///
     /// # Errors
-    /// [`Error::Fetch`], [`Error::Ledger`].
+    /// [`Error::Fetch`].
     pub fn with_stores(
         config: Config,
         jobs: Arc<dyn JobStore>,
         blobs: Arc<dyn BlobStore>,
     ) -> Result<Arc<Self>, Error> {
         let schema = api::Schema::new(config.request_limits());
-        let path = config.data_dir.join("credits.json");
-        let ledger = Ledger::open(Some(path.clone()), quotas(&config))
-            .map_err(|source| Error::Ledger { path, source })?;
         Ok(Arc::new(Self {
             openapi: api::openapi(&schema, SLUG, &config.path_prefix, env!("CARGO_PKG_VERSION")),
             schema,
@@ -128,10 +162,13 @@ impl App {
             blobs,
             keys: KeyRing::new(&config),
             rates: RateLimiter::default(),
-            ledger,
+            turnstile: Turnstile::default(),
+            quotas: quotas(&config),
             fetcher: Fetcher::new(config.fetch_policy())?,
             metrics: Metrics::default(),
-            checks: Semaphore::new(CHECKS_AT_ONCE),
+            bodies: Budget::new(config.body_memory.0, config.max_body.0),
+            checks: Arc::new(Semaphore::new(CHECKS_AT_ONCE)),
+            parsing: PARSED_AT_ONCE.map(|permits| Arc::new(Semaphore::new(permits))),
             phase: watch::Sender::new(Phase::Running),
             workers: Mutex::new(vec![WorkerState::Loading; config.workers]),
             load_error: Mutex::default(),
@@ -177,17 +214,22 @@ impl App {
     }
 
     /// Why the server is not ready, if it is not.
-    pub(crate) fn unready(&self) -> Option<&'static str> {
-        let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn unready(&self) -> Option<String> {
         if self.phase() > Phase::Running {
-            Some("shutting down")
-        } else if workers.contains(&WorkerState::Ready) {
-            None
-        } else if workers.contains(&WorkerState::Loading) {
-            Some("the model is being loaded")
-        } else {
-            Some("no worker is running; the log says why")
+            return Some("shutting down".to_owned());
         }
+        if let Some(trouble) = self.jobs.unwell() {
+            return Some(trouble);
+        }
+        let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        let any = |state| workers.contains(&state);
+        let reason = match (any(WorkerState::Ready), any(WorkerState::Loading), any(WorkerState::Down)) {
+            (true, _, false) => return None,
+            (true, _, true) => "a worker has stopped; the log says why",
+            (false, true, _) => "the model is being loaded",
+            (false, false, _) => "no worker is running; the log says why",
+        };
+        Some(reason.to_owned())
     }
 
     /// May work be queued? While the model is loaded it may; once all workers are down it may not.

@@ -1,11 +1,11 @@
 //! Workers: one OS thread each, owning one engine, taking one job after the other from the store.
 //!
-//! The thread computes; a small task beside it keeps the lease alive, reports progress and hears of cancelling. A panic
+//! Beside them pictures are fetched ([`fetching`]), so that a worker finds its inputs on the disk. The thread computes; a small task beside it keeps the lease alive, reports progress and hears of cancelling. A panic
 //! in an engine fails that job and the worker goes on.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use jobs::{Beat, Claim, LeaseToken};
@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc};
 
 use crate::failure::INTERNAL;
-use crate::metrics::Ending;
+use crate::fetching;
 use crate::state::{App, Error, Phase, WorkerState};
 
 mod run;
@@ -29,6 +29,8 @@ pub type EngineFactory =
 const BEAT: Duration = Duration::from_millis(500);
 /// How long a worker rests when the store fails, and how long it sleeps at most if no wake-up comes.
 const REST: Duration = Duration::from_secs(1);
+/// What the error of a job begins with that took too long.
+pub(crate) const OVERTIME: &str = "Request timed out";
 
 /// The running workers. Dropping this stops them, and their jobs go back to the queue.
 #[derive(Debug)]
@@ -55,6 +57,7 @@ impl Workers {
             });
             spawned.map_err(|error| Error::Worker(error.to_string()))?;
         }
+        tokio::spawn(fetching::run(app.clone()));
         Ok(Self { app: app.clone(), ended })
     }
 
@@ -79,6 +82,8 @@ struct Worker {
 
 impl Worker {
     fn live(&self, factory: &EngineFactory) {
+        // However this thread ends, readiness is to tell.
+        let _down = Down(self);
         let loading = Instant::now();
         let engine = match catch_unwind(AssertUnwindSafe(|| factory(self.number))) {
             Ok(Ok(engine)) => engine,
@@ -91,12 +96,19 @@ impl Worker {
         while let Some(claim) = self.runtime.block_on(self.next()) {
             self.work(&*engine, &claim);
         }
-        self.app.set_worker(self.number, WorkerState::Down);
     }
 
     /// The next job; `None` when the server is going down.
     async fn next(&self) -> Option<Claim> {
         while self.app.phase() == Phase::Running {
+            if self.app.jobs.unwell().is_some() {
+                // What could not be ended is not begun.
+                tokio::select! {
+                    () = tokio::time::sleep(REST) => {}
+                    () = self.app.reached(Phase::Draining) => {}
+                }
+                continue;
+            }
             match self.app.jobs.claim(&self.name, self.app.config.lease.0).await {
                 Ok(Some(claim)) => return Some(claim),
                 Ok(None) => tokio::select! {
@@ -116,7 +128,7 @@ impl Worker {
 
     fn work(&self, engine: &dyn Engine, claim: &Claim) {
         let started = Instant::now();
-        let pulse = Arc::new(Pulse::default());
+        let pulse = Arc::new(Pulse::new(started));
         let beating = self.runtime.spawn(beat(self.app.clone(), claim.token.clone(), pulse.clone()));
         let attempt = run::Attempt { app: &self.app, runtime: &self.runtime, claim, pulse: &pulse, started };
         let outcome = catch_unwind(AssertUnwindSafe(|| attempt.run(engine)));
@@ -127,67 +139,117 @@ impl Worker {
         self.app.metrics.wait.record(claim.job.queue_time().unwrap_or_default());
     }
 
-    /// Tells the store how it went.
+    /// Tells the store how it went. If the disk is at fault that is no fault of the job's: what there is is kept, and told
+    /// again until it is stored, or the lease is lost, or the server stops (then the job is run once more).
     async fn end(&self, claim: &Claim, pulse: &Pulse, outcome: Result<run::Done, Stopped>) {
+        let id = claim.job.id;
+        let mut told = false;
+        loop {
+            let error = match self.try_to_end(claim, pulse, &outcome).await {
+                Ok(()) => return,
+                Err(error) => error,
+            };
+            if !error.is_disk() || pulse.lost() || self.app.phase() == Phase::Stopping {
+                return tracing::error!(%id, %error, "the end of a job could not be stored; it will be begun again");
+            }
+            if !std::mem::replace(&mut told, true) {
+                tracing::error!(%id, %error, "the end of a job cannot be stored; it is tried until it can");
+            }
+            tokio::time::sleep(REST).await;
+        }
+    }
+
+    async fn try_to_end(
+        &self,
+        claim: &Claim,
+        pulse: &Pulse,
+        outcome: &Result<run::Done, Stopped>,
+    ) -> jobs::Result<()> {
         let (jobs, token, id) = (&self.app.jobs, &claim.token, claim.job.id);
-        let (ending, stored) = match outcome {
-            Ok(done) => match jobs.complete(token, done.result, done.outputs.clone()).await {
-                Ok(()) => (Ending::Completed, Ok(())),
+        let key = &claim.job.owner;
+        let seconds = pulse.began.elapsed().as_secs_f64();
+        let failed = |reason: &str| tracing::warn!(%id, key, seconds, reason, "job failed");
+        match outcome {
+            Ok(done) => match jobs.complete(token, done.result.clone(), done.outputs.clone()).await {
+                Ok(()) => tracing::info!(%id, key, seconds, "job completed"),
+                Err(error) if error.is_disk() => return Err(error),
                 Err(error) => {
                     for key in &done.outputs {
                         // No job names these files; if they stay, the store sweeps them away in time.
                         let _ = self.app.blobs.delete(key).await;
                     }
                     tracing::error!(%id, %error, "a result could not be stored");
-                    (Ending::Failed, self.fail(claim, INTERNAL).await)
+                    jobs.fail(token, INTERNAL).await?;
                 }
             },
-            Err(Stopped::Cancelled) if pulse.lost() => return tracing::warn!(%id, "the lease was lost"),
+            Err(Stopped::Cancelled) if pulse.lost() => tracing::warn!(%id, "the lease was lost"),
             Err(Stopped::Cancelled) if self.app.phase() == Phase::Stopping => {
-                (Ending::Released, jobs.release(token).await)
+                jobs.release(token).await?;
+                tracing::info!(%id, key, seconds, "job released");
             }
-            Err(Stopped::Cancelled) => (Ending::Cancelled, self.fail(claim, jobs::CANCELLED).await),
-            Err(Stopped::Input(text)) => (Ending::Failed, self.fail(claim, &text).await),
+            Err(Stopped::Cancelled) if pulse.overtime() => {
+                let limit = self.app.config.job_timeout;
+                let text = format!("{OVERTIME}: it took longer than this server allows ({limit})");
+                jobs.fail(token, &text).await?;
+                failed(&text);
+            }
+            Err(Stopped::Cancelled) => {
+                jobs.fail(token, jobs::CANCELLED).await?;
+                tracing::info!(%id, key, seconds, "job cancelled");
+            }
+            Err(Stopped::Input(text)) => {
+                jobs.fail(token, text).await?;
+                failed(text);
+            }
             Err(Stopped::Fault(reason)) => {
-                tracing::error!(%id, reason, "a job failed");
-                (Ending::Failed, self.fail(claim, INTERNAL).await)
-            }
-        };
-        match stored {
-            Ok(()) => {
-                tracing::info!(%id, ?ending, "job ended");
-                self.app.metrics.ended(ending);
-            }
-            Err(error) => {
-                tracing::error!(%id, %error, "the end of a job could not be stored; its lease will lapse");
+                jobs.fail(token, INTERNAL).await?;
+                failed(reason);
             }
         }
+        Ok(())
     }
+}
 
-    /// Fails the job. The credit is back before anybody hears of the failure and tries again.
-    async fn fail(&self, claim: &Claim, error: &str) -> jobs::Result<()> {
-        let (ledger, owner) = (&self.app.ledger, &claim.job.owner);
-        ledger.refund(owner);
-        let failed = self.app.jobs.fail(&claim.token, error).await;
-        if failed.is_err() && ledger.charge(owner).is_err() {
-            // The job will run once more for nothing; better than taking the credit twice.
-            tracing::warn!(owner, "a credit could not be charged again");
+/// Says that a worker is gone when its thread ends, for whatever reason.
+struct Down<'a>(&'a Worker);
+
+impl Drop for Down<'_> {
+    fn drop(&mut self) {
+        self.0.app.set_worker(self.0.number, WorkerState::Down);
+        if std::thread::panicking() {
+            tracing::error!(worker = self.0.name, "a worker has broken down");
         }
-        failed
     }
 }
 
 /// What the thread and the task beside it tell each other.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Pulse {
+    began: Instant,
     /// 0 to 1, as bits.
     progress: AtomicU32,
     cancel: Cancel,
-    lost: std::sync::atomic::AtomicBool,
+    lost: AtomicBool,
+    /// The engine has had its time.
+    overtime: AtomicBool,
+    /// The engine is done; what is left takes as long as it takes.
+    computed: AtomicBool,
     stop: Notify,
 }
 
 impl Pulse {
+    fn new(began: Instant) -> Self {
+        Self {
+            began,
+            progress: AtomicU32::default(),
+            cancel: Cancel::default(),
+            lost: AtomicBool::default(),
+            overtime: AtomicBool::default(),
+            computed: AtomicBool::default(),
+            stop: Notify::default(),
+        }
+    }
+
     /// Stops the engine before its next step, and a download at once.
     fn stop(&self) {
         self.cancel.raise();
@@ -196,6 +258,10 @@ impl Pulse {
 
     fn lost(&self) -> bool {
         self.lost.load(Ordering::Relaxed)
+    }
+
+    fn overtime(&self) -> bool {
+        self.overtime.load(Ordering::Relaxed)
     }
 }
 
@@ -213,6 +279,10 @@ async fn beat(app: Arc<App>, token: LeaseToken, pulse: Arc<Pulse>) {
     let mut told = false;
     loop {
         let progress = f32::from_bits(pulse.progress.load(Ordering::Relaxed));
+        if pulse.began.elapsed() >= app.config.job_timeout.0 && !pulse.computed.load(Ordering::Relaxed) {
+            pulse.overtime.store(true, Ordering::Relaxed);
+            pulse.stop();
+        }
         match app.jobs.heartbeat(&token, app.config.lease.0, progress).await {
             Ok(Beat::Continue) => {}
             Ok(Beat::Cancel) => pulse.stop(),

@@ -26,7 +26,9 @@ pub(super) fn all(schema: &Schema) -> Value {
         })),
         "Base64Image": object(&["image"], json!({ "image": { "type": "string", "contentEncoding": "base64" } })),
         "Credits": object(&["credits"], json!({ "credits": { "type": "integer" } })),
-        "Upload": object(&["data_urls"], json!({ "data_urls": strings() })),
+        "Upload": object(&["data_urls"], json!({ "data_urls": {
+            "type": "array", "minItems": 1, "maxItems": crate::MOST_UPLOADS, "items": { "type": "string", "minLength": 1 },
+        } })),
         "Uploaded": object(&["file_urls", "urls", "message"], json!({
             "file_urls": strings(), "urls": strings(), "message": { "type": "string" },
         })),

@@ -3,13 +3,15 @@
 //! is durable. Both change by [`Book::set`] alone, so no index can disagree with the records.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
 };
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use uuid::Uuid;
 
+use super::{kept::Kept, turns::Turns};
 use crate::{BlobKey, Counts, Job, LeaseToken, State};
 
 /// A job document as it is stored, and what only the running process needs to know about it.
@@ -17,17 +19,74 @@ use crate::{BlobKey, Counts, Job, LeaseToken, State};
 pub(super) struct Record {
     /// Its place in the order of submission; kept when an interrupted job goes back to the queue.
     pub(super) seq: u64,
-    /// The job.
-    pub(super) job: Job,
+    /// The job. Whoever asks for it shares it.
+    #[serde(with = "shared")]
+    pub(super) job: Arc<Job>,
     /// Whether the job has expired and only its files are kept.
     #[serde(default)]
     pub(super) faded: bool,
+    /// Whether it never was any work, but files to be kept.
+    #[serde(default)]
+    pub(super) deposit: bool,
+    /// The bytes of its output files.
+    #[serde(default)]
+    pub(super) output_bytes: u64,
+    /// The bytes of its document, once it is over.
+    #[serde(skip)]
+    pub(super) document_bytes: u64,
+    /// The number of its claim among all claims. Not stored: turns begin anew with each process.
+    #[serde(skip)]
+    pub(super) turn: Option<u64>,
     /// The claim it is leased under. Not stored: no lease outlives the process.
     #[serde(skip)]
     pub(super) claim: Option<Uuid>,
 }
 
+/// An [`Arc`] is written like what is in it.
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    use crate::Job;
+
+    pub(super) fn serialize<S: Serializer>(job: &Arc<Job>, serializer: S) -> Result<S::Ok, S::Error> {
+        (**job).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<Job>, D::Error> {
+        Job::deserialize(deserializer).map(Arc::new)
+    }
+}
+
 impl Record {
+    /// A record of a job that is new here.
+    pub(super) fn new(seq: u64, job: Job) -> Self {
+        let job = Arc::new(job);
+        let (faded, deposit, claim, turn) = (false, false, None, None);
+        Self { seq, job, faded, deposit, output_bytes: 0, document_bytes: 0, turn, claim }
+    }
+
+    /// Puts a record that was read in order: whose turn it is was not noted once, what is over once kept its payload.
+    pub(super) fn settle(&mut self) {
+        if self.job.client.is_empty() {
+            let owner = self.job.owner.clone();
+            self.job_mut().client = owner;
+        }
+        if self.job.state.is_terminal() {
+            if !self.job.payload.is_null() {
+                self.job_mut().payload = Value::Null;
+            }
+            self.weigh();
+        }
+    }
+
+    /// Notes how long the document of a job is that is over.
+    pub(super) fn weigh(&mut self) {
+        // Nothing in it can fail to be written; if something could, its weight would not matter.
+        self.document_bytes = serde_json::to_vec(&*self.job).map_or(0, |document| document.len() as u64);
+    }
+
     /// Whether its time is over at `now` (unix ms).
     pub(super) fn expired(&self, now: u64) -> bool {
         self.job.expires_at.is_some_and(|at| at <= now)
@@ -48,6 +107,11 @@ impl Record {
         self.job.state == State::Processing && self.claim == Some(token.claim)
     }
 
+    /// The job, to be changed.
+    pub(super) fn job_mut(&mut self) -> &mut Job {
+        Arc::make_mut(&mut self.job)
+    }
+
     fn blobs(&self) -> impl Iterator<Item = &BlobKey> {
         self.job.inputs.iter().chain(&self.job.outputs)
     }
@@ -57,8 +121,13 @@ impl Record {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Book {
     records: HashMap<Uuid, Arc<Record>>,
-    queue: BTreeMap<u64, Uuid>,
+    turns: Turns,
     running: BTreeSet<Uuid>,
+    /// Running jobs that were interrupted before.
+    suspects: usize,
+    kept: Kept,
+    /// How many credits each owner has used.
+    used: HashMap<String, u64>,
     expiry: BTreeSet<(u64, Uuid)>,
     outputs: HashMap<BlobKey, Uuid>,
     /// How many jobs name a file.
@@ -85,8 +154,12 @@ impl Book {
     fn list(&mut self, record: &Record) {
         let job = &record.job;
         match job.state {
-            State::Queued => _ = self.queue.insert(record.seq, job.id),
-            State::Processing => _ = self.running.insert(job.id),
+            State::Queued => self.turns.insert(record),
+            State::Processing => {
+                self.running.insert(job.id);
+                self.suspects += usize::from(job.retry_count > 0);
+                self.turns.served(&job.client, record.turn);
+            }
             State::Completed => self.outputs.extend(job.outputs.iter().map(|key| (key.clone(), job.id))),
             State::Failed => {}
         }
@@ -99,12 +172,15 @@ impl Book {
         if !record.faded {
             *self.count_of(job.state) += 1;
         }
+        self.kept.list(record);
     }
 
     fn unlist(&mut self, record: &Record) {
         let job = &record.job;
-        self.queue.remove(&record.seq);
-        self.running.remove(&job.id);
+        self.turns.remove(record);
+        if self.running.remove(&job.id) {
+            self.suspects -= usize::from(job.retry_count > 0);
+        }
         if let Some(at) = record.due() {
             self.expiry.remove(&(at, job.id));
         }
@@ -124,6 +200,7 @@ impl Book {
         if !record.faded {
             *self.count_of(job.state) -= 1;
         }
+        self.kept.unlist(record);
     }
 
     fn count_of(&mut self, state: State) -> &mut usize {
@@ -145,15 +222,49 @@ impl Book {
         self.records.get(self.outputs.get(key)?)
     }
 
-    /// The waiting job that was submitted first.
-    pub(super) fn oldest_queued(&self) -> Option<&Arc<Record>> {
-        self.records.get(self.queue.first_key_value()?.1)
+    /// The waiting job whose turn it is. A job that was interrupted may be what ended the process, so it runs alone: it
+    /// waits until nothing runs, and while it waits or runs nothing else is begun.
+    pub(super) fn next_up(&self) -> Option<&Arc<Record>> {
+        if self.suspects > 0 {
+            return None;
+        }
+        let next = self.records.get(&self.turns.next()?)?;
+        (next.job.retry_count == 0 || self.running.is_empty()).then_some(next)
     }
 
-    /// How many waiting jobs were submitted before this waiting one.
+    /// How many waiting jobs come before this waiting one, as things stand.
     pub(super) fn position(&self, id: Uuid) -> Option<usize> {
         let record = self.records.get(&id).filter(|record| record.job.state == State::Queued)?;
-        Some(self.queue.range(..record.seq).count())
+        Some(self.turns.position(record))
+    }
+
+    /// The waiting jobs that want inputs, in the order of their turns.
+    pub(super) fn wanting(&self) -> Vec<Arc<Job>> {
+        let ids = self.turns.wanting();
+        ids.iter().filter_map(|id| self.records.get(id)).map(|record| Arc::clone(&record.job)).collect()
+    }
+
+    /// How many jobs of a client wait.
+    pub(super) fn waiting_of(&self, client: &str) -> usize {
+        self.turns.waiting_of(client)
+    }
+
+    /// What is kept for whom.
+    pub(super) fn kept(&self) -> &Kept {
+        &self.kept
+    }
+
+    /// How many credits an owner has used; `None` if it never used any.
+    pub(super) fn used(&self, owner: &str) -> Option<u64> {
+        self.used.get(owner).copied()
+    }
+
+    /// Puts or removes how many credits an owner has used, and returns what there was.
+    pub(super) fn set_used(&mut self, owner: &str, used: Option<u64>) -> Option<u64> {
+        match used {
+            Some(used) => self.used.insert(owner.to_owned(), used),
+            None => self.used.remove(owner),
+        }
     }
 
     /// The job whose time, or whose files' time, is over first, if it is over at `now`.

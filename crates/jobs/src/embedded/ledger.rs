@@ -1,12 +1,13 @@
 //! The job documents on disk: `jobs.redb`, with the tables `jobs` (id → JSON of a [`Record`]), `doomed` (files to be
-//! deleted, so that a deletion cut short is finished by the next start) and `meta` (format, latest moment seen).
+//! deleted, so that a deletion cut short is finished by the next start), `used` (owner → credits used; changed in the
+//! commit of the job that takes or returns one) and `meta` (format, latest moment seen).
 //!
 //! redb is copy-on-write with checksummed commits: after a crash the file is as the last commit left it. After a failed
 //! write (a full disk) redb wants to be reopened; that happens here with the next write, and since nobody can say
 //! whether the failed commit reached the disk, its records are then written again as memory has them.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     fs,
     io::{self, ErrorKind},
     path::{Path, PathBuf},
@@ -18,17 +19,22 @@ use uuid::Uuid;
 
 use super::{
     book::{Book, Record},
-    shelf::sync_folder,
+    shelf::{make_private, private, sync_folder},
 };
 use crate::{BlobKey, Error, Result};
 
 const JOBS: TableDefinition<u128, &[u8]> = TableDefinition::new("jobs");
 const DOOMED: TableDefinition<&str, ()> = TableDefinition::new("doomed");
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
+const USED: TableDefinition<&str, u64> = TableDefinition::new("used");
 /// The format of the documents; a store written by a newer one is refused.
 const FORMAT: u64 = 1;
 /// redb's page cache. The documents live in memory anyway ([`Book`]), so the default of 1 GiB would be waste.
 const CACHE_BYTES: usize = 4 << 20;
+/// A file larger than this, and than [`SLACK`] times what is in it, is made smaller at the start.
+const LARGE: u64 = 8 << 20;
+/// redb keeps the pages that were once needed; documents in pages of 4 KiB fill about half of them.
+const SLACK: u64 = 4;
 
 /// What one commit writes.
 pub(super) struct Entry<'a> {
@@ -36,6 +42,8 @@ pub(super) struct Entry<'a> {
     pub(super) book: &'a Book,
     /// Which of them changed.
     pub(super) touched: Vec<Uuid>,
+    /// Whose used credits changed.
+    pub(super) owners: Vec<String>,
     /// The files that the changes left without a name.
     pub(super) doomed: Vec<BlobKey>,
     /// The store's time, unix ms.
@@ -47,7 +55,12 @@ pub(super) struct Entry<'a> {
 pub(super) struct Legacy {
     pub(super) records: Vec<Record>,
     pub(super) doomed: Vec<BlobKey>,
+    pub(super) used: BTreeMap<String, u64>,
     pub(super) latest: u64,
+    /// Jobs whose time had passed, and that were not read therefore.
+    expired: HashSet<Uuid>,
+    /// The bytes of the documents.
+    bytes: u64,
 }
 
 /// The file of documents.
@@ -56,26 +69,36 @@ pub(super) struct Ledger {
     path: PathBuf,
     /// `None` after a failed write, until the next one.
     database: Option<Database>,
-    /// Records whose last write failed.
+    /// Records whose last write failed, or that are still to be removed.
     unsettled: HashSet<Uuid>,
+    /// Owners whose last write failed.
+    unsettled_owners: HashSet<String>,
     /// Files that were doomed by an earlier commit and are deleted by now.
     buried: Vec<BlobKey>,
 }
 
 impl Ledger {
-    /// Opens the file, or makes it.
-    pub(super) fn open(path: PathBuf) -> Result<(Self, Legacy)> {
+    /// Opens the file, or makes it. `wall` is the time by the wall clock, unix ms: of the jobs that are over by then, only
+    /// the files are noted, however many there are.
+    pub(super) fn open(path: PathBuf, wall: u64) -> Result<(Self, Legacy)> {
         if !path.exists() {
             create(&path)?;
         }
-        let database = reopen(&path)?;
-        let legacy = read(&database)
+        make_private(&path).map_err(Error::storage("write", &path))?;
+        let mut database = reopen(&path)?;
+        let mut legacy = read(&database, wall)
             .map_err(|error| refused(&path, "read", error))?
             .map_err(|reason| Error::Damaged { path: path.clone(), reason })?;
-        Ok((
-            Self { path, database: Some(database), unsettled: HashSet::new(), buried: legacy.doomed.clone() },
-            legacy,
-        ))
+        let size = fs::metadata(&path).map_or(0, |data| data.len());
+        if size > LARGE.max(SLACK * legacy.bytes)
+            && let Err(error) = database.compact()
+        {
+            tracing::warn!(%error, path = %path.display(), "the file could not be made smaller; that does no harm");
+        }
+        let unsettled = std::mem::take(&mut legacy.expired);
+        let buried = legacy.doomed.clone();
+        let unsettled_owners = HashSet::new();
+        Ok((Self { path, database: Some(database), unsettled, unsettled_owners, buried }, legacy))
     }
 
     /// Whether the last write succeeded.
@@ -90,15 +113,17 @@ impl Ledger {
             None => reopen(&self.path)?,
         };
         let ids: HashSet<Uuid> = self.unsettled.iter().chain(&entry.touched).copied().collect();
-        match commit(&database, entry, &ids, &self.buried) {
+        let owners: HashSet<String> = self.unsettled_owners.iter().chain(&entry.owners).cloned().collect();
+        match commit(&database, entry, &ids, &owners, &self.buried) {
             Ok(()) => {
                 self.database = Some(database);
                 self.unsettled.clear();
+                self.unsettled_owners.clear();
                 self.buried.clone_from(&entry.doomed);
                 Ok(())
             }
             Err(error) => {
-                self.unsettled = ids;
+                (self.unsettled, self.unsettled_owners) = (ids, owners);
                 Err(refused(&self.path, "write", error))
             }
         }
@@ -114,7 +139,11 @@ fn create(path: &Path) -> Result<()> {
         }
         _ => {}
     }
-    let made = builder().create(&part).map_err(redb::Error::from).and_then(|database| {
+    let file = private().read(true).write(true).create_new(true).open(&part);
+    let file = file.map_err(Error::storage("create", &part))?;
+    let backend = redb::backends::FileBackend::new(file);
+    let made = backend.and_then(|backend| builder().create_with_backend(backend));
+    let made = made.map_err(redb::Error::from).and_then(|database| {
         let write = database.begin_write()?;
         write.open_table(JOBS)?;
         write.open_table(DOOMED)?;
@@ -139,7 +168,7 @@ fn reopen(path: &Path) -> Result<Database> {
 type Read<T> = std::result::Result<T, redb::Error>;
 
 /// The outer error is redb's, the inner one a document that cannot be understood.
-fn read(database: &Database) -> Read<std::result::Result<Legacy, String>> {
+fn read(database: &Database, wall: u64) -> Read<std::result::Result<Legacy, String>> {
     use redb::ReadableDatabase as _;
     let read = database.begin_read()?;
     let meta = read.open_table(META)?;
@@ -149,10 +178,20 @@ fn read(database: &Database) -> Read<std::result::Result<Legacy, String>> {
         return Ok(Err(format!("it has format {format}, and this version writes format {FORMAT}")));
     }
     let mut legacy = Legacy { latest: number("latest")?, ..Legacy::default() };
+    let now = wall.max(legacy.latest);
     for row in read.open_table(JOBS)?.iter()? {
         let (id, document) = row?;
-        match serde_json::from_slice(document.value()) {
-            Ok(record) => legacy.records.push(record),
+        match serde_json::from_slice::<Record>(document.value()) {
+            Ok(record) if record.files_expired(now) => {
+                let files = record.job.inputs.iter().chain(&record.job.outputs);
+                legacy.doomed.extend(files.cloned());
+                legacy.expired.insert(Uuid::from_u128(id.value()));
+            }
+            Ok(mut record) => {
+                record.settle();
+                legacy.bytes += document.value().len() as u64;
+                legacy.records.push(record);
+            }
             Err(error) => {
                 return Ok(Err(format!(
                     "the document of job {} is unreadable ({error})",
@@ -160,6 +199,17 @@ fn read(database: &Database) -> Read<std::result::Result<Legacy, String>> {
                 )));
             }
         }
+    }
+    match read.open_table(USED) {
+        Ok(table) => {
+            for row in table.iter()? {
+                let (owner, used) = row?;
+                legacy.used.insert(owner.value().to_owned(), used.value());
+            }
+        }
+        // A file of a version that did not count credits here.
+        Err(redb::TableError::TableDoesNotExist(_)) => {}
+        Err(error) => return Err(error.into()),
     }
     for row in read.open_table(DOOMED)?.iter()? {
         if let Ok(key) = BlobKey::parse(row?.0.value()) {
@@ -169,7 +219,13 @@ fn read(database: &Database) -> Read<std::result::Result<Legacy, String>> {
     Ok(Ok(legacy))
 }
 
-fn commit(database: &Database, entry: &Entry<'_>, ids: &HashSet<Uuid>, buried: &[BlobKey]) -> Read<()> {
+fn commit(
+    database: &Database,
+    entry: &Entry<'_>,
+    ids: &HashSet<Uuid>,
+    owners: &HashSet<String>,
+    buried: &[BlobKey],
+) -> Read<()> {
     let mut write = database.begin_write()?;
     write.set_durability(Durability::Immediate)?;
     {
@@ -181,6 +237,13 @@ fn commit(database: &Database, entry: &Entry<'_>, ids: &HashSet<Uuid>, buried: &
                     jobs.insert(id.as_u128(), document.as_slice())?;
                 }
                 None => _ = jobs.remove(id.as_u128())?,
+            }
+        }
+        let mut used = write.open_table(USED)?;
+        for owner in owners {
+            match entry.book.used(owner) {
+                Some(number) => _ = used.insert(owner.as_str(), number)?,
+                None => _ = used.remove(owner.as_str())?,
             }
         }
         let mut doomed = write.open_table(DOOMED)?;
@@ -225,9 +288,12 @@ mod tests {
         let (owner, state, payload) = ("open".to_owned(), State::Queued, Value::Null);
         let job = Job {
             id,
+            client: owner.clone(),
             owner,
             state,
             payload,
+            wanting: false,
+            charged: false,
             inputs: vec![],
             submitted_at: 1,
             started_at: None,
@@ -240,11 +306,11 @@ mod tests {
             error: None,
             cancel_requested: false,
         };
-        Record { seq: 0, job, faded: false, claim: None }
+        Record::new(0, job)
     }
 
     fn entry<'a>(book: &'a Book, touched: &[Uuid]) -> Entry<'a> {
-        Entry { book, touched: touched.to_vec(), doomed: vec![], now: 7 }
+        Entry { book, touched: touched.to_vec(), owners: vec![], doomed: vec![], now: 7 }
     }
 
     /// No disk can be made to fail just after a commit has landed, so the failure is pretended here.
@@ -252,7 +318,7 @@ mod tests {
     fn a_commit_that_failed_but_landed_is_taken_back_by_the_next() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("jobs.redb");
-        let (mut ledger, _) = Ledger::open(path.clone()).unwrap();
+        let (mut ledger, _) = Ledger::open(path.clone(), 0).unwrap();
         let (kept, refused) = (Uuid::from_u128(1), Uuid::from_u128(2));
         let mut book = Book::default();
         book.set(kept, Some(Arc::new(record(kept))));
@@ -265,7 +331,7 @@ mod tests {
         ledger.write(&entry(&book, &[])).unwrap();
         assert!(ledger.settled());
         drop(ledger);
-        let (_, legacy) = Ledger::open(path).unwrap();
+        let (_, legacy) = Ledger::open(path, 0).unwrap();
         assert_eq!((legacy.records, legacy.latest), (vec![record(kept)], 7));
     }
 
@@ -273,13 +339,13 @@ mod tests {
     fn a_newer_format_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("jobs.redb");
-        drop(Ledger::open(path.clone()).unwrap());
+        drop(Ledger::open(path.clone(), 0).unwrap());
         let database = Database::open(&path).unwrap();
         let write = database.begin_write().unwrap();
         write.open_table(META).unwrap().insert("format", FORMAT + 1).unwrap();
         write.commit().unwrap();
         drop(database);
-        let error = Ledger::open(path).unwrap_err();
+        let error = Ledger::open(path, 0).unwrap_err();
         assert!(matches!(&error, Error::Damaged { reason, .. } if reason.contains("format 2")), "{error}");
     }
 }

@@ -8,11 +8,13 @@ use uuid::Uuid;
 
 use super::{
     book::{Book, Record},
+    health::Health,
+    kept::Caps,
     pulse::Pulses,
     shelf::Shelf,
 };
 use crate::{
-    BlobKey, CANCELLED, CancelOutcome, Claim, Error, INTERRUPTED, Job, LeaseToken, NewJob, Result, State,
+    BlobKey, CANCELLED, CancelOutcome, Claim, Error, INTERRUPTED, Job, LeaseToken, Result, State,
     clock::StoreTime,
 };
 
@@ -22,7 +24,16 @@ pub(super) struct Surroundings {
     pub(super) time: Arc<StoreTime>,
     pub(super) shelf: Arc<Shelf>,
     pub(super) pulses: Arc<Pulses>,
+    pub(super) health: Arc<Health>,
+    /// Bytes on the disk that are left alone.
+    pub(super) reserve: u64,
     pub(super) queue_limit: usize,
+    /// How many jobs of one client may wait.
+    pub(super) queue_limit_each: usize,
+    /// What may be kept in all, and for each client; and for each client's uploads, `jobs` of these being files.
+    pub(super) caps: Caps,
+    pub(super) caps_each: Caps,
+    pub(super) caps_deposits: Caps,
     /// How long a terminal job lives, ms.
     pub(super) result_ttl: u64,
     /// How long its output files live, ms; not less.
@@ -35,19 +46,34 @@ pub(super) struct Surroundings {
 pub(super) struct Draft<'a> {
     pub(super) around: &'a Surroundings,
     pub(super) book: &'a mut Book,
-    next_seq: &'a mut u64,
+    pub(super) next: &'a mut Next,
     /// The records before, in the order of the changes.
     pub(super) before: Vec<(Uuid, Option<Arc<Record>>)>,
+    /// The credits used before, in the order of the changes.
+    pub(super) before_used: Vec<(String, Option<u64>)>,
+}
+
+/// Numbers that are given out.
+pub(super) struct Next {
+    /// For a submission.
+    pub(super) seq: u64,
+    /// For a claim.
+    pub(super) turn: u64,
 }
 
 impl<'a> Draft<'a> {
-    pub(super) fn new(around: &'a Surroundings, book: &'a mut Book, next_seq: &'a mut u64) -> Self {
-        Self { around, book, next_seq, before: Vec::new() }
+    pub(super) fn new(around: &'a Surroundings, book: &'a mut Book, next: &'a mut Next) -> Self {
+        Self { around, book, next, before: Vec::new(), before_used: Vec::new() }
     }
 
-    fn set(&mut self, id: Uuid, record: Option<Record>) {
+    pub(super) fn set(&mut self, id: Uuid, record: Option<Record>) {
         let before = self.book.set(id, record.map(Arc::new));
         self.before.push((id, before));
+    }
+
+    pub(super) fn set_used(&mut self, owner: &str, used: u64) {
+        let before = self.book.set_used(owner, Some(used));
+        self.before_used.push((owner.to_owned(), before));
     }
 
     /// The files that were named before this draft and are not any more.
@@ -68,9 +94,12 @@ impl<'a> Draft<'a> {
         for (id, record) in self.before.into_iter().rev() {
             self.book.set(id, record);
         }
+        for (owner, used) in self.before_used.into_iter().rev() {
+            self.book.set_used(&owner, used);
+        }
     }
 
-    fn require_stored(&self, keys: &[BlobKey]) -> Result<()> {
+    pub(super) fn require_stored(&self, keys: &[BlobKey]) -> Result<()> {
         match keys.iter().find(|key| !self.around.shelf.has(key)) {
             Some(key) => Err(Error::MissingBlob { key: key.clone() }),
             None => Ok(()),
@@ -82,60 +111,52 @@ impl<'a> Draft<'a> {
         record.map(|record| Record::clone(record)).ok_or(Error::LeaseLost { id: token.id })
     }
 
-    pub(super) fn submit(&mut self, new: NewJob) -> Result<Job> {
-        let limit = self.around.queue_limit;
-        if self.book.counts().queued >= limit {
-            return Err(Error::QueueFull { limit });
-        }
-        self.require_stored(&new.inputs)?;
-        let record = self.fresh(new)?;
-        let job = record.job.clone();
-        self.set(job.id, Some(record));
-        Ok(job)
+    /// The waiting job of that id that still wants inputs.
+    fn wanting(&self, id: Uuid) -> Option<Record> {
+        let waits = |record: &&Arc<Record>| record.job.state == State::Queued && record.job.wanting;
+        self.book.get(id).filter(waits).map(|record| Record::clone(record))
     }
 
-    pub(super) fn deposit(&mut self, new: NewJob, result: Value, outputs: Vec<BlobKey>) -> Result<Job> {
-        self.require_stored(&outputs)?;
-        let mut record = self.fresh(new)?;
-        record.job.started_at = Some(record.job.submitted_at);
-        record.job.result = Some(result);
-        record.job.outputs = outputs;
-        Ok(self.finish(record, State::Completed))
+    pub(super) fn supply(&mut self, id: Uuid, payload: Value, inputs: Vec<BlobKey>) -> Result<bool> {
+        let Some(mut record) = self.wanting(id) else { return Ok(false) };
+        self.require_stored(&inputs)?;
+        let job = record.job_mut();
+        (job.payload, job.inputs, job.wanting) = (payload, inputs, false);
+        self.set(id, Some(record));
+        Ok(true)
     }
 
-    /// A waiting job at the end of the queue, not yet in the book.
-    fn fresh(&mut self, new: NewJob) -> Result<Record> {
-        if self.book.get(new.id).is_some() {
-            return Err(Error::Duplicate { id: new.id });
+    pub(super) fn refuse(&mut self, id: Uuid, error: &str) -> bool {
+        let waits = |record: &&Arc<Record>| record.job.state == State::Queued;
+        let record = self.book.get(id).filter(waits).map(|record| Record::clone(record));
+        let found = record.is_some();
+        if let Some(record) = record {
+            self.finish_failed(record, error);
         }
-        let job = Job {
-            id: new.id,
-            owner: new.owner,
-            state: State::Queued,
-            payload: new.payload,
-            inputs: new.inputs,
-            submitted_at: self.around.time.now(),
-            started_at: None,
-            finished_at: None,
-            expires_at: None,
-            files_expire_at: None,
-            retry_count: 0,
-            result: None,
-            outputs: Vec::new(),
-            error: None,
-            cancel_requested: false,
-        };
-        let seq = *self.next_seq;
-        *self.next_seq += 1;
-        Ok(Record { seq, job, faded: false, claim: None })
+        found
+    }
+
+    /// Notes what owners have used elsewhere.
+    pub(super) fn adopt(&mut self, used: Vec<(String, u64)>) {
+        for (owner, used) in used {
+            self.set_used(&owner, used);
+        }
     }
 
     pub(super) fn claim(&mut self, claim: Uuid, lease: Duration) -> Option<Claim> {
-        let mut record = Record::clone(self.book.oldest_queued()?);
-        record.job.state = State::Processing;
-        record.job.started_at = Some(self.around.time.now());
+        // What could not be ended is better not begun.
+        if self.around.health.trouble().is_some() {
+            return None;
+        }
+        let mut record = Record::clone(self.book.next_up()?);
         record.claim = Some(claim);
-        let job = record.job.clone();
+        record.turn = Some(self.next.turn);
+        self.next.turn += 1;
+        let now = self.around.time.now();
+        let job = record.job_mut();
+        job.state = State::Processing;
+        job.started_at = Some(now);
+        let job = Arc::clone(&record.job);
         self.around.pulses.beat(job.id, self.around.time.steady().saturating_add(lease), 0.0);
         self.set(job.id, Some(record));
         Some(Claim { token: LeaseToken { id: job.id, claim }, job })
@@ -149,8 +170,9 @@ impl<'a> Draft<'a> {
     ) -> Result<()> {
         let mut record = self.held(token)?;
         self.require_stored(&outputs)?;
-        record.job.result = Some(result);
-        record.job.outputs = outputs;
+        let job = record.job_mut();
+        job.result = Some(result);
+        job.outputs = outputs;
         self.finish(record, State::Completed);
         Ok(())
     }
@@ -189,13 +211,13 @@ impl<'a> Draft<'a> {
         match record.job.state {
             State::Completed | State::Failed => CancelOutcome::AlreadyOver,
             State::Queued => {
-                record.job.cancel_requested = true;
+                record.job_mut().cancel_requested = true;
                 self.finish_failed(record, CANCELLED);
                 CancelOutcome::Cancelled
             }
             State::Processing => {
                 if !record.job.cancel_requested {
-                    record.job.cancel_requested = true;
+                    record.job_mut().cancel_requested = true;
                     self.set(id, Some(record));
                 }
                 CancelOutcome::Requested
@@ -221,7 +243,9 @@ impl<'a> Draft<'a> {
             let kept = self.book.get(id).filter(|record| !record.files_expired(now) && !record.faded);
             let faded = kept.map(|record| {
                 let mut record = Record::clone(record);
-                (record.job.payload, record.job.result, record.faded) = (Value::Null, None, true);
+                record.faded = true;
+                (record.job_mut().payload, record.job_mut().result) = (Value::Null, None);
+                record.weigh();
                 record
             });
             self.set(id, faded);
@@ -252,40 +276,56 @@ impl<'a> Draft<'a> {
         let Some(record) = self.book.get(id) else { return };
         let mut record = Record::clone(record);
         if record.job.cancel_requested {
-            return self.finish_failed(record, CANCELLED);
+            self.finish_failed(record, CANCELLED);
+            return;
         }
         if record.job.retry_count > 0 {
             tracing::warn!(job = %id, "interrupted for the second time; it fails");
-            return self.finish_failed(record, INTERRUPTED);
+            self.finish_failed(record, INTERRUPTED);
+            return;
         }
         tracing::warn!(job = %id, "interrupted; it goes back to the queue");
-        record.job.retry_count += 1;
+        record.job_mut().retry_count += 1;
         self.requeue(record);
     }
 
     /// Back to the old place in the queue.
     fn requeue(&mut self, mut record: Record) {
-        record.job.state = State::Queued;
-        record.job.started_at = None;
+        let job = record.job_mut();
+        job.state = State::Queued;
+        job.started_at = None;
         record.claim = None;
         self.set(record.job.id, Some(record));
     }
 
-    fn finish_failed(&mut self, mut record: Record, error: &str) {
-        record.job.error = Some(error.to_owned());
-        self.finish(record, State::Failed);
+    fn finish_failed(&mut self, mut record: Record, error: &str) -> Arc<Job> {
+        record.job_mut().error = Some(error.to_owned());
+        self.finish(record, State::Failed)
     }
 
-    fn finish(&mut self, mut record: Record, state: State) -> Job {
+    /// Ends a job. In the same step a failed one gives its credit back, so that no crash can come in between.
+    pub(super) fn finish(&mut self, mut record: Record, state: State) -> Arc<Job> {
         let now = self.around.time.now();
-        let files = if record.job.outputs.is_empty() { self.around.result_ttl } else { self.around.file_ttl };
-        record.job.state = state;
-        record.job.finished_at = Some(now);
-        record.job.expires_at = Some(now.saturating_add(self.around.result_ttl));
-        record.job.files_expire_at = Some(now.saturating_add(files));
-        record.job.inputs.clear();
+        let outputs = &record.job.outputs;
+        let files = if outputs.is_empty() { self.around.result_ttl } else { self.around.file_ttl };
+        record.output_bytes = self.around.shelf.bytes_of(outputs);
         record.claim = None;
-        let job = record.job.clone();
+        if state == State::Failed && record.job.charged {
+            let used = self.book.used(&record.job.owner).unwrap_or(0);
+            self.set_used(&record.job.owner, used.saturating_sub(1));
+            record.job_mut().charged = false;
+        }
+        let job = record.job_mut();
+        job.state = state;
+        job.finished_at = Some(now);
+        job.expires_at = Some(now.saturating_add(self.around.result_ttl));
+        job.files_expire_at = Some(now.saturating_add(files));
+        job.inputs.clear();
+        job.wanting = false;
+        // What was to be done is of no more use, and may be long.
+        job.payload = Value::Null;
+        record.weigh();
+        let job = Arc::clone(&record.job);
         self.set(job.id, Some(record));
         job
     }
@@ -293,6 +333,10 @@ impl<'a> Draft<'a> {
     /// Removes old files that no job names, and none named before this draft (it may yet be undone), and returns how
     /// many. Here, because submissions pass here too: none can name a file while it is removed.
     pub(super) fn collect_orphans(&self) -> usize {
+        // On a sick disk a finished job waits for its end to be noted, and its files have no name yet.
+        if self.around.health.trouble().is_some() {
+            return 0;
+        }
         let shelf = &self.around.shelf;
         let old = shelf.born_before(self.around.time.now().saturating_sub(self.around.unclaimed_ttl));
         let unnamed = self.unnamed();

@@ -3,19 +3,26 @@
 //! Readers look into memory ([`book`]); every change goes through one thread ([`writer`]) that applies it ([`life`]),
 //! commits it ([`ledger`]) and only then lets it be seen. Files lie on the [`shelf`], leases in memory ([`pulse`]).
 
+mod admission;
 mod book;
+mod health;
+mod kept;
 mod ledger;
 mod life;
 mod lock;
 mod pulse;
 mod shelf;
+mod turns;
 mod writer;
 
-use std::{path::Path, sync::Arc, time::Duration};
+pub use kept::Caps;
+
+use std::{collections::BTreeMap, fs::File, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::Value;
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use self::{
@@ -27,8 +34,8 @@ use self::{
     writer::{Published, Writer},
 };
 use crate::{
-    Beat, BlobKey, BlobStore, CancelOutcome, Claim, Clock, Counts, Error, Job, JobStore, LeaseToken, NewJob,
-    Result, State, SystemClock, clock::StoreTime,
+    Beat, BlobKey, BlobStore, CancelOutcome, Claim, Clock, Counts, Draft, Endings, Error, Job, JobStore,
+    LeaseToken, NewJob, Result, State, SystemClock, clock::StoreTime,
 };
 
 /// How the embedded home is to behave.
@@ -36,12 +43,27 @@ use crate::{
 pub struct Options {
     /// How many jobs may wait; the next one is [`Error::QueueFull`]. 100 unless said otherwise.
     pub queue_limit: usize,
+    /// How many jobs of one client may wait; the next one is [`Error::ClientFull`]. As many as there may be at all unless
+    /// said otherwise.
+    pub queue_limit_each: usize,
+    /// What may be kept of jobs that are over. Where as much is kept, the oldest failed ones go; then it is
+    /// [`Error::Kept`].
+    pub caps: Caps,
+    /// The same for each client.
+    pub caps_each: Caps,
+    /// How many files (`jobs`), and how many bytes of them (`files`), each client may deposit.
+    pub caps_deposits: Caps,
+    /// Bytes on the disk that are left alone: with less, nothing new is accepted. 0 unless said otherwise.
+    pub reserve: u64,
     /// How long a job lives after its end, with its files. One hour unless said otherwise (Segmind's retention).
     pub result_ttl: Duration,
     /// How long the output files live after the job's end, for files that are to outlive their job. `None`, or
     /// anything less: as long as the job.
     pub file_ttl: Option<Duration>,
-    /// How long a file lives that no job names, from its storing on. `None`: as long as a result.
+    /// What owners had used of their credits elsewhere; taken over for those that are not known here.
+    pub used: BTreeMap<String, u64>,
+    /// How long a file lives that no job names, from its storing on. `None`: as long as a result, and ten minutes at least,
+    /// since it may be stored long before the job that names it is there or over.
     pub unclaimed_ttl: Option<Duration>,
     /// Where the time comes from: the operating system, except in tests.
     pub clock: Arc<dyn Clock>,
@@ -52,13 +74,24 @@ impl Default for Options {
         let hour = Duration::from_secs(3600);
         Self {
             queue_limit: 100,
+            queue_limit_each: usize::MAX,
+            caps: UNLIMITED,
+            caps_each: UNLIMITED,
+            caps_deposits: UNLIMITED,
+            reserve: 0,
             result_ttl: hour,
             file_ttl: None,
+            used: BTreeMap::new(),
             unclaimed_ttl: None,
             clock: Arc::new(SystemClock::default()),
         }
     }
 }
+
+const UNLIMITED: Caps = Caps { jobs: usize::MAX, documents: u64::MAX, files: u64::MAX };
+
+/// The least time that a file lives which no job names yet.
+const UNCLAIMED_AT_LEAST: Duration = Duration::from_secs(600);
 
 /// Jobs and files in one directory; see the crate's head for what is promised.
 ///
@@ -81,29 +114,40 @@ impl Embedded {
         let dir = dir.as_ref();
         shelf::make_folder(dir)?;
         let lock = DirectoryLock::take(dir)?;
-        let (ledger, legacy) = Ledger::open(dir.join("jobs.redb"))?;
+        let (ledger, legacy) = Ledger::open(dir.join("jobs.redb"), options.clock.wall())?;
+        let unclaimed = options.unclaimed_ttl.unwrap_or(options.result_ttl.max(UNCLAIMED_AT_LEAST));
         let around = Surroundings {
             time: Arc::new(StoreTime::starting_at(options.clock, legacy.latest)),
             shelf: Arc::new(Shelf::open(dir.join("blobs"), lock)?),
             pulses: Arc::default(),
+            health: Arc::default(),
+            reserve: options.reserve,
             queue_limit: options.queue_limit,
+            queue_limit_each: options.queue_limit_each,
+            caps: options.caps,
+            caps_each: options.caps_each,
+            caps_deposits: options.caps_deposits,
             result_ttl: millis(options.result_ttl),
             file_ttl: millis(options.file_ttl.unwrap_or_default().max(options.result_ttl)),
-            unclaimed_ttl: millis(options.unclaimed_ttl.unwrap_or(options.result_ttl)),
+            unclaimed_ttl: millis(unclaimed),
         };
         let mut book = Book::default();
         for record in legacy.records {
             book.set(record.job.id, Some(Arc::new(record)));
         }
+        for (owner, used) in legacy.used {
+            book.set_used(&owner, Some(used));
+        }
+        let new: Vec<_> = options.used.into_iter().filter(|(owner, _)| book.used(owner).is_none()).collect();
         for key in legacy.doomed.iter().filter(|key| !book.names(key)) {
             around.shelf.remove(key)?;
         }
-        let (writer, published) = Writer::start(around.clone(), ledger, book)?;
+        let (writer, published) = Writer::start(around.clone(), ledger, book, new)?;
         Ok(Arc::new(Self { writer, published, around }))
     }
 
-    /// The record, unless it is `over`; then it is removed, so that no clock can bring it back.
-    async fn live(
+    /// The record, unless it is `over`; then it is removed some time, for which nobody has to wait.
+    fn live(
         &self,
         find: impl Fn(&Book) -> Option<&Arc<Record>>,
         over: impl Fn(&Record, u64) -> bool,
@@ -112,12 +156,21 @@ impl Embedded {
         if !over(&record, self.around.time.now()) {
             return Some(record);
         }
-        if !record.faded
-            && let Err(error) = self.writer.change(|draft| Ok(draft.expire())).await
-        {
-            tracing::warn!(%error, "an expired job could not be removed; it stays hidden");
+        if !record.faded {
+            self.writer.change_later(|draft| _ = draft.expire());
         }
         None
+    }
+
+    /// Runs file work where it may block, and notes whether the disk is at fault.
+    async fn on_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Surroundings) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let around = self.around.clone();
+        let done = blocking(move || work(&around)).await;
+        self.around.health.note(&done);
+        done
     }
 }
 
@@ -142,16 +195,34 @@ impl Drop for Abandoned<'_> {
 
 #[async_trait]
 impl JobStore for Embedded {
-    async fn submit(&self, job: NewJob) -> Result<Job> {
+    async fn submit(&self, job: NewJob) -> Result<Arc<Job>> {
         self.writer.change(move |draft| draft.submit(job)).await
     }
 
-    async fn deposit(&self, job: NewJob, result: Value, outputs: Vec<BlobKey>) -> Result<Job> {
+    async fn deposit(&self, job: NewJob, result: Value, outputs: Vec<BlobKey>) -> Result<Arc<Job>> {
         self.writer.change(move |draft| draft.deposit(job, result, outputs)).await
     }
 
+    async fn wanting(&self) -> Result<Vec<Arc<Job>>> {
+        Ok(self.published.book().wanting())
+    }
+
+    fn arrivals(&self) -> watch::Receiver<u64> {
+        self.published.arrivals.subscribe()
+    }
+
+    async fn supply(&self, id: Uuid, payload: Value, inputs: Vec<BlobKey>) -> Result<bool> {
+        self.writer.change(move |draft| draft.supply(id, payload, inputs)).await
+    }
+
+    async fn refuse(&self, id: Uuid, error: &str) -> Result<bool> {
+        let error = error.to_owned();
+        self.writer.change(move |draft| Ok(draft.refuse(id, &error))).await
+    }
+
     async fn claim(&self, worker: &str, lease: Duration) -> Result<Option<Claim>> {
-        if self.published.book().counts().queued == 0 {
+        // What could not be ended is better not begun.
+        if self.around.health.trouble().is_some() || self.published.book().next_up().is_none() {
             return Ok(None);
         }
         let claim = Uuid::new_v4();
@@ -186,8 +257,8 @@ impl JobStore for Embedded {
         self.writer.change(move |draft| draft.release(&token)).await
     }
 
-    async fn get(&self, id: Uuid) -> Result<Option<Job>> {
-        Ok(self.live(|book| book.get(id), Record::expired).await.map(|record| record.job.clone()))
+    async fn get(&self, id: Uuid) -> Result<Option<Arc<Job>>> {
+        Ok(self.live(|book| book.get(id), Record::expired).map(|record| Arc::clone(&record.job)))
     }
 
     async fn cancel(&self, id: Uuid) -> Result<CancelOutcome> {
@@ -212,19 +283,45 @@ impl JobStore for Embedded {
         Ok(self.published.book().counts())
     }
 
-    async fn by_output(&self, key: &BlobKey) -> Result<Option<Job>> {
-        Ok(self
-            .live(|book| book.by_output(key), Record::files_expired)
-            .await
-            .map(|record| record.job.clone()))
+    async fn waiting_of(&self, client: &str) -> Result<usize> {
+        Ok(self.published.book().waiting_of(client))
+    }
+
+    async fn endings(&self) -> Result<Endings> {
+        Ok(self.published.endings())
+    }
+
+    async fn used(&self, owner: &str) -> Result<u64> {
+        Ok(self.published.book().used(owner).unwrap_or(0))
+    }
+
+    fn now(&self) -> u64 {
+        self.around.time.now()
+    }
+
+    fn unwell(&self) -> Option<String> {
+        self.around.health.trouble()
+    }
+
+    async fn check(&self) {
+        let around = self.around.clone();
+        let look = blocking(move || around.shelf.probe(around.reserve));
+        match tokio::time::timeout(health::PATIENCE, look).await {
+            Ok(outcome) => self.around.health.looked(&outcome),
+            Err(_) => self.around.health.hung(),
+        }
+    }
+
+    async fn by_output(&self, key: &BlobKey) -> Result<Option<Arc<Job>>> {
+        Ok(self.live(|book| book.by_output(key), Record::files_expired).map(|record| Arc::clone(&record.job)))
     }
 
     async fn work_ready(&self) {
         // The sender lives as long as this store, so there is no error to wait through.
-        let _ = self.published.queued.subscribe().wait_for(|queued| *queued > 0).await;
+        let _ = self.published.claimable.subscribe().wait_for(|claimable| *claimable).await;
     }
 
-    async fn wait_terminal(&self, id: Uuid) -> Result<Option<Job>> {
+    async fn wait_terminal(&self, id: Uuid) -> Result<Option<Arc<Job>>> {
         let mut ends = self.published.ends.subscribe();
         loop {
             match JobStore::get(self, id).await? {
@@ -242,8 +339,27 @@ impl JobStore for Embedded {
 #[async_trait]
 impl BlobStore for Embedded {
     async fn put(&self, key: &BlobKey, bytes: Bytes) -> Result<()> {
-        let (around, key) = (self.around.clone(), key.clone());
-        blocking(move || around.shelf.put(&key, &bytes, around.time.now())).await
+        let key = key.clone();
+        self.on_disk(move |around| around.shelf.put(&key, &bytes, around.time.now())).await
+    }
+
+    async fn link(&self, from: &BlobKey, to: &BlobKey) -> Result<bool> {
+        let (from, to) = (from.clone(), to.clone());
+        self.on_disk(move |around| around.shelf.link(&from, &to, around.time.now())).await
+    }
+
+    async fn draft(&self, key: &BlobKey) -> Result<Draft> {
+        let key = key.clone();
+        self.on_disk(move |around| around.shelf.draft(&key)).await
+    }
+
+    async fn seal(&self, draft: Draft) -> Result<()> {
+        self.on_disk(move |around| around.shelf.seal(draft, around.time.now())).await
+    }
+
+    async fn open(&self, key: &BlobKey) -> Result<Option<(File, u64)>> {
+        let (shelf, key) = (Arc::clone(&self.around.shelf), key.clone());
+        blocking(move || shelf.open_file(&key)).await
     }
 
     async fn get(&self, key: &BlobKey) -> Result<Option<Bytes>> {

@@ -1,11 +1,11 @@
 //! Files on disk: `blobs/KEY`, each written under a temporary name, synced, renamed, and the folder synced, so that a
 //! name either leads to the whole file or to nothing, also after a power cut (as far as the disk keeps its promises).
 //!
-//! The shelf knows its files by heart (key and moment of birth), so asking what there is costs no system call.
+//! The shelf knows its files by heart (key, length and moment of birth), so asking what there is costs no system call.
 
 use std::{
     collections::HashMap,
-    fs::{self, DirBuilder, File},
+    fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write as _},
     path::{Path, PathBuf},
     sync::{
@@ -16,19 +16,29 @@ use std::{
 };
 
 use super::lock::DirectoryLock;
-use crate::{BlobKey, Error, Result};
+use crate::{BlobKey, Draft, Error, Result};
 
 /// What a file is called while it is being written; no [`BlobKey`] looks like this.
 const PART: &str = "part";
+/// What is written to see whether anything can be; as large as a small picture.
+const PROBE: usize = 16 << 10;
+
+/// A file that is there.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    /// When it was stored (the store's time, unix ms).
+    born: u64,
+    /// In bytes.
+    length: u64,
+}
 
 /// The folder of files.
 #[derive(Debug)]
 pub(super) struct Shelf {
     dir: PathBuf,
     /// Held for as long as anybody may write here, a put whose caller is gone included.
-    _lock: DirectoryLock,
-    /// Every file, and when it was stored (the store's time, unix ms).
-    known: Mutex<HashMap<BlobKey, u64>>,
+    lock: DirectoryLock,
+    known: Mutex<HashMap<BlobKey, Known>>,
     serial: AtomicU64,
 }
 
@@ -44,15 +54,15 @@ impl Shelf {
                 fs::remove_file(&path).map_err(Error::storage("delete", &path))?;
             } else if let Some(Ok(key)) = path.file_name().and_then(|name| name.to_str()).map(BlobKey::parse)
             {
-                known.insert(key, modified(&path)?);
+                known.insert(key, stock(&path)?);
             } else {
                 tracing::warn!(path = %path.display(), "is not one of ours; left alone");
             }
         }
-        Ok(Self { dir, _lock: lock, known: Mutex::new(known), serial: AtomicU64::new(0) })
+        Ok(Self { dir, lock, known: Mutex::new(known), serial: AtomicU64::new(0) })
     }
 
-    fn known(&self) -> MutexGuard<'_, HashMap<BlobKey, u64>> {
+    fn known(&self) -> MutexGuard<'_, HashMap<BlobKey, Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -60,24 +70,97 @@ impl Shelf {
         self.dir.join(key.as_str())
     }
 
+    fn part(&self, key: &str) -> PathBuf {
+        self.dir.join(format!("{key}.{}.{PART}", self.serial.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// Whether files written here land in the folder that is held.
+    fn is_ours(&self) -> Result<()> {
+        if self.lock.holds() {
+            return Ok(());
+        }
+        let dir = self.dir.parent().unwrap_or(&self.dir);
+        Err(Error::Unwell {
+            reason: format!(
+                "the data directory {} was deleted or exchanged while the server runs; put it back, or restart the server",
+                dir.display()
+            ),
+        })
+    }
+
     /// Stores a file, born at `now`. Blocks until it is durable.
     pub(super) fn put(&self, key: &BlobKey, bytes: &[u8], now: u64) -> Result<()> {
-        let serial = self.serial.fetch_add(1, Ordering::Relaxed);
-        let (path, part) = (self.path(key), self.dir.join(format!("{key}.{serial}.{PART}")));
-        let stored = write_synced(&part, bytes, now)
-            .and_then(|()| fs::rename(&part, &path))
-            .and_then(|()| sync_folder(&self.dir))
-            .map_err(Error::storage("write", &path));
-        if stored.is_ok() {
-            self.known().insert(key.clone(), now);
-        } else {
-            // Whole or not at all. There is nothing more to do if this fails too: the next start clears up.
-            let _ = fs::remove_file(&part);
-            if !self.has(key) {
-                let _ = fs::remove_file(&path);
+        let mut draft = self.draft(key)?;
+        let path = self.path(key);
+        let written = draft.file.as_mut().map_or(Ok(()), |file| file.write_all(bytes));
+        written.map_err(Error::storage("write", path))?;
+        self.seal(draft, now)
+    }
+
+    /// Begins a file.
+    pub(super) fn draft(&self, key: &BlobKey) -> Result<Draft> {
+        self.is_ours()?;
+        let path = self.part(key.as_str());
+        let file = private()
+            .write(true)
+            .create_new(true)
+            .open(&path)
+            .map_err(Error::storage("write", self.path(key)))?;
+        Ok(Draft { key: key.clone(), path, file: Some(file) })
+    }
+
+    /// Stores a draft, born at `now`. Blocks until it is durable.
+    pub(super) fn seal(&self, mut draft: Draft, now: u64) -> Result<()> {
+        let (key, path) = (draft.key.clone(), self.path(&draft.key));
+        let Some(file) = &draft.file else { return Ok(()) };
+        let stored = finish(file, now)
+            .and_then(|length| fs::rename(&draft.path, &path).map(|()| length))
+            .and_then(|length| sync_folder(&self.dir).map(|()| length));
+        match stored {
+            Ok(length) => {
+                draft.file = None;
+                self.known().insert(key, Known { born: now, length });
+                Ok(())
+            }
+            Err(error) => {
+                // Whole or not at all. There is nothing more to do if this fails too: the next start clears up.
+                if !self.has(&key) {
+                    let _ = fs::remove_file(&path);
+                }
+                Err(Error::storage("write", path)(error))
             }
         }
-        stored
+    }
+
+    /// Gives a file a second name, born at `now`; `false` if there is no such file.
+    pub(super) fn link(&self, from: &BlobKey, to: &BlobKey, now: u64) -> Result<bool> {
+        self.is_ours()?;
+        let Some(known) = self.known().get(from).copied() else { return Ok(false) };
+        let path = self.path(to);
+        match fs::hard_link(self.path(from), &path).and_then(|()| sync_folder(&self.dir)) {
+            Ok(()) => {
+                self.known().insert(to.clone(), Known { born: now, ..known });
+                Ok(true)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            // Not every file system has second names.
+            Err(_) => {
+                let draft = self.draft(to)?;
+                fs::copy(self.path(from), &draft.path).map_err(Error::storage("write", path))?;
+                self.seal(draft, now).map(|()| true)
+            }
+        }
+    }
+
+    /// Opens a file. Blocks.
+    pub(super) fn open_file(&self, key: &BlobKey) -> Result<Option<(File, u64)>> {
+        let path = self.path(key);
+        let opened = File::open(&path).and_then(|file| Ok((file.metadata()?.len(), file)));
+        match opened {
+            Ok((length, file)) => Ok(Some((file, length))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::storage("read", path)(error)),
+        }
     }
 
     /// Reads a file whole. Blocks.
@@ -105,8 +188,47 @@ impl Shelf {
         }
     }
 
+    /// Looks whether files can be written here: the folder is ours, there are `reserve` bytes left, and a small file can
+    /// be made. Blocks.
+    pub(super) fn probe(&self, reserve: u64) -> Result<()> {
+        self.is_ours()?;
+        self.room(reserve)?;
+        let path = self.part("probe");
+        let written = private().write(true).create_new(true).open(&path).and_then(|mut file| {
+            file.write_all(&[0; PROBE])?;
+            file.sync_all()
+        });
+        let _ = fs::remove_file(&path);
+        written.map_err(Error::storage("write", &self.dir))
+    }
+
+    /// Whether `reserve` bytes are left.
+    pub(super) fn room(&self, reserve: u64) -> Result<()> {
+        if reserve == 0 {
+            return Ok(());
+        }
+        let left = fs4::available_space(&self.dir).map_err(Error::storage("read", &self.dir))?;
+        if left >= reserve {
+            return Ok(());
+        }
+        Err(Error::Unwell {
+            reason: format!(
+                "{} MB are left on the disk of {}, and {} MB are kept in reserve; free some room there",
+                left / 1_000_000,
+                self.dir.display(),
+                reserve / 1_000_000
+            ),
+        })
+    }
+
     pub(super) fn has(&self, key: &BlobKey) -> bool {
         self.known().contains_key(key)
+    }
+
+    /// The bytes of these files together, as far as they are there.
+    pub(super) fn bytes_of(&self, keys: &[BlobKey]) -> u64 {
+        let known = self.known();
+        keys.iter().filter_map(|key| known.get(key)).map(|known| known.length).sum()
     }
 
     pub(super) fn keys(&self) -> Vec<BlobKey> {
@@ -115,23 +237,39 @@ impl Shelf {
 
     /// The files stored at or before `moment` (unix ms).
     pub(super) fn born_before(&self, moment: u64) -> Vec<BlobKey> {
-        self.known().iter().filter(|(_, born)| **born <= moment).map(|(key, _)| key.clone()).collect()
+        self.known().iter().filter(|(_, known)| known.born <= moment).map(|(key, _)| key.clone()).collect()
     }
 }
 
 /// When the file was written, unix ms; 0 where the file system does not say, which makes an unnamed file go at once.
-fn modified(path: &Path) -> Result<u64> {
+fn stock(path: &Path) -> Result<Known> {
     let data = fs::metadata(path).map_err(Error::storage("read", path))?;
     let since = data.modified().ok().and_then(|moment| moment.duration_since(UNIX_EPOCH).ok());
-    Ok(since.unwrap_or_default().as_millis() as u64)
+    Ok(Known { born: since.unwrap_or_default().as_millis() as u64, length: data.len() })
 }
 
-/// The file is dated with the store's time, which may differ from the file system's.
-fn write_synced(path: &Path, bytes: &[u8], now: u64) -> io::Result<()> {
-    let mut file = File::create_new(path)?;
-    file.write_all(bytes)?;
+/// The file is dated with the store's time, which may differ from the file system's. Returns its length.
+fn finish(file: &File, now: u64) -> io::Result<u64> {
     file.set_modified(UNIX_EPOCH + Duration::from_millis(now))?;
-    file.sync_all()
+    file.sync_all()?;
+    Ok(file.metadata()?.len())
+}
+
+/// Options for a file that nobody else on the machine may read: it holds other people's pictures, prompts and file names.
+pub(super) fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+/// Takes a file that is there already from everybody else.
+pub(super) fn make_private(path: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    #[cfg(not(unix))]
+    let _ = path;
+    Ok(())
 }
 
 /// Makes the folder and those above it, for this user only: it holds other people's pictures.

@@ -4,7 +4,8 @@
 
 use std::{
     collections::HashSet,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, mpsc},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, mpsc},
     thread::JoinHandle,
 };
 
@@ -14,9 +15,9 @@ use uuid::Uuid;
 use super::{
     book::Book,
     ledger::{Entry, Ledger},
-    life::{Draft, Surroundings},
+    life::{Draft, Next, Surroundings},
 };
-use crate::{Error, Result};
+use crate::{CANCELLED, Endings, Error, INTERRUPTED, Job, Result, State};
 
 /// Most transitions in one commit: bounds the wait of the first of them.
 const BATCH: usize = 256;
@@ -29,16 +30,25 @@ type Answer = Box<dyn FnOnce(&Result<()>) + Send>;
 #[derive(Debug)]
 pub(super) struct Published {
     book: RwLock<Book>,
-    /// How many jobs wait.
-    pub(super) queued: watch::Sender<usize>,
+    /// Whether a job may be claimed.
+    pub(super) claimable: watch::Sender<bool>,
+    /// Counts the jobs that came in wanting inputs.
+    pub(super) arrivals: watch::Sender<u64>,
+    endings: Mutex<Endings>,
     /// Counts the moments at which some job became terminal or went.
     pub(super) ends: watch::Sender<u64>,
 }
 
 impl Published {
     fn of(book: Book) -> Self {
-        let queued = watch::Sender::new(book.counts().queued);
-        Self { book: RwLock::new(book), queued, ends: watch::Sender::new(0) }
+        let claimable = watch::Sender::new(book.next_up().is_some());
+        let (arrivals, ends) = (watch::Sender::new(0), watch::Sender::new(0));
+        Self { book: RwLock::new(book), claimable, arrivals, endings: Mutex::default(), ends }
+    }
+
+    /// What has become of jobs so far.
+    pub(super) fn endings(&self) -> Endings {
+        *self.endings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The durable state. Held for a look-up only, never over an `await`.
@@ -61,18 +71,27 @@ impl Writer {
         around: Surroundings,
         mut ledger: Ledger,
         mut book: Book,
+        used: Vec<(String, u64)>,
     ) -> Result<(Self, Arc<Published>)> {
         let published = Arc::new(Published::of(book.clone()));
-        let mut next_seq = book.next_seq();
-        let mut draft = Draft::new(&around, &mut book, &mut next_seq);
+        let mut next = Next { seq: book.next_seq(), turn: 0 };
+        let mut draft = Draft::new(&around, &mut book, &mut next);
+        draft.adopt(used);
         draft.interrupt_all();
         draft.expire();
         commit(draft, &mut ledger, &published)?;
-        let mut desk = Desk { around, ledger, book, next_seq, published: Arc::clone(&published) };
+        let health = Arc::clone(&around.health);
+        let mut desk = Desk { around, ledger, book, next, published: Arc::clone(&published) };
         let (acts, inbox) = mpsc::channel::<Act>();
         let thread = std::thread::Builder::new().name("jobs".into()).spawn(move || {
-            while let Ok(first) = inbox.recv() {
-                desk.work(std::iter::once(first).chain(inbox.try_iter().take(BATCH - 1)));
+            let working = AssertUnwindSafe(|| {
+                while let Ok(first) = inbox.recv() {
+                    desk.work(std::iter::once(first).chain(inbox.try_iter().take(BATCH - 1)));
+                }
+            });
+            if catch_unwind(working).is_err() {
+                // Nobody knows what the draft is worth now. Everything is refused from here on, and readiness says why.
+                health.stopped();
             }
         });
         let thread = thread.map_err(Error::storage("start a thread for", "jobs.redb"))?;
@@ -124,13 +143,13 @@ struct Desk {
     around: Surroundings,
     ledger: Ledger,
     book: Book,
-    next_seq: u64,
+    next: Next,
     published: Arc<Published>,
 }
 
 impl Desk {
     fn work(&mut self, acts: impl Iterator<Item = Act>) {
-        let mut draft = Draft::new(&self.around, &mut self.book, &mut self.next_seq);
+        let mut draft = Draft::new(&self.around, &mut self.book, &mut self.next);
         let answers: Vec<Answer> = acts.map(|act| act(&mut draft)).collect();
         let outcome = commit(draft, &mut self.ledger, &self.published);
         for answer in answers {
@@ -142,17 +161,19 @@ impl Desk {
 /// Makes a draft durable and public, or takes it back.
 fn commit(draft: Draft<'_>, ledger: &mut Ledger, published: &Published) -> Result<()> {
     let touched: HashSet<Uuid> = draft.before.iter().map(|(id, _)| *id).collect();
-    if touched.is_empty() && ledger.settled() {
+    let owners: Vec<String> = draft.before_used.iter().map(|(owner, _)| owner.clone()).collect();
+    if touched.is_empty() && owners.is_empty() && ledger.settled() {
         return Ok(());
     }
     let (doomed, now) = (draft.unnamed(), draft.around.time.now());
-    let entry = Entry { book: draft.book, touched: touched.iter().copied().collect(), doomed, now };
+    let entry = Entry { book: draft.book, touched: touched.iter().copied().collect(), owners, doomed, now };
     let written = ledger.write(&entry);
-    let doomed = entry.doomed;
+    draft.around.health.note(&written);
+    let Entry { doomed, owners, .. } = entry;
     let around = draft.around;
     match &written {
         Ok(()) => {
-            publish(published, draft.book, &touched);
+            publish(published, draft.book, &touched, &owners);
             bury(around, &doomed);
         }
         Err(error) => {
@@ -175,21 +196,47 @@ fn commit(draft: Draft<'_>, ledger: &mut Ledger, published: &Published) -> Resul
     written
 }
 
-fn publish(published: &Published, draft: &Book, touched: &HashSet<Uuid>) {
-    let mut ended = false;
-    let queued = {
+fn publish(published: &Published, draft: &Book, touched: &HashSet<Uuid>, owners: &[String]) {
+    let (mut ended, mut arrived) = (false, 0);
+    let mut endings = published.endings();
+    let claimable = {
         let mut book = published.book.write().unwrap_or_else(PoisonError::into_inner);
+        for owner in owners {
+            book.set_used(owner, draft.used(owner));
+        }
         for id in touched {
             let record = draft.get(*id).cloned();
             ended |= record.as_ref().is_none_or(|record| record.job.state.is_terminal());
-            book.set(*id, record);
+            let before = book.set(*id, record.clone());
+            let Some(record) = record.filter(|record| !record.deposit) else { continue };
+            arrived += u64::from(record.job.wanting && before.is_none());
+            count(&mut endings, before.as_ref().map(|before| &*before.job), &record.job);
         }
-        book.counts().queued
+        book.next_up().is_some()
     };
-    published.queued.send_if_modified(|now| std::mem::replace(now, queued) != queued);
+    *published.endings.lock().unwrap_or_else(PoisonError::into_inner) = endings;
+    published.claimable.send_if_modified(|now| std::mem::replace(now, claimable) != claimable);
+    if arrived > 0 {
+        published.arrivals.send_modify(|arrivals| *arrivals += arrived);
+    }
     if ended {
         published.ends.send_modify(|ends| *ends += 1);
     }
+}
+
+/// Counts what has become of a job.
+fn count(endings: &mut Endings, before: Option<&Job>, job: &Job) {
+    let Some(before) = before.filter(|before| !before.state.is_terminal()) else { return };
+    let counter = match (job.state, job.error.as_deref()) {
+        (State::Completed, _) => &mut endings.completed,
+        (State::Failed, Some(CANCELLED)) => &mut endings.cancelled,
+        (State::Failed, Some(INTERRUPTED)) => &mut endings.interrupted,
+        (State::Failed, _) => &mut endings.failed,
+        (State::Queued, _) if job.retry_count > before.retry_count => &mut endings.retried,
+        (State::Queued, _) if before.state == State::Processing => &mut endings.released,
+        _ => return,
+    };
+    *counter += 1;
 }
 
 fn bury(around: &Surroundings, keys: &[crate::BlobKey]) {

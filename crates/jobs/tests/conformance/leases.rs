@@ -7,6 +7,20 @@ use serde_json::json;
 
 use super::*;
 
+/// All of the process stood still for longer than a lease, and the sweep comes before the worker's beat.
+pub(crate) async fn a_late_sweep_takes_nothing(home: &dyn Home) {
+    let claim = claimed(home, "a").await;
+    for _ in 0..3 {
+        home.pass(LEASE * 4).await;
+        home.jobs().sweep().await.unwrap();
+        assert_eq!(home.jobs().heartbeat(&claim.token, LEASE, 0.5).await.unwrap(), Beat::Continue);
+        home.pass(Duration::from_secs(1)).await;
+        home.jobs().sweep().await.unwrap();
+    }
+    assert_eq!(job(home, claim.job.id).await.retry_count, 0);
+    home.jobs().complete(&claim.token, json!(1), vec![]).await.unwrap();
+}
+
 pub(crate) async fn heartbeats_hold(home: &dyn Home) {
     let claim = claimed(home, "a").await;
     for _ in 0..4 {
@@ -21,8 +35,7 @@ pub(crate) async fn heartbeats_hold(home: &dyn Home) {
 pub(crate) async fn lapsing_once_and_twice(home: &dyn Home) {
     let claim = claimed(home, "a").await;
     let behind = submitted(home, "b").await;
-    home.pass(LEASE).await;
-    home.jobs().sweep().await.unwrap();
+    lapse(home).await;
     let back = job(home, claim.job.id).await;
     assert_eq!((back.state, back.retry_count, back.started_at), (State::Queued, 1, None));
     assert_eq!(contents(home, &back.inputs[0]).await.unwrap(), "a", "its input is kept for the second run");
@@ -32,8 +45,7 @@ pub(crate) async fn lapsing_once_and_twice(home: &dyn Home) {
     let again = home.jobs().claim("another", LEASE).await.unwrap().unwrap();
     assert_eq!((again.job.id, again.job.retry_count), (back.id, 1));
     assert_ne!(again.token, claim.token);
-    home.pass(LEASE).await;
-    home.jobs().sweep().await.unwrap();
+    lapse(home).await;
     let failed = job(home, claim.job.id).await;
     assert_eq!((failed.state, failed.error.as_deref()), (State::Failed, Some(INTERRUPTED)));
     assert_eq!(state(home, behind.id).await, State::Queued);
@@ -41,8 +53,7 @@ pub(crate) async fn lapsing_once_and_twice(home: &dyn Home) {
 
 pub(crate) async fn late_worker_is_refused(home: &dyn Home) {
     let claim = claimed(home, "a").await;
-    home.pass(LEASE).await;
-    home.jobs().sweep().await.unwrap();
+    lapse(home).await;
     let (jobs, late) = (home.jobs(), &claim.token);
     let refuse = async || {
         assert_eq!(jobs.heartbeat(late, LEASE, 0.9).await.unwrap(), Beat::Lost);
@@ -81,8 +92,7 @@ pub(crate) async fn releasing_cancelled(home: &dyn Home) {
 pub(crate) async fn lapsing_cancelled(home: &dyn Home) {
     let claim = claimed(home, "a").await;
     home.jobs().cancel(claim.job.id).await.unwrap();
-    home.pass(LEASE).await;
-    home.jobs().sweep().await.unwrap();
+    lapse(home).await;
     let over = job(home, claim.job.id).await;
     assert_eq!((over.state, over.error.as_deref()), (State::Failed, Some(CANCELLED)), "it is not run again");
 }

@@ -1,21 +1,28 @@
 //! What every home of jobs must do: one list of cases, each an async function that any [`Home`] can run.
 //! A home's test file calls [`conformance!`] with a function that opens a fresh, empty one.
 
+pub(crate) mod credits;
 pub(crate) mod files;
+pub(crate) mod keeping;
 pub(crate) mod leases;
 pub(crate) mod queue;
 pub(crate) mod retention;
+pub(crate) mod turns;
 
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use jobs::{BlobKey, BlobStore, Claim, Job, JobStore, NewJob, State};
+use jobs::{BlobKey, BlobStore, Caps, Claim, Job, JobStore, NewJob, State};
 use serde_json::json;
 use uuid::Uuid;
 
 /// How many jobs may wait in the home under test.
 pub(crate) const LIMIT: usize = 8;
+/// What may be kept in it in all, and of each client, and how many files of each client's deposits.
+pub(crate) const KEPT: Caps = Caps { jobs: 40, documents: 1 << 20, files: 10_000_000 };
+pub(crate) const KEPT_EACH: Caps = Caps { jobs: 36, documents: 100_000, files: 5_000_000 };
+pub(crate) const DEPOSITS: Caps = Caps { jobs: 5, documents: u64::MAX, files: 1000 };
 /// How long terminal jobs and unnamed files live in it.
 pub(crate) const TTL: Duration = Duration::from_secs(4);
 /// A lease that does not lapse within a case unless time is made to pass.
@@ -40,6 +47,7 @@ pub(crate) async fn new_job(home: &dyn Home, text: &str) -> NewJob {
         owner: "tester".into(),
         payload: json!({ "text": text }),
         inputs: vec![input],
+        ..NewJob::default()
     }
 }
 
@@ -51,7 +59,7 @@ pub(crate) async fn stored(home: &dyn Home, bytes: &[u8]) -> BlobKey {
 }
 
 /// Submits such a job.
-pub(crate) async fn submitted(home: &dyn Home, text: &str) -> Job {
+pub(crate) async fn submitted(home: &dyn Home, text: &str) -> Arc<Job> {
     home.jobs().submit(new_job(home, text).await).await.unwrap()
 }
 
@@ -64,15 +72,23 @@ pub(crate) async fn claimed(home: &dyn Home, text: &str) -> Claim {
 }
 
 /// Runs such a job to its end with one output file that says `text`.
-pub(crate) async fn completed(home: &dyn Home, text: &str) -> Job {
+pub(crate) async fn completed(home: &dyn Home, text: &str) -> Arc<Job> {
     let claim = claimed(home, text).await;
     let output = stored(home, text.as_bytes()).await;
     home.jobs().complete(&claim.token, json!({ "said": text }), vec![output]).await.unwrap();
     job(home, claim.job.id).await
 }
 
+/// Lets the leases lapse for good: found so by two sweeps, with time for a beat in between.
+pub(crate) async fn lapse(home: &dyn Home) {
+    home.pass(LEASE).await;
+    home.jobs().sweep().await.unwrap();
+    home.pass(Duration::from_secs(1)).await;
+    home.jobs().sweep().await.unwrap();
+}
+
 /// The job, which must be there.
-pub(crate) async fn job(home: &dyn Home, id: Uuid) -> Job {
+pub(crate) async fn job(home: &dyn Home, id: Uuid) -> Arc<Job> {
     home.jobs().get(id).await.unwrap().expect("the job is there")
 }
 
@@ -95,7 +111,11 @@ macro_rules! conformance {
                 terminal_is_final,
                 cancelling_waiting, cancelling_running, cancelling_over, deleting, counting, waiting_for_work,
                 waiting_for_the_end, claimers_never_share;
-            leases: heartbeats_hold, lapsing_once_and_twice, late_worker_is_refused, releasing, releasing_cancelled,
+            turns: clients_take_turns, a_client_has_a_limit_of_its_own, places_are_told_as_they_come,
+                what_is_wanted_is_waited_for, wanting_in_turn, what_was_interrupted_runs_alone;
+            credits: taken_and_given_back, every_way_of_failing_gives_back, nobody_takes_more;
+            keeping: failed_ones_make_room, results_are_not_driven_out, deposits_have_a_limit, nothing_of_a_request_stays;
+            leases: a_late_sweep_takes_nothing, heartbeats_hold, lapsing_once_and_twice, late_worker_is_refused, releasing, releasing_cancelled,
                 lapsing_cancelled, progress_is_told, dropped_claims_come_back;
             retention: gone_at_the_very_moment, failed_ones_go_too, reading_changes_nothing, sweeping_leaves_nothing,
                 waiting_and_running_never_expire, an_expired_id_is_unknown;

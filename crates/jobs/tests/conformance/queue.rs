@@ -100,7 +100,7 @@ pub(crate) async fn failing(home: &dyn Home) {
     home.jobs().fail(&claim.token, "it is out of memory").await.unwrap();
     let failed = job(home, claim.job.id).await;
     assert_eq!((failed.state, failed.error.as_deref()), (State::Failed, Some("it is out of memory")));
-    assert_eq!((failed.result, failed.retry_count), (None, 0));
+    assert_eq!((&failed.result, failed.retry_count), (&None, 0));
     assert!(failed.finished_at.is_some() && failed.expires_at.is_some());
 }
 

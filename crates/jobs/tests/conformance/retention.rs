@@ -89,6 +89,6 @@ pub(crate) async fn an_expired_id_is_unknown(home: &dyn Home) {
     // Its file went with it, so that a job that names it is refused.
     home.jobs().sweep().await.unwrap();
     let mut new = new_job(home, "b").await;
-    new.inputs = done.outputs;
+    new.inputs = done.outputs.clone();
     assert!(matches!(home.jobs().submit(new).await, Err(Error::MissingBlob { .. })));
 }

@@ -16,7 +16,7 @@ pub(crate) const REASON: &str = "it is one of seven";
 const LEASE: Duration = Duration::from_secs(60);
 
 pub(crate) fn options() -> Options {
-    Options { queue_limit: 40, result_ttl: TTL, ..Options::default() }
+    Options { queue_limit: 40, result_ttl: TTL, unclaimed_ttl: Some(TTL), ..Options::default() }
 }
 
 /// The input file of a job: up to 40 kB that follow from its id.
@@ -76,6 +76,7 @@ impl Victim {
                 owner: "open".into(),
                 payload: json!({ "id": id }),
                 inputs: vec![input.clone()],
+                ..NewJob::default()
             };
             match self.jobs.submit(new).await {
                 Ok(_) => say("accepted", id),

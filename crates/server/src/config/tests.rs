@@ -38,7 +38,7 @@ fn the_environment_speaks_every_kind() {
         ("MATERIAL_TRANSFER_MAX_BODY", "1MiB"),
         ("MATERIAL_TRANSFER_PUBLIC_URL", "https://x.example/api"),
         ("MATERIAL_TRANSFER_WORKERS", "2"),
-        ("MATERIAL_TRANSFER_STEPS", "not ours"),
+        ("STEPS", "not ours"),
         ("MATERIAL_TRANSFER_FETCH_PROXY", ""),
     ];
     let config = load("", &environment, "").unwrap();
@@ -95,6 +95,77 @@ fn errors_name_layer_and_setting() {
             .to_string()
             .starts_with("cannot read the configuration file /nonexistent/server.toml")
     );
+}
+
+/// Whoever names a key wants the server closed, and whoever mistypes a name wants something.
+#[test]
+fn nothing_opens_the_server_by_mistake() {
+    for empty in ["", " ", ",", " , "] {
+        let refused = load("", &[("MATERIAL_TRANSFER_API_KEY", empty)], "").unwrap_err();
+        assert!(refused.starts_with("MATERIAL_TRANSFER_API_KEY: `api_key`: is set but empty"), "{refused}");
+    }
+    assert!(load("", &[], "api_key = [\"\"]").unwrap_err().contains("must not be empty"));
+    let refused = load("", &[("MATERIAL_TRANSFER_API_KEYS", "x")], "").unwrap_err();
+    assert!(refused.contains("MATERIAL_TRANSFER_API_KEYS") && refused.contains("did you mean"), "{refused}");
+    assert!(load("", &[("MATERIAL_TRANSFER_KEYS", "x")], "").is_err(), "sections are only in the file");
+    let kubernetes =
+        ["PORT", "PORT_8000_TCP_ADDR", "SERVICE_HOST"].map(|name| format!("MATERIAL_TRANSFER_{name}"));
+    for name in &kubernetes {
+        assert!(load("", &[(name, "tcp://10.0.0.1:8000")], "").is_ok(), "{name}");
+    }
+    for id in ["open", "key-00000000"] {
+        let entry = format!("[[keys]]\nid = \"{id}\"\nsha256 = \"{}\"", "0".repeat(64));
+        assert!(load(&entry, &[], "").unwrap_err().contains("is taken"), "{id}");
+    }
+}
+
+#[test]
+fn keys_out_of_a_file() {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(b"# ours\n one \n\ntwo\n").unwrap();
+    let flags = format!("api_key_file = {:?}", file.path());
+    let config = load("api_key = [\"zero\"]", &[], &flags).unwrap();
+    assert_eq!(config.api_key, ["zero", "one", "two"].map(|key| Secret(key.into())));
+    file.as_file().set_len(0).unwrap();
+    assert!(load("", &[], &flags).unwrap_err().contains("there is no key in"));
+    assert!(
+        load("", &[("MATERIAL_TRANSFER_API_KEY_FILE", "/nonexistent")], "")
+            .unwrap_err()
+            .contains("/nonexistent")
+    );
+}
+
+#[test]
+fn spans_have_two_ends() {
+    for name in [
+        "result_ttl",
+        "file_ttl",
+        "v1_deadline",
+        "job_timeout",
+        "keep_alive",
+        "shutdown_grace",
+        "lease",
+        "fetch_connect_timeout",
+        "fetch_timeout",
+    ] {
+        let refused = load(&format!("{name} = \"40000d\""), &[], "").unwrap_err();
+        assert!(refused.contains(&format!("`{name}`: must be at most 3650d")), "{refused}");
+        assert!(load(&format!("{name} = {}", u64::MAX / 2000), &[], "").is_err(), "{name}");
+        assert!(load(&format!("{name} = \"3650d\""), &[], "").is_ok(), "{name}");
+    }
+    for (name, least) in
+        [("result_ttl", "1s"), ("lease", "1s"), ("job_timeout", "1s"), ("fetch_timeout", "10ms")]
+    {
+        let refused = load(&format!("{name} = 0"), &[], "").unwrap_err();
+        assert!(refused.contains(&format!("`{name}`: must be at least {least}")), "{refused}");
+    }
+    for name in ["keep_alive", "file_ttl", "shutdown_grace"] {
+        assert!(load(&format!("{name} = 0"), &[], "").is_ok(), "{name}");
+    }
+    assert!(load("body_memory = \"1MiB\"", &[], "").unwrap_err().contains("body_memory"));
+    for name in ["queue_limit", "max_connections", "fetch_at_once"] {
+        assert!(load(&format!("{name} = 0"), &[], "").unwrap_err().contains("must be at least 1"), "{name}");
+    }
 }
 
 #[test]

@@ -3,61 +3,61 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use api::response::{Credits, Upload, Uploaded};
-use api::{ImageSource, RequestError};
+use api::response::{Credits, Uploaded};
 use axum::Json;
 use axum::extract::{Request, State};
 use http::HeaderMap;
-use jobs::{BlobKey, NewJob};
+use jobs::{BlobKey, BlobStore, NewJob};
 use uuid::Uuid;
 
-use super::{body, files};
-use crate::base_url::base_url;
+use super::body::{self, Held};
+use super::files;
+use crate::base_url::{self, base_url};
+use crate::budget::{SMALL, Share};
 use crate::config::Permission;
 use crate::failure::Failure;
 use crate::keys::Caller;
-use crate::state::App;
+use crate::state::{App, Phase};
 
 pub(super) async fn credits(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
 ) -> Result<Json<Credits>, Failure> {
     let caller = app.keys.admit(&headers, Permission::Read)?;
-    Ok(Json(Credits { credits: app.ledger.remaining(&caller.owner) }))
+    Ok(Json(Credits { credits: app.remaining(&caller.owner).await }))
 }
 
 pub(super) async fn upload(State(app): State<Arc<App>>, request: Request) -> Result<Json<Uploaded>, Failure> {
     let (parts, body) = request.into_parts();
-    let caller = match admit(&app, &parts.headers) {
+    let caller = match admit(&app, &parts.headers).await {
         Ok(caller) => caller,
         Err(failure) => {
             body::discard_body(&parts.headers, body);
             return Err(failure);
         }
     };
-    let bytes = body::read(&parts, body, app.config.max_body.0).await?;
+    let client = app.keys.client(&caller, base_url::client(&app.config, &parts));
+    let held = body::read(&app, &client, &parts, body).await?;
     let base = base_url(&app.config, &parts);
-    let mut keys = Vec::new();
-    for file in pictures(&bytes)? {
+    let (files, _share) = parse(&app, held).await?;
+    let mut stored = Stored { blobs: app.blobs.clone(), keys: Vec::new() };
+    for file in files {
         let extension = match api::sniff(&file) {
             Some("image/jpeg") => "jpg",
             Some(kind) => kind.trim_start_matches("image/"),
             None => "bin",
         };
         let key = BlobKey::random(extension);
+        stored.keys.push(key.clone());
         app.blobs.put(&key, file.into()).await.map_err(|error| Failure::store(&error))?;
-        keys.push(key);
     }
-    let file_urls: Vec<String> = keys.iter().map(|key| files::url(&base, key)).collect();
+    let file_urls: Vec<String> = stored.keys.iter().map(|key| files::url(&base, key)).collect();
     // A job that is over from the start: its files live, and end, like those of a result.
     let payload = serde_json::json!("upload");
-    let job = NewJob {
-        id: Uuid::new_v4(),
-        owner: caller.owner.clone(),
-        payload: payload.clone(),
-        inputs: Vec::new(),
-    };
-    app.jobs.deposit(job, payload, keys).await.map_err(|error| Failure::store(&error))?;
+    let job = NewJob { id: Uuid::new_v4(), owner: caller.owner.clone(), client, ..NewJob::default() };
+    let deposited = app.jobs.deposit(job, payload, stored.keys.clone()).await;
+    deposited.map_err(|error| Failure::store(&error))?;
+    stored.keys.clear();
     Ok(Json(Uploaded {
         urls: file_urls.clone(),
         file_urls,
@@ -65,9 +65,39 @@ pub(super) async fn upload(State(app): State<Arc<App>>, request: Request) -> Res
     }))
 }
 
-/// The same checks in the same order as for a transfer, as far as they concern an upload.
-fn admit(app: &App, headers: &HeaderMap) -> Result<Arc<Caller>, Failure> {
+/// Files that nobody names yet; deleted unless somebody comes to name them.
+struct Stored {
+    blobs: Arc<dyn BlobStore>,
+    keys: Vec<BlobKey>,
+}
+
+impl Drop for Stored {
+    fn drop(&mut self) {
+        let (blobs, keys) = (self.blobs.clone(), std::mem::take(&mut self.keys));
+        if let (false, Ok(runtime)) = (keys.is_empty(), tokio::runtime::Handle::try_current()) {
+            runtime.spawn(async move {
+                for key in keys {
+                    // Whatever stays is swept away by the store in time.
+                    let _ = blobs.delete(&key).await;
+                }
+            });
+        }
+    }
+}
+
+/// The same checks in the same order as for a transfer, as far as they concern an upload. An upload needs credits, and
+/// costs none.
+async fn admit(app: &App, headers: &HeaderMap) -> Result<Arc<Caller>, Failure> {
     let caller = app.keys.admit(headers, Permission::Transfer)?;
+    if app.phase() != Phase::Running {
+        return Err(Failure::unavailable());
+    }
+    if app.remaining(&caller.owner).await == 0 {
+        return Err(Failure::no_credits());
+    }
+    if app.jobs.unwell().is_some() {
+        return Err(Failure::disk());
+    }
     app.rates.take(&caller.owner, caller.requests_per_minute, Instant::now()).map_err(Failure::rate)?;
     match body::kind(headers)? {
         body::Kind::Json => Ok(caller),
@@ -75,20 +105,17 @@ fn admit(app: &App, headers: &HeaderMap) -> Result<Arc<Caller>, Failure> {
     }
 }
 
-/// The files in the body, each beginning like a picture.
-fn pictures(body: &[u8]) -> Result<Vec<Vec<u8>>, Failure> {
-    let bad = |message: &str| Failure::from(RequestError::field("data_urls", message));
-    let upload: Upload = serde_json::from_slice(body).map_err(|error| {
-        if error.is_data() {
-            bad("must be a list of data URIs")
-        } else {
-            RequestError::NotJson(error.to_string()).into()
-        }
-    })?;
-    let read = |text: &String| match ImageSource::from_text(text) {
-        Ok(ImageSource::Inline(file)) => Ok(file),
-        Ok(ImageSource::Url(_)) => Err(bad("must be data URIs")),
-        Err(error) => Err(bad(&error.to_string())),
+/// The files in the body, each a picture as far as its head tells.
+async fn parse(app: &App, held: Held) -> Result<(Vec<Vec<u8>>, Share), Failure> {
+    let lane = &app.parsing[usize::from(held.bytes.len() > SMALL)];
+    let permit = lane.clone().acquire_owned().await.map_err(|_| Failure::unavailable())?;
+    let parse = move || -> Result<(Vec<Vec<u8>>, Share), Failure> {
+        let _permit = permit;
+        let Held { bytes, mut share } = held;
+        let files = api::read_upload(&bytes)?;
+        drop(bytes);
+        share.shrink(files.iter().map(Vec::len).sum());
+        Ok((files, share))
     };
-    upload.data_urls.iter().map(read).collect()
+    tokio::task::spawn_blocking(parse).await.map_err(|_| Failure::internal())?
 }

@@ -29,7 +29,8 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
 
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Failure> {
     let counts = app.jobs.counts().await.map_err(|error| Failure::store(&error))?;
-    let page = app.metrics.text(&counts, app.unready().is_none());
+    let endings = app.jobs.endings().await.map_err(|error| Failure::store(&error))?;
+    let page = app.metrics.text(&counts, &endings, app.unready().is_none());
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], page).into_response())
 }
 
@@ -38,6 +39,8 @@ pub(super) async fn openapi(State(app): State<Arc<App>>) -> Json<Value> {
 }
 
 /// Everything the page needs is in it, but the document, which it fetches from beside itself.
-pub(super) async fn docs() -> Html<&'static str> {
-    Html(include_str!("docs.html"))
+pub(super) async fn docs() -> Response {
+    let only_itself = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \
+                       img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+    ([(header::CONTENT_SECURITY_POLICY, only_itself)], Html(include_str!("docs.html"))).into_response()
 }

@@ -63,11 +63,12 @@ pub(super) async fn result(
 }
 
 /// The caller's own job under that id.
-async fn find(app: &App, id: Id, request: Request) -> Result<(Job, String), Failure> {
+async fn find(app: &App, id: Id, request: Request) -> Result<(Arc<Job>, String), Failure> {
     let (parts, _) = request.into_parts();
     let caller = app.keys.admit(&parts.headers, Permission::Read)?;
     let text = id.map(|Path(id)| id).unwrap_or_default();
-    let unknown = || Failure::no_request(&text);
+    // What comes back is no longer than an id could be.
+    let unknown = || Failure::no_request(&text.chars().take(64).collect::<String>());
     let id = Uuid::try_parse(&text).map_err(|_| unknown())?;
     let job = app.jobs.get(id).await.map_err(|error| Failure::store(&error))?;
     let job = job.filter(|job| job.owner == caller.owner).ok_or_else(unknown)?;

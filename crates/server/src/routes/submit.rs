@@ -20,13 +20,13 @@ use pipeline::Picture;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::body::{self, Parsing};
-use super::wait;
-use crate::base_url::base_url;
+use super::body::{self, Held};
+use super::{form, wait};
+use crate::base_url::{self, base_url};
+use crate::budget::{SMALL, Share};
 use crate::config::Permission;
 use crate::failure::{Failure, RATE_RESET, REQUEST_ID};
 use crate::keys::Caller;
-use crate::ledger::ChargeError;
 use crate::state::{App, SLUG};
 use crate::task::{ImageRef, Task, TransferTask};
 
@@ -40,8 +40,16 @@ pub(super) async fn v1(
     slug: Slug,
     request: Request,
 ) -> Result<Response, Failure> {
-    let accepted = accept(&app, slug, request, false).await?;
-    wait::for_picture(&app, accepted).await
+    let id = Uuid::new_v4();
+    // From before the job is there: a client may go away at any moment, and nobody else knows the id.
+    let call = wait::Call::new(&app, id);
+    match accept(&app, slug, request, id, false).await {
+        Ok(accepted) => wait::for_picture(&app, accepted, call).await,
+        Err(failure) => {
+            call.over();
+            Err(failure)
+        }
+    }
 }
 
 pub(super) async fn v2(
@@ -49,8 +57,8 @@ pub(super) async fn v2(
     slug: Slug,
     request: Request,
 ) -> Result<Response, Failure> {
-    let Accepted { job, parts, base, caller, .. } =
-        accept(&app, slug, request, app.config.validate_late).await?;
+    let late = app.config.validate_late;
+    let Accepted { job, parts, base, caller, .. } = accept(&app, slug, request, Uuid::new_v4(), late).await?;
     let id = job.id.to_string();
     let answer = Submitted {
         status: "QUEUED",
@@ -62,13 +70,13 @@ pub(super) async fn v2(
     };
     drop(parts);
     let mut response = Json(answer).into_response();
-    account_headers(&app, &caller, job.id, response.headers_mut());
+    account_headers(&app, &caller, job.id, response.headers_mut()).await;
     Ok(response)
 }
 
 /// A request that has become a job.
 pub(super) struct Accepted {
-    pub(super) job: Job,
+    pub(super) job: Arc<Job>,
     pub(super) parts: Parts,
     pub(super) base: String,
     pub(super) caller: Arc<Caller>,
@@ -76,32 +84,46 @@ pub(super) struct Accepted {
     pub(super) base64: bool,
 }
 
-/// All checks, then the job. `late` turns bad parameters into a job that fails.
-async fn accept(app: &Arc<App>, slug: Slug, request: Request, late: bool) -> Result<Accepted, Failure> {
+/// All checks, then the job under `id`. `late` turns bad parameters into a job that fails.
+async fn accept(
+    app: &Arc<App>,
+    slug: Slug,
+    request: Request,
+    id: Uuid,
+    late: bool,
+) -> Result<Accepted, Failure> {
     let slug = slug.map(|Path(slug)| slug).unwrap_or_default();
     let (parts, body) = request.into_parts();
-    let (caller, kind) = match admit(app, &parts, &slug).await {
+    let (caller, client, kind) = match admit(app, &parts, &slug).await {
         Ok(admitted) => admitted,
         Err(failure) => {
             body::discard_body(&parts.headers, body);
             return Err(failure);
         }
     };
-    let bytes = body::read(&parts, body, app.config.max_body.0).await?;
+    let held = body::read(app, &client, &parts, body).await?;
     let base = base_url(&app.config, &parts);
-    let checked = match body::parse(kind, bytes, &app.schema).await {
-        Ok(request) => check_pictures(app, request).await?,
-        Err(Parsing::Request(error)) => Err(error),
-        Err(Parsing::Failure(failure)) => return Err(failure),
+    let checked = match parse(app, kind, held).await {
+        Ok(read) => check_pictures(app, read).await?,
+        Err(Refusal::Request(error)) => Err(error),
+        Err(Refusal::Failure(failure)) => return Err(failure),
     };
     let (job, base64) = match checked {
-        Ok(request) => {
+        Ok(Read { request, share }) => {
             let base64 = request.base64;
-            (enqueue(app, &caller, &base, request).await?, base64)
+            let mut new = new_job(app, id, &caller, client);
+            let mut inputs = Inputs { app, keys: Vec::new() };
+            new.payload = store(app, &base, request, &mut inputs, &mut new.wanting).await?;
+            drop(share); // the pictures are on disk
+            new.inputs.clone_from(&inputs.keys);
+            let job = submit(app, new).await?;
+            inputs.keys.clear();
+            (job, base64)
         }
         Err(error @ RequestError::Fields(_)) if late => {
-            let task = Task::Refuse(error.to_string());
-            (submit(app, &caller, &task, Vec::new()).await?, false)
+            let mut new = new_job(app, id, &caller, client);
+            new.payload = payload(&Task::Refuse(error.to_string()))?;
+            (submit(app, new).await?, false)
         }
         Err(error) => return Err(error.into()),
     };
@@ -109,7 +131,7 @@ async fn accept(app: &Arc<App>, slug: Slug, request: Request, late: bool) -> Res
 }
 
 /// Everything that is decided before the body is looked at.
-async fn admit(app: &App, parts: &Parts, slug: &str) -> Result<(Arc<Caller>, body::Kind), Failure> {
+async fn admit(app: &App, parts: &Parts, slug: &str) -> Result<(Arc<Caller>, String, body::Kind), Failure> {
     let caller = app.keys.admit(&parts.headers, Permission::Transfer)?;
     if app.config.retired_models.iter().any(|retired| retired == slug) {
         return Err(Failure::retired(slug));
@@ -121,60 +143,135 @@ async fn admit(app: &App, parts: &Parts, slug: &str) -> Result<(Arc<Caller>, bod
     if !app.takes_work() {
         return Err(Failure::unavailable());
     }
-    if app.ledger.remaining(&caller.owner) == 0 {
+    if app.remaining(&caller.owner).await == 0 {
         return Err(Failure::no_credits());
     }
+    if app.jobs.unwell().is_some() {
+        return Err(Failure::disk());
+    }
     app.rates.take(&caller.owner, caller.requests_per_minute, Instant::now()).map_err(Failure::rate)?;
+    let client = app.keys.client(&caller, base_url::client(&app.config, parts));
     let waiting = app.jobs.counts().await.map_err(|error| Failure::store(&error))?.queued;
-    if waiting >= app.config.queue_limit {
+    let own = app.jobs.waiting_of(&client).await.map_err(|error| Failure::store(&error))?;
+    if waiting >= app.config.queue_limit || own >= app.config.queue_limit_per_key {
         return Err(queue_full(app));
     }
-    Ok((caller, body::kind(&parts.headers)?))
+    Ok((caller, client, body::kind(&parts.headers)?))
 }
 
-/// A place in the queue is likely to be free once a job has run.
+/// A place in the queue gets free whenever a job has run; who is turned away later is told to come later.
 fn queue_full(app: &App) -> Failure {
     let typical = app.metrics.run.mean().unwrap_or(Duration::from_secs(10));
     let each = typical / u32::try_from(app.config.workers).unwrap_or(1);
-    Failure::queue_full(each.clamp(Duration::from_secs(1), Duration::from_secs(120)))
+    let each = each.clamp(Duration::from_millis(100), Duration::from_secs(120));
+    Failure::queue_full(app.turnstile.wait(each, Instant::now()))
+}
+
+/// A request in memory, and the part of the budget that its pictures take.
+struct Read {
+    request: TransferRequest,
+    share: Share,
+}
+
+/// Why a body is no transfer: what the schema says about it, or a form that is none.
+enum Refusal {
+    Request(RequestError),
+    Failure(Failure),
+}
+
+/// Reads a body as a transfer, on a thread that may take its time. What belongs to the work goes with it, so that a client
+/// that hangs up frees nothing that is still in use.
+async fn parse(app: &Arc<App>, kind: body::Kind, held: Held) -> Result<Read, Refusal> {
+    let lane = &app.parsing[usize::from(held.bytes.len() > SMALL)];
+    let permit = lane.clone().acquire_owned().await.map_err(|_| Refusal::Failure(Failure::unavailable()))?;
+    let app = app.clone();
+    let parse = move || -> Result<Read, Refusal> {
+        let _permit = permit;
+        let Held { bytes, mut share } = held;
+        let request = match kind {
+            body::Kind::Json => app.schema.from_json(&bytes).map_err(Refusal::Request)?,
+            body::Kind::Form(boundary) => {
+                let fields = form::read(bytes.clone(), &boundary, &app.schema).map_err(Refusal::Failure)?;
+                app.schema.from_form(fields).map_err(Refusal::Request)?
+            }
+        };
+        drop(bytes);
+        share.shrink(request.inline_bytes());
+        Ok(Read { request, share })
+    };
+    let read = tokio::task::spawn_blocking(parse).await;
+    read.unwrap_or_else(|_| Err(Refusal::Failure(Failure::internal())))
 }
 
 /// Decodes inline pictures once, so that a broken one is refused now and not by a failed job.
-async fn check_pictures(
-    app: &Arc<App>,
-    request: TransferRequest,
-) -> Result<Result<TransferRequest, RequestError>, Failure> {
-    if !matches!(
-        (&request.material_image, &request.subject_image),
-        (ImageSource::Url(_), ImageSource::Url(_))
-    ) {
-        let _permit = app.checks.acquire().await.map_err(|_| Failure::unavailable())?;
-        let limits = app.config.decode_limits();
-        let check = move || {
-            for (field, image) in
-                [("material_image", &request.material_image), ("subject_image", &request.subject_image)]
-            {
-                if let ImageSource::Inline(file) = image
-                    && let Err(error) = Picture::decode(file, &limits)
-                {
-                    return Err(RequestError::field(field, error.to_string()));
-                }
-            }
-            Ok(request)
-        };
-        return tokio::task::spawn_blocking(check).await.map_err(|_| Failure::internal());
+async fn check_pictures(app: &Arc<App>, read: Read) -> Result<Result<Read, RequestError>, Failure> {
+    if read.request.inline_bytes() == 0 {
+        return Ok(Ok(read));
     }
-    Ok(Ok(request))
+    let permit = app.checks.clone().acquire_owned().await.map_err(|_| Failure::unavailable())?;
+    let limits = app.config.decode_limits();
+    let check = move || {
+        // Of the work and not of the call: a client that hangs up does not end the decoding.
+        let _permit = permit;
+        let request = &read.request;
+        for (field, image) in
+            [("material_image", &request.material_image), ("subject_image", &request.subject_image)]
+        {
+            if let ImageSource::Inline(file) = image
+                && let Err(error) = Picture::decode(file, &limits)
+            {
+                return Err(RequestError::field(field, error.to_string()));
+            }
+        }
+        Ok(read)
+    };
+    tokio::task::spawn_blocking(check).await.map_err(|_| Failure::internal())
 }
 
-/// Stores the pictures and the job.
-async fn enqueue(app: &App, caller: &Caller, base: &str, request: TransferRequest) -> Result<Job, Failure> {
-    let mut inputs = Vec::new();
-    let material_image = store_input(app, base, request.material_image, &mut inputs).await?;
-    let subject_image = store_input(app, base, request.subject_image, &mut inputs).await?;
+/// A job of a caller's with nothing to do yet.
+fn new_job(app: &App, id: Uuid, caller: &Caller, client: String) -> NewJob {
+    let credits = app.quotas.get(&caller.owner).copied();
+    NewJob { id, owner: caller.owner.clone(), client, credits, ..NewJob::default() }
+}
+
+/// Stored inputs that no job names yet; deleted unless one comes to.
+struct Inputs<'a> {
+    app: &'a Arc<App>,
+    keys: Vec<BlobKey>,
+}
+
+impl Drop for Inputs<'_> {
+    fn drop(&mut self) {
+        let (blobs, keys) = (self.app.blobs.clone(), std::mem::take(&mut self.keys));
+        if let (false, Ok(runtime)) = (keys.is_empty(), tokio::runtime::Handle::try_current()) {
+            runtime.spawn(async move {
+                for key in keys {
+                    // Whatever stays is swept away by the store in time.
+                    let _ = blobs.delete(&key).await;
+                }
+            });
+        }
+    }
+}
+
+/// Stores the pictures; returns what is to be done with them. `wanting`: some are still to be fetched.
+async fn store(
+    app: &App,
+    base: &str,
+    request: TransferRequest,
+    inputs: &mut Inputs<'_>,
+    wanting: &mut bool,
+) -> Result<Value, Failure> {
+    let material_image = store_input(app, base, request.material_image, &mut inputs.keys).await?;
+    let subject_image = store_input(app, base, request.subject_image, &mut inputs.keys).await?;
+    *wanting = [&material_image, &subject_image].iter().any(|image| matches!(image, ImageRef::Url(_)));
     let seed = request.parameters.seed.unwrap_or_else(|| rand::random_range(RANDOM_SEEDS));
     let task = TransferTask { material_image, subject_image, parameters: request.parameters, seed };
-    submit(app, caller, &Task::Transfer(Box::new(task)), inputs).await
+    payload(&Task::Transfer(Box::new(task)))
+}
+
+fn payload(task: &Task) -> Result<Value, Failure> {
+    serde_json::to_value(task).map_err(|_| Failure::internal())
 }
 
 async fn store_input(
@@ -183,68 +280,49 @@ async fn store_input(
     image: ImageSource,
     inputs: &mut Vec<BlobKey>,
 ) -> Result<ImageRef, Failure> {
+    let store = |error: jobs::Error| Failure::store(&error);
     let file: Bytes = match image {
         ImageSource::Inline(file) => file.into(),
         // A file of this very server is taken from the shelf: the guard may forbid calling oneself.
-        ImageSource::Url(url) => match own_file(app, base, url.as_str()).await? {
-            Some(file) => file,
-            None => return Ok(ImageRef::Url(url)),
+        ImageSource::Url(url) => match super::files::key_of(base, url.as_str()) {
+            Some(own) if app.jobs.by_output(&own).await.map_err(store)?.is_some() => {
+                let key = BlobKey::random(own.extension());
+                inputs.push(key.clone());
+                if app.blobs.link(&own, &key).await.map_err(store)? {
+                    return Ok(ImageRef::Blob(key));
+                }
+                inputs.pop();
+                return Ok(ImageRef::Url(url));
+            }
+            _ => return Ok(ImageRef::Url(url)),
         },
     };
     let extension = api::sniff(&file).and_then(|kind| kind.strip_prefix("image/")).unwrap_or("bin");
     let key = BlobKey::random(extension);
-    app.blobs.put(&key, file).await.map_err(|error| Failure::store(&error))?;
     inputs.push(key.clone());
+    app.blobs.put(&key, file).await.map_err(store)?;
     Ok(ImageRef::Blob(key))
 }
 
-async fn own_file(app: &App, base: &str, url: &str) -> Result<Option<Bytes>, Failure> {
-    match super::files::key_of(base, url) {
-        Some(key) => Ok(super::files::find(app, &key).await?.map(|(file, _)| file)),
-        None => Ok(None),
-    }
-}
-
-/// Charges the key and hands the job to the store; gives all back if that fails.
-async fn submit(app: &App, caller: &Caller, task: &Task, inputs: Vec<BlobKey>) -> Result<Job, Failure> {
-    let payload: Value = serde_json::to_value(task).map_err(|_| Failure::internal())?;
-    let charged = app.ledger.charge(&caller.owner);
-    let new = NewJob { id: Uuid::new_v4(), owner: caller.owner.clone(), payload, inputs: inputs.clone() };
-    let failure = match charged {
-        Ok(()) => match app.jobs.submit(new).await {
-            Ok(job) => return Ok(job),
-            Err(error) => {
-                app.ledger.refund(&caller.owner);
-                match error {
-                    jobs::Error::QueueFull { .. } => queue_full(app),
-                    jobs::Error::Closed => Failure::unavailable(),
-                    error => Failure::store(&error),
-                }
-            }
-        },
-        Err(ChargeError::Exhausted) => Failure::no_credits(),
-        Err(ChargeError::File(error)) => {
-            tracing::error!(%error, "a credit could not be charged");
-            Failure::internal()
-        }
-    };
-    for key in inputs {
-        // Whatever stays is swept away by the store, as no job names it.
-        let _ = app.blobs.delete(&key).await;
-    }
-    Err(failure)
+/// Hands the job to the store, which takes the credit in the same step.
+async fn submit(app: &App, new: NewJob) -> Result<Arc<Job>, Failure> {
+    app.jobs.submit(new).await.map_err(|error| match error {
+        jobs::Error::QueueFull { .. } | jobs::Error::ClientFull { .. } => queue_full(app),
+        error => Failure::store(&error),
+    })
 }
 
 /// The headers of an accepted request that are about the key and the job.
-pub(super) fn account_headers(app: &App, caller: &Caller, id: Uuid, headers: &mut HeaderMap) {
+pub(super) async fn account_headers(app: &App, caller: &Caller, id: Uuid, headers: &mut HeaderMap) {
+    let remaining = app.remaining(&caller.owner).await;
     let mut set = |name: HeaderName, text: String| {
         if let Ok(value) = HeaderValue::from_str(&text) {
             headers.insert(name, value);
         }
     };
     set(REQUEST_ID, id.to_string());
-    set(HeaderName::from_static("x-cost"), app.ledger.cost(&caller.owner).to_string());
-    set(HeaderName::from_static("x-remaining-credits"), app.ledger.remaining(&caller.owner).to_string());
+    set(HeaderName::from_static("x-cost"), app.cost(&caller.owner).to_string());
+    set(HeaderName::from_static("x-remaining-credits"), remaining.to_string());
     if let Some(wait) = app.rates.until_full(&caller.owner, caller.requests_per_minute) {
         set(RATE_RESET, crate::rate::utc(std::time::SystemTime::now() + wait));
     }

@@ -4,20 +4,17 @@
 //! and a deadline turns the call into a 504 that names the job, which goes on and can be polled.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use api::OutputFormat;
-use api::response::{Base64Image, OutputMetadata};
-use axum::Json;
+use api::response::OutputMetadata;
 use axum::response::{IntoResponse as _, Response};
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
-use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{StatusCode, Version};
-use jobs::{Job, JobStore, State};
+use jobs::{CancelOutcome, Job, JobStore, State};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 use uuid::Uuid;
 
+use super::stream;
 use super::submit::{Accepted, account_headers};
 use crate::failure::Failure;
 use crate::interim::Interim;
@@ -27,12 +24,9 @@ use crate::task::TransferResult;
 /// Only this client is known to survive interim answers: `requests` takes a 102 for the final one.
 const KEPT_ALIVE: &[u8] = b"segmind-python-sdk/";
 
-pub(super) async fn for_picture(app: &Arc<App>, accepted: Accepted) -> Result<Response, Failure> {
-    let id = accepted.job.id;
-    // Dropped with this future when the client goes away; nobody else knows the id then.
-    let mut abandoned = CancelOnDrop { jobs: Some(app.jobs.clone()), id };
+pub(super) async fn for_picture(app: &Arc<App>, accepted: Accepted, call: Call) -> Result<Response, Failure> {
     let outcome = over(app, &accepted).await;
-    abandoned.jobs = None;
+    call.over();
     match outcome? {
         Some(job) => answer(app, &accepted, &job).await,
         None => Err(Failure::internal()),
@@ -40,10 +34,11 @@ pub(super) async fn for_picture(app: &Arc<App>, accepted: Accepted) -> Result<Re
 }
 
 /// Waits until the job is over.
-async fn over(app: &App, accepted: &Accepted) -> Result<Option<Job>, Failure> {
+async fn over(app: &App, accepted: &Accepted) -> Result<Option<Arc<Job>>, Failure> {
     let id = accepted.job.id;
-    let interim = interim(accepted);
-    let period = app.config.keep_alive.0;
+    // A server that was told not to keep calls alive does not.
+    let interim = interim(accepted).filter(|_| !app.config.keep_alive.0.is_zero());
+    let period = app.config.keep_alive.0.max(Duration::from_millis(1));
     let mut ticks = interval_at(Instant::now() + period, period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let ended = app.jobs.wait_terminal(id);
@@ -82,13 +77,16 @@ async fn answer(app: &App, accepted: &Accepted, job: &Job) -> Result<Response, F
         .and_then(|result| serde_json::from_value(result).ok())
         .ok_or_else(Failure::internal)?;
     let picture = result.pictures.first().ok_or_else(Failure::internal)?;
-    let file = app.blobs.get(&picture.key).await.map_err(|error| Failure::store(&error))?;
-    let file = file.ok_or_else(|| Failure::no_request(&job.id.to_string()))?;
-    let mut response = if accepted.base64 {
-        Json(Base64Image { image: BASE64_STANDARD.encode(&file) }).into_response()
+    let file = app.blobs.open(&picture.key).await.map_err(|error| Failure::store(&error))?;
+    let (file, length) = file.ok_or_else(|| Failure::no_request(&job.id.to_string()))?;
+    let (kind, length, body) = if accepted.base64 {
+        ("application/json", stream::base64_length(length), stream::base64(file, length))
     } else {
-        image(result.output_format, file)
+        (result.output_format.media_type(), length, stream::bytes(file, length))
     };
+    let headers: [(HeaderName, HeaderValue); 2] =
+        [(header::CONTENT_TYPE, HeaderValue::from_static(kind)), (header::CONTENT_LENGTH, length.into())];
+    let mut response = (headers, body).into_response();
     let metadata = OutputMetadata {
         width: picture.width,
         height: picture.height,
@@ -103,7 +101,7 @@ async fn answer(app: &App, accepted: &Accepted, job: &Job) -> Result<Response, F
         notes: result.notes,
     };
     let headers = response.headers_mut();
-    account_headers(app, &accepted.caller, job.id, headers);
+    account_headers(app, &accepted.caller, job.id, headers).await;
     for (name, value) in [
         ("x-generation-time", result.inference_time.to_string()),
         ("x-seed-value", result.seed.to_string()),
@@ -116,16 +114,11 @@ async fn answer(app: &App, accepted: &Accepted, job: &Job) -> Result<Response, F
     Ok(response)
 }
 
-fn image(format: OutputFormat, file: Bytes) -> Response {
-    let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static(format.media_type())),
-        (header::CONTENT_LENGTH, HeaderValue::from(file.len())),
-    ];
-    (headers, file).into_response()
-}
-
 /// An error that begins with the name of a field is the client's (400); whatever else went wrong is ours.
 fn failed(error: &str) -> Failure {
+    if error.starts_with(crate::worker::OVERTIME) {
+        return Failure::new(StatusCode::GATEWAY_TIMEOUT, error);
+    }
     let field = error.split_once(": ").map(|(field, _)| field);
     match field {
         Some("subject_image" | "material_image" | "output_format" | "Content blocked") => {
@@ -135,20 +128,34 @@ fn failed(error: &str) -> Failure {
     }
 }
 
-/// Cancels the job when the call ends before its time.
-struct CancelOnDrop {
+/// A call that is waited for. Its job is cancelled when it is dropped before its time, which is when the client goes away.
+pub(super) struct Call {
     jobs: Option<Arc<dyn JobStore>>,
     id: Uuid,
 }
 
-impl Drop for CancelOnDrop {
+impl Call {
+    pub(super) fn new(app: &App, id: Uuid) -> Self {
+        Self { jobs: Some(app.jobs.clone()), id }
+    }
+
+    /// There is an answer.
+    pub(super) fn over(mut self) {
+        self.jobs = None;
+    }
+}
+
+impl Drop for Call {
     fn drop(&mut self) {
         if let (Some(jobs), Ok(runtime)) = (self.jobs.take(), tokio::runtime::Handle::try_current()) {
             let id = self.id;
             runtime.spawn(async move {
-                tracing::info!(%id, "the client went away");
-                if let Err(error) = jobs.cancel(id).await {
-                    tracing::warn!(%id, %error, "an abandoned job could not be cancelled");
+                match jobs.cancel(id).await {
+                    Ok(CancelOutcome::Unknown) => {
+                        tracing::debug!("a client went away before its job was there")
+                    }
+                    Ok(_) => tracing::info!(%id, "the client went away"),
+                    Err(error) => tracing::warn!(%id, %error, "an abandoned job could not be cancelled"),
                 }
             });
         }
@@ -163,6 +170,7 @@ mod tests {
     fn whose_fault() {
         assert_eq!(failed("subject_image: could not be downloaded (HTTP 404)").status, 400);
         assert_eq!(failed("Content blocked: x").status, 400);
+        assert_eq!(failed(&format!("{}: it took longer than 30m", crate::worker::OVERTIME)).status, 504);
         for ours in [crate::failure::INTERNAL, jobs::INTERRUPTED, jobs::CANCELLED, "weird: x", ""] {
             assert_eq!(failed(ours), Failure::internal());
         }

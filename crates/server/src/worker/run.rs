@@ -61,18 +61,20 @@ impl Attempt<'_> {
                 () = self.pulse.stop.notified() => Err(Stopped::Cancelled),
             }
         })?;
-        let transfer = Transfer {
-            material: self.decode("material_image", &material)?,
-            subject: self.decode("subject_image", &subject)?,
-            settings: settings(&task.parameters, task.seed),
-        };
-        drop((material, subject));
+        let mut settings = settings(&task.parameters, task.seed);
+        let material = self.decode("material_image", material)?;
+        let subject = self.decode("subject_image", subject)?;
+        let wanted = (settings.max_width, settings.max_height);
+        let most = self.app.config.max_output_pixels;
+        (settings.max_width, settings.max_height) = within(subject.rgb.dimensions(), wanted, most);
+        let transfer = Transfer { material, subject, settings };
         let outcome =
             engine.transfer(&transfer, self.pulse, &self.pulse.cancel).map_err(|error| match error {
                 pipeline::Error::Picture { .. } => Stopped::Input(error.to_string()),
                 pipeline::Error::Cancelled => Stopped::Cancelled,
                 other => Stopped::fault(other),
             })?;
+        self.pulse.computed.store(true, Ordering::Relaxed);
         self.store(&task, outcome)
     }
 
@@ -88,8 +90,8 @@ impl Attempt<'_> {
         }
     }
 
-    fn decode(&self, field: &str, file: &[u8]) -> Result<Picture, Stopped> {
-        Picture::decode(file, &self.app.config.decode_limits())
+    fn decode(&self, field: &str, file: Bytes) -> Result<Picture, Stopped> {
+        Picture::decode(&file, &self.app.config.decode_limits())
             .map_err(|error| Stopped::Input(format!("{field}: {error}")))
     }
 
@@ -114,12 +116,31 @@ impl Attempt<'_> {
                 .collect(),
             ignored: outcome.ignored.iter().map(|name| (*name).to_owned()).collect(),
             notes: outcome.notes,
-            cost: self.app.ledger.cost(owner),
-            remaining_credits: self.app.ledger.remaining(owner),
+            cost: self.app.cost(owner),
+            remaining_credits: self.runtime.block_on(self.app.remaining(owner)),
             pictures,
         };
         let outputs = result.pictures.iter().map(|picture| picture.key.clone()).collect();
         Ok(Done { result: serde_json::to_value(result).map_err(Stopped::fault)?, outputs })
+    }
+
+    /// Stores a file, and waits for the disk if that is what is at fault: the picture is made, and is not thrown away.
+    async fn put(&self, key: &BlobKey, file: Bytes) -> Result<(), Stopped> {
+        let mut told = false;
+        loop {
+            match self.app.blobs.put(key, file.clone()).await {
+                Ok(()) => return Ok(()),
+                Err(error) if error.is_disk() => {
+                    if !std::mem::replace(&mut told, true) {
+                        let id = self.claim.job.id;
+                        tracing::error!(%id, %error, "a picture cannot be stored; it is tried until it can");
+                    }
+                }
+                Err(error) => return Err(Stopped::fault(error)),
+            }
+            tokio::time::sleep(super::REST).await;
+            self.pulse.cancel.check().map_err(|_| Stopped::Cancelled)?;
+        }
     }
 
     fn store_picture(
@@ -134,14 +155,58 @@ impl Attempt<'_> {
             .map_err(|error| Stopped::Input(format!("output_format: {error}")))?;
         let key = BlobKey::random(format.extension());
         let bytes = file.len();
-        self.runtime.block_on(self.app.blobs.put(&key, file.into())).map_err(Stopped::fault)?;
+        self.runtime.block_on(self.put(&key, file.into()))?;
         self.app.metrics.result_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         let (width, height) = picture.rgb.dimensions();
         Ok(StoredPicture { key, name: name.to_owned(), width, height, bytes })
     }
 }
 
+/// The box for a picture that is at most `wanted` wide and high, never enlarged, and has at most `most` pixels.
+fn within((width, height): (u32, u32), wanted: (u32, u32), most: u64) -> (u32, u32) {
+    let (w, h) = (f64::from(width), f64::from(height));
+    let ratio = (f64::from(wanted.0) / w).min(f64::from(wanted.1) / h).min(1.0);
+    let pixels = (w * ratio).round() * (h * ratio).round();
+    if pixels <= most as f64 {
+        return wanted;
+    }
+    // Rounded down, so that the product stays below.
+    let ratio = ratio * (most as f64 / pixels).sqrt();
+    (((w * ratio) as u32).max(1), ((h * ratio) as u32).max(1))
+}
+
 /// Seconds since, to the millisecond and never nothing.
 fn milliseconds(started: Instant) -> f64 {
     started.elapsed().as_millis().max(1) as f64 / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_box_has_no_more_pixels_than_it_may() {
+        let most = 1920 * 1920;
+        assert_eq!(
+            within((4000, 3000), (1920, 1920), most),
+            (1920, 1920),
+            "the default box is always granted"
+        );
+        assert_eq!(
+            within((160, 96), (u32::MAX, u32::MAX), most),
+            (u32::MAX, u32::MAX),
+            "small ones are not enlarged"
+        );
+        for size in [(10_000, 10_000), (16_000, 1000), (64, 1_500_000), (4096, 4096), (3000, 2999)] {
+            for wanted in [(20_000, 20_000), (i32::MAX as u32, i32::MAX as u32), (5000, 64)] {
+                let (width, height) = within(size, wanted, most);
+                let ratio = (f64::from(width) / f64::from(size.0))
+                    .min(f64::from(height) / f64::from(size.1))
+                    .min(1.0);
+                let side = |length: u32| (f64::from(length) * ratio).round() as u64;
+                assert!(side(size.0) * side(size.1) <= most, "{size:?} {wanted:?}");
+                assert!(width <= wanted.0 && height <= wanted.1);
+            }
+        }
+    }
 }

@@ -31,8 +31,47 @@ async fn credits() {
     let balance =
         bench.send(request("GET", "/v1/get-user-credits", &[("x-api-key", "secret")], Body::empty())).await;
     assert_eq!(balance.json()["credits"], 0);
-    let written = std::fs::read_to_string(bench.folder.path().join("credits.json")).unwrap();
-    assert_eq!(written, "{\"studio\":1}");
+    assert!(!bench.folder.path().join("credits.json").exists(), "they are in the records of the jobs");
+}
+
+/// C1: whatever way a job fails, and whoever ends it, the credit is back.
+#[tokio::test]
+async fn credits_come_back_however_a_job_ends() {
+    let bench = Bench::start(&studio("credits = 3"));
+    let balance = async || {
+        let asked = request("GET", "/v1/get-user-credits", &[("x-api-key", "secret")], Body::empty());
+        bench.send(asked).await.json()["credits"].as_u64().unwrap()
+    };
+    {
+        let long = post(&bench, json!({ "prompt": "sleep 60000" }));
+        tokio::pin!(long);
+        tokio::time::timeout(Duration::from_millis(400), &mut long).await.unwrap_err();
+        assert_eq!(balance().await, 2, "it runs");
+        let waiting = tokio::time::timeout(Duration::from_millis(400), post(&bench, json!({}))).await;
+        waiting.map(|answer| answer.status).unwrap_err();
+    } // Both clients have gone.
+    for _ in 0..500 {
+        if balance().await == 3 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(balance().await, 3, "the running one's and the waiting one's");
+    post(&bench, json!({ "prompt": "panic" })).await.error(500);
+    assert_eq!(balance().await, 3);
+    post(&bench, json!({})).await.picture();
+    assert_eq!(balance().await, 2);
+}
+
+/// The file of earlier versions counts, once.
+#[tokio::test]
+async fn credits_counted_before_are_taken_over() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("credits.json"), "{\"studio\":2}").unwrap();
+    let bench = Bench::on(folder, &studio("credits = 3"), true);
+    assert_eq!(post(&bench, json!({})).await.header("x-remaining-credits"), "0");
+    post(&bench, json!({})).await.error(406);
+    assert!(!bench.folder.path().join("credits.json").exists());
 }
 
 /// F-77.

@@ -9,4 +9,5 @@ mod fixture;
 mod life;
 mod limits;
 mod refusals;
+mod strangers;
 mod wire;

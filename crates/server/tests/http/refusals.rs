@@ -217,7 +217,7 @@ async fn cross_origin() {
         assert_eq!(answer.header("access-control-allow-origin"), "*");
         assert_eq!(answer.header("access-control-allow-headers"), wanted);
         assert!(answer.header("access-control-allow-methods").contains("POST"));
-        assert_eq!(answer.header("access-control-allow-private-network"), "true");
+        assert_eq!(answer.header("access-control-allow-private-network"), "true", "a key is asked for");
         assert_eq!(answer.header("access-control-max-age"), "600");
     }
     let origin = ("origin", "https://app.example");
@@ -237,6 +237,9 @@ async fn cross_origin() {
     let allowed = few.send(request("GET", "/health", &[origin], Body::empty())).await;
     assert_eq!(allowed.header("access-control-allow-origin"), "https://app.example");
     assert_eq!(allowed.header("vary"), "origin");
+    let preflight = [origin, ("access-control-request-private-network", "true")];
+    let answer = few.send(request("OPTIONS", "/v2/material-transfer", &preflight, Body::empty())).await;
+    assert_eq!(answer.header("access-control-allow-private-network"), "true", "for those that are named");
     let other =
         few.send(request("GET", "/health", &[("origin", "https://evil.example")], Body::empty())).await;
     assert!(!other.headers.contains_key("access-control-allow-origin"));

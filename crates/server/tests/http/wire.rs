@@ -206,6 +206,81 @@ async fn stopping_releases_the_job() {
     assert_eq!(status["status"], "QUEUED", "kept for the next start");
 }
 
+async fn get(address: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let asked = format!("GET {path} HTTP/1.1\r\nHost: h\r\nx-api-key: K\r\nConnection: close\r\n\r\n");
+    stream.write_all(asked.as_bytes()).await.unwrap();
+    let mut seen = Vec::new();
+    stream.read_to_end(&mut seen).await.unwrap();
+    String::from_utf8_lossy(&seen).into_owned()
+}
+
+/// The disk goes away while a job computes and comes back later: the job is none the worse, and meanwhile everybody is
+/// told what is wrong.
+#[tokio::test]
+async fn a_disk_that_fails_is_no_fault_of_the_jobs() {
+    let listening = listen(KEYS).await;
+    let address = listening.address;
+    let (blobs, aside) = (listening._folder.path().join("blobs"), listening._folder.path().join("aside"));
+    let running = tokio::spawn(async move {
+        exchange(address, "/v1/material-transfer", &ok(json!({ "prompt": "sleep 600" })), "").await
+    });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    std::fs::rename(&blobs, &aside).unwrap();
+    let mut told = String::new();
+    for _ in 0..300 {
+        told = get(address, "/health/ready").await;
+        if told.starts_with("HTTP/1.1 503") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(told.starts_with("HTTP/1.1 503") && told.contains("blobs"), "{told}");
+    let refused = exchange(address, "/v2/material-transfer", &ok(json!({})), "").await;
+    assert!(refused.starts_with("HTTP/1.1 503") && refused.contains("retry-after: "), "{refused}");
+    assert!(!running.is_finished(), "its picture is kept until it can be stored");
+    std::fs::rename(&aside, &blobs).unwrap();
+    let answer = running.await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer:.300}");
+    while !get(address, "/health/ready").await.starts_with("HTTP/1.1 200") {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let fine = exchange(address, "/v1/material-transfer", &ok(json!({})), "").await;
+    assert!(fine.starts_with("HTTP/1.1 200 OK\r\n"));
+}
+
+/// More connections than there may be, all of them silent: those that ask are served, the silent ones make room.
+#[tokio::test]
+async fn silent_connections_make_room() {
+    let listening = listen(&format!("{KEYS}max_connections = 20")).await;
+    let mut silent = Vec::new();
+    for _ in 0..60 {
+        silent.push(TcpStream::connect(listening.address).await.unwrap());
+    }
+    for _ in 0..5 {
+        assert!(get(listening.address, "/health/live").await.starts_with("HTTP/1.1 200"));
+    }
+    let mut byte = [0];
+    let read = tokio::time::timeout(Duration::from_secs(10), silent[0].read(&mut byte)).await.unwrap();
+    assert!(matches!(read, Ok(0) | Err(_)), "the first one is closed");
+}
+
+/// An answer that nobody reads is in memory by the piece, and the one who reads it gets all of it.
+#[tokio::test]
+async fn a_file_is_sent_as_it_is_read() {
+    let listening = listen(KEYS).await;
+    let large = data_uri(&png(3000, 2000, 9));
+    let upload = exchange(listening.address, "/upload-asset", &json!({ "data_urls": [large] }), "").await;
+    let path = upload.split("/files/").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let mut stream = TcpStream::connect(listening.address).await.unwrap();
+    let asked = format!("GET /files/{path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+    stream.write_all(asked.as_bytes()).await.unwrap();
+    let mut seen = Vec::new();
+    stream.read_to_end(&mut seen).await.unwrap();
+    let head = seen.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
+    assert_eq!(seen[head + 4..], png(3000, 2000, 9)[..]);
+}
+
 /// An engine that cannot be loaded ends the program with the reason.
 #[tokio::test]
 async fn no_engine_no_server() {

@@ -1,0 +1,119 @@
+//! How jobs come in: what has to be true for one to be accepted, and what goes to make room for it.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::Value;
+
+use super::{book::Record, life::Draft};
+use crate::{BlobKey, Error, Job, NewJob, Result, State};
+
+impl Draft<'_> {
+    pub(super) fn submit(&mut self, new: NewJob) -> Result<Arc<Job>> {
+        self.around.health.require(&self.around.shelf, self.around.reserve)?;
+        let (limit, each) = (self.around.queue_limit, self.around.queue_limit_each);
+        if self.book.counts().queued >= limit {
+            return Err(Error::QueueFull { limit });
+        }
+        if self.book.waiting_of(client_of(&new)) >= each {
+            return Err(Error::ClientFull { limit: each });
+        }
+        self.require_stored(&new.inputs)?;
+        self.make_room(client_of(&new))?;
+        let used = self.book.used(&new.owner).unwrap_or(0);
+        if new.credits.is_some_and(|credits| used >= credits) {
+            return Err(Error::Exhausted { owner: new.owner });
+        }
+        let record = self.fresh(new)?;
+        let job = Arc::clone(&record.job);
+        if job.charged {
+            self.set_used(&job.owner, used + 1);
+        }
+        self.set(job.id, Some(record));
+        Ok(job)
+    }
+
+    pub(super) fn deposit(
+        &mut self,
+        mut new: NewJob,
+        result: Value,
+        outputs: Vec<BlobKey>,
+    ) -> Result<Arc<Job>> {
+        self.around.health.require(&self.around.shelf, self.around.reserve)?;
+        self.require_stored(&outputs)?;
+        let client = client_of(&new).to_owned();
+        let (kept, caps) = (self.book.kept().deposits(&client), &self.around.caps_deposits);
+        let bytes = self.around.shelf.bytes_of(&outputs);
+        if kept.jobs + outputs.len() > caps.jobs || kept.files + bytes > caps.files {
+            return Err(self.too_much("as many uploads of this client are kept as may be", Some(&client)));
+        }
+        self.make_room(&client)?;
+        new.credits = None;
+        let mut record = self.fresh(new)?;
+        record.deposit = true;
+        let job = record.job_mut();
+        job.started_at = Some(job.submitted_at);
+        job.result = Some(result);
+        job.outputs = outputs;
+        Ok(self.finish(record, State::Completed))
+    }
+
+    /// Lets the oldest failed jobs go where as much is kept as may be: the client's own for its own limit, those of the
+    /// client that has the most for everybody's. Results are never driven out; if there is nothing else, it is an error.
+    fn make_room(&mut self, client: &str) -> Result<()> {
+        while let Some(what) = self.book.kept().results(client).reaches(&self.around.caps_each) {
+            match self.book.kept().oldest_failed(client) {
+                Some(id) => self.set(id, None),
+                None => return Err(self.too_much(what, Some(client))),
+            }
+        }
+        while let Some(what) = self.book.kept().all().reaches(&self.around.caps) {
+            let kept = self.book.kept();
+            match kept.most_failed().and_then(|client| kept.oldest_failed(client)) {
+                Some(id) => self.set(id, None),
+                None => return Err(self.too_much(what, None)),
+            }
+        }
+        Ok(())
+    }
+
+    fn too_much(&self, what: &'static str, client: Option<&str>) -> Error {
+        let end = self.book.kept().first_end(client).unwrap_or(0);
+        let wait = end.saturating_sub(self.around.time.now()).max(1000);
+        Error::Kept { what, wait: Duration::from_millis(wait) }
+    }
+
+    /// A waiting job at the end of the queue, not yet in the book.
+    fn fresh(&mut self, new: NewJob) -> Result<Record> {
+        if self.book.get(new.id).is_some() {
+            return Err(Error::Duplicate { id: new.id });
+        }
+        let job = Job {
+            id: new.id,
+            client: client_of(&new).to_owned(),
+            owner: new.owner,
+            state: State::Queued,
+            payload: new.payload,
+            wanting: new.wanting,
+            charged: new.credits.is_some(),
+            inputs: new.inputs,
+            submitted_at: self.around.time.now(),
+            started_at: None,
+            finished_at: None,
+            expires_at: None,
+            files_expire_at: None,
+            retry_count: 0,
+            result: None,
+            outputs: Vec::new(),
+            error: None,
+            cancel_requested: false,
+        };
+        let seq = self.next.seq;
+        self.next.seq += 1;
+        Ok(Record::new(seq, job))
+    }
+}
+
+/// Whose turn a new job takes.
+fn client_of(new: &NewJob) -> &str {
+    if new.client.is_empty() { &new.owner } else { &new.client }
+}

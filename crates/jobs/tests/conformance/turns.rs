@@ -1,0 +1,130 @@
+//! Whose turn it is, and what waits for its inputs.
+
+use jobs::{CANCELLED, CancelOutcome, Error, State};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::*;
+
+/// A job of a client's.
+async fn of(home: &dyn Home, client: &str) -> Uuid {
+    let new = NewJob { client: client.into(), ..new_job(home, client).await };
+    home.jobs().submit(new).await.unwrap().id
+}
+
+/// Runs the next job to its end and says whose it was.
+async fn next(home: &dyn Home) -> (String, Uuid) {
+    let claim = home.jobs().claim("worker", LEASE).await.unwrap().expect("something waits");
+    home.jobs().complete(&claim.token, json!(1), vec![]).await.unwrap();
+    (claim.job.client.clone(), claim.job.id)
+}
+
+pub(crate) async fn clients_take_turns(home: &dyn Home) {
+    let mut flood = Vec::new();
+    for _ in 0..5 {
+        flood.push(of(home, "flood").await);
+    }
+    assert_eq!(next(home).await, ("flood".into(), flood[0]));
+    let (quiet, late) = (of(home, "quiet").await, of(home, "quiet").await);
+    assert_eq!(next(home).await, ("quiet".into(), quiet), "who was not served yet comes first");
+    let other = of(home, "other").await;
+    assert_eq!(next(home).await, ("other".into(), other));
+    for expected in [flood[1], late, flood[2], flood[3], flood[4]] {
+        assert_eq!(next(home).await.1, expected, "in turn, and each in its own order");
+    }
+}
+
+pub(crate) async fn a_client_has_a_limit_of_its_own(home: &dyn Home) {
+    for n in 0..LIMIT {
+        submitted(home, &n.to_string()).await;
+    }
+    let new = NewJob { client: "quiet".into(), ..new_job(home, "quiet").await };
+    assert!(matches!(home.jobs().submit(new).await, Err(Error::QueueFull { .. })), "the whole queue is full");
+    home.jobs().claim("worker", LEASE).await.unwrap().unwrap();
+    assert_eq!(home.jobs().waiting_of("tester").await.unwrap(), LIMIT - 1);
+    assert_eq!(home.jobs().waiting_of("quiet").await.unwrap(), 0);
+}
+
+pub(crate) async fn places_are_told_as_they_come(home: &dyn Home) {
+    let mut ids = Vec::new();
+    for client in ["a", "a", "a", "b", "c", "b"] {
+        ids.push(of(home, client).await);
+    }
+    let mut places = Vec::new();
+    for id in &ids {
+        places.push(home.jobs().position(*id).await.unwrap().unwrap());
+    }
+    let mut order = Vec::new();
+    for _ in &ids {
+        order.push(next(home).await.1);
+    }
+    let came: Vec<usize> = ids.iter().map(|id| order.iter().position(|each| each == id).unwrap()).collect();
+    assert_eq!(places, came);
+}
+
+pub(crate) async fn what_is_wanted_is_waited_for(home: &dyn Home) {
+    let mut arrivals = home.jobs().arrivals();
+    arrivals.mark_unchanged();
+    let new = NewJob { wanting: true, ..new_job(home, "wanting").await };
+    let (id, first) = (new.id, new.inputs[0].clone());
+    home.jobs().submit(new).await.unwrap();
+    assert!(arrivals.has_changed().unwrap());
+    assert_eq!(home.jobs().claim("worker", LEASE).await.unwrap(), None);
+    let behind = submitted(home, "behind").await;
+    assert_eq!(next(home).await.1, behind.id, "the other one goes ahead");
+    assert_eq!(home.jobs().position(id).await.unwrap(), Some(0));
+    let wanting = home.jobs().wanting().await.unwrap();
+    assert_eq!(wanting.iter().map(|job| job.id).collect::<Vec<_>>(), [id]);
+
+    let nowhere = BlobKey::random("png");
+    let refused = home.jobs().supply(id, json!(2), vec![nowhere]).await;
+    assert!(matches!(refused, Err(Error::MissingBlob { .. })), "{refused:?}");
+    let second = stored(home, b"fetched").await;
+    let inputs = vec![first, second.clone()];
+    assert!(home.jobs().supply(id, json!("all"), inputs.clone()).await.unwrap());
+    assert!(!home.jobs().supply(id, json!("again"), vec![]).await.unwrap());
+    assert!(home.jobs().wanting().await.unwrap().is_empty());
+    let claim = home.jobs().claim("worker", LEASE).await.unwrap().unwrap();
+    assert_eq!((&claim.job.payload, &claim.job.inputs), (&json!("all"), &inputs));
+    home.jobs().complete(&claim.token, json!(1), vec![]).await.unwrap();
+    assert_eq!(home.blobs().keys().await.unwrap(), []);
+
+    let new = NewJob { wanting: true, ..new_job(home, "not to be had").await };
+    let id = home.jobs().submit(new).await.unwrap().id;
+    assert!(home.jobs().refuse(id, "HTTP 404").await.unwrap());
+    assert_eq!(job(home, id).await.error.as_deref(), Some("HTTP 404"));
+    assert!(!home.jobs().refuse(id, "twice").await.unwrap());
+    let new = NewJob { wanting: true, ..new_job(home, "given up").await };
+    let id = home.jobs().submit(new).await.unwrap().id;
+    assert_eq!(home.jobs().cancel(id).await.unwrap(), CancelOutcome::Cancelled);
+    assert!(!home.jobs().supply(id, json!(1), vec![]).await.unwrap());
+    assert_eq!(job(home, id).await.error.as_deref(), Some(CANCELLED));
+}
+
+pub(crate) async fn wanting_in_turn(home: &dyn Home) {
+    let mut ids = Vec::new();
+    for client in ["flood", "flood", "flood", "quiet"] {
+        let new = NewJob { wanting: true, client: client.into(), ..new_job(home, client).await };
+        ids.push(home.jobs().submit(new).await.unwrap().id);
+    }
+    let wanting: Vec<Uuid> = home.jobs().wanting().await.unwrap().iter().map(|job| job.id).collect();
+    assert_eq!(wanting, [ids[0], ids[3], ids[1], ids[2]]);
+}
+
+/// Whatever ended the process, it was one of those that ran; alone it can take nobody along.
+pub(crate) async fn what_was_interrupted_runs_alone(home: &dyn Home) {
+    let suspect = claimed(home, "suspect").await.job.id;
+    let innocent = claimed(home, "innocent").await.job.id;
+    lapse(home).await;
+    let later = submitted(home, "later").await.id;
+    let claim = async || home.jobs().claim("worker", LEASE).await.unwrap();
+    let first = claim().await.unwrap();
+    assert_eq!(first.job.id, suspect);
+    assert_eq!(claim().await, None, "nothing beside it");
+    home.jobs().fail(&first.token, "it did it again").await.unwrap();
+    let second = claim().await.unwrap();
+    assert_eq!((second.job.id, second.job.retry_count), (innocent, 1));
+    home.jobs().complete(&second.token, json!(1), vec![]).await.unwrap();
+    let third = claim().await.unwrap();
+    assert_eq!((third.job.id, state(home, innocent).await), (later, State::Completed));
+}

@@ -1,0 +1,165 @@
+//! Fetches the pictures of waiting jobs, before a worker takes them: a host that does not answer costs nobody but the job
+//! that named it. Many at once, few from one host, and the clients in turn.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jobs::{BlobKey, Job};
+use tokio::task::JoinSet;
+use url::Url;
+use uuid::Uuid;
+
+use crate::state::{App, Phase};
+use crate::task::{ImageRef, Task};
+
+/// Of all fetches that are under way, how many may be from one host (a share of it).
+const PER_HOST: usize = 4;
+/// And how many for one client.
+const PER_CLIENT: usize = 2;
+/// How long to rest when the disk is at fault, or nothing wakes us.
+const REST: Duration = Duration::from_secs(1);
+
+/// A job whose pictures are being fetched.
+struct UnderWay {
+    client: String,
+    hosts: HashSet<String>,
+}
+
+/// Fetches until the server takes no more work.
+pub(crate) async fn run(app: Arc<App>) {
+    let mut arrivals = app.jobs.arrivals();
+    let mut under_way: HashMap<Uuid, UnderWay> = HashMap::new();
+    let mut fetches = JoinSet::new();
+    while app.phase() == Phase::Running {
+        arrivals.mark_unchanged();
+        if app.jobs.unwell().is_none() {
+            start(&app, &mut under_way, &mut fetches).await;
+        }
+        tokio::select! {
+            _ = arrivals.changed() => {}
+            Some(done) = fetches.join_next() => {
+                // A fetch that panicked keeps its place until the next start; so does its job.
+                if let Ok(id) = done {
+                    under_way.remove(&id);
+                }
+            }
+            () = tokio::time::sleep(REST) => {}
+            () = app.reached(Phase::Draining) => {}
+        }
+    }
+    // What is not fetched yet waits for the next start.
+}
+
+async fn start(app: &Arc<App>, under_way: &mut HashMap<Uuid, UnderWay>, fetches: &mut JoinSet<Uuid>) {
+    let most = app.config.fetch_at_once;
+    let Ok(wanting) = app.jobs.wanting().await else { return };
+    for job in wanting {
+        if under_way.len() >= most {
+            return;
+        }
+        if under_way.contains_key(&job.id) {
+            continue;
+        }
+        let hosts = hosts(&job);
+        let of_client = under_way.values().filter(|each| each.client == job.client).count();
+        let of_host = |host: &String| under_way.values().filter(|each| each.hosts.contains(host)).count();
+        if of_client >= most.div_ceil(PER_CLIENT)
+            || hosts.iter().any(|host| of_host(host) >= most.div_ceil(PER_HOST))
+        {
+            continue;
+        }
+        under_way.insert(job.id, UnderWay { client: job.client.clone(), hosts });
+        let app = app.clone();
+        fetches.spawn(async move {
+            let id = job.id;
+            // A job that is cancelled meanwhile needs nothing any more.
+            tokio::select! {
+                () = fetch(&app, &job) => {}
+                _ = app.jobs.wait_terminal(id) => {}
+            }
+            id
+        });
+    }
+}
+
+fn task(job: &Job) -> Option<Task> {
+    serde_json::from_value(job.payload.clone()).ok()
+}
+
+fn urls(task: &Task) -> Vec<&Url> {
+    let Task::Transfer(transfer) = task else { return Vec::new() };
+    let images = [&transfer.material_image, &transfer.subject_image];
+    images
+        .into_iter()
+        .filter_map(|image| if let ImageRef::Url(url) = image { Some(url) } else { None })
+        .collect()
+}
+
+fn hosts(job: &Job) -> HashSet<String> {
+    let task = task(job);
+    let urls = task.iter().flat_map(urls);
+    urls.filter_map(|url| Some(format!("{}:{}", url.host_str()?, url.port_or_known_default()?))).collect()
+}
+
+/// Fetched files that no job names yet.
+struct Fetched<'a> {
+    app: &'a Arc<App>,
+    keys: Vec<BlobKey>,
+}
+
+impl Drop for Fetched<'_> {
+    fn drop(&mut self) {
+        let (blobs, keys) = (self.app.blobs.clone(), std::mem::take(&mut self.keys));
+        if let (false, Ok(runtime)) = (keys.is_empty(), tokio::runtime::Handle::try_current()) {
+            runtime.spawn(async move {
+                for key in keys {
+                    // What stays is swept away in time.
+                    let _ = blobs.delete(&key).await;
+                }
+            });
+        }
+    }
+}
+
+async fn fetch(app: &Arc<App>, job: &Job) {
+    let Some(Task::Transfer(mut transfer)) = task(job) else { return };
+    let mut fetched = Fetched { app, keys: Vec::new() };
+    let images =
+        [("material_image", &mut transfer.material_image), ("subject_image", &mut transfer.subject_image)];
+    for (field, image) in images {
+        let ImageRef::Url(url) = &*image else { continue };
+        let file = match app.fetcher.fetch(url).await {
+            Ok(file) => file,
+            Err(error) => return refuse(app, job.id, &format!("{field}: {error}")).await,
+        };
+        let extension = api::sniff(&file).and_then(|kind| kind.strip_prefix("image/")).unwrap_or("bin");
+        let key = BlobKey::random(extension);
+        fetched.keys.push(key.clone());
+        if let Err(error) = app.blobs.put(&key, file).await {
+            tracing::error!(id = %job.id, %error, "a fetched picture could not be stored; it will be fetched again");
+            return tokio::time::sleep(REST).await;
+        }
+        *image = ImageRef::Blob(key);
+    }
+    let Ok(payload) = serde_json::to_value(Task::Transfer(transfer)) else { return };
+    let inputs = job.inputs.iter().chain(&fetched.keys).cloned().collect();
+    match app.jobs.supply(job.id, payload, inputs).await {
+        Ok(true) => fetched.keys.clear(),
+        Ok(false) => {}
+        Err(error) => {
+            tracing::error!(id = %job.id, %error, "fetched pictures could not be noted; they will be fetched again");
+            tokio::time::sleep(REST).await;
+        }
+    }
+}
+
+async fn refuse(app: &App, id: Uuid, reason: &str) {
+    match app.jobs.refuse(id, reason).await {
+        Ok(_) => tracing::info!(%id, reason, "a picture could not be fetched"),
+        Err(error) => {
+            tracing::error!(%id, %error, "the end of a job could not be stored; it will be tried again");
+            tokio::time::sleep(REST).await;
+        }
+    }
+}
