@@ -3,10 +3,11 @@
 //! Values of API parameters are kept as the text that was given: ranges, defaults and coercions are the API's own
 //! (crate `api`), so that the command line and the server cannot differ.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::builder::BoolishValueParser;
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{ArgAction, Args, CommandFactory as _, Parser, Subcommand};
 use toml::{Table, Value};
 
 /// Transfers the material of one picture onto the subject of another.
@@ -32,6 +33,20 @@ pub(crate) enum Command {
     /// says where and how: HF_HOME is the cache's folder [default: ~/.cache/huggingface], HF_TOKEN a token for repositories
     /// that want one, HF_ENDPOINT another hub, HF_HUB_OFFLINE=1 forbids the network.
     Models(ModelsArguments),
+}
+
+/// The variables of all options of all commands, which `serve` may find in its environment without their being settings.
+pub(crate) fn variables() -> BTreeSet<String> {
+    fn collect(command: &clap::Command, into: &mut BTreeSet<String>) {
+        into.extend(
+            command.get_arguments().filter_map(|option| Some(option.get_env()?.to_str()?.to_owned())),
+        );
+        command.get_subcommands().for_each(|each| collect(each, into));
+    }
+    // What the suites under `tests` are told by: the program to run.
+    let mut all = BTreeSet::from(["MATERIAL_TRANSFER_BIN".to_owned()]);
+    collect(&Arguments::command(), &mut all);
+    all
 }
 
 /// Options of `transfer`.
@@ -179,6 +194,9 @@ pub(crate) struct ServeArguments {
     /// A key that clients must send; repeat it for several. Without any, the server is open to everybody who reaches it.
     #[arg(long, value_name = "KEY")]
     api_key: Vec<String>,
+    /// A file with such keys, one on each line; unlike `--api-key` it does not show in the list of processes.
+    #[arg(long, value_name = "FILE")]
+    api_key_file: Option<String>,
     /// How long results are kept, such as 90s or 1h [default: 1h].
     #[arg(long, value_name = "SPAN")]
     result_ttl: Option<String>,
@@ -201,6 +219,7 @@ impl ServeArguments {
         let texts = [
             ("listen", &self.listen),
             ("data_dir", &self.data_dir),
+            ("api_key_file", &self.api_key_file),
             ("profile", &self.profile),
             ("device", &self.device),
             ("result_ttl", &self.result_ttl),
@@ -271,8 +290,6 @@ pub(crate) enum ModelsCommand {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

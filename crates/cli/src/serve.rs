@@ -8,16 +8,22 @@ use pipeline::{DeviceChoice, Engine, profile};
 use server::{Config, EngineFactory, Error};
 use tracing_subscriber::EnvFilter;
 
-use crate::arguments::ServeArguments;
+use crate::arguments::{self, ServeArguments};
 use crate::failure::Failure;
 use crate::threads;
 
-pub(crate) fn run(arguments: &ServeArguments) -> Result<(), Failure> {
-    start_log(arguments)?;
-    // Variables that are no text cannot be settings.
+pub(crate) fn run(options: &ServeArguments) -> Result<(), Failure> {
+    start_log(options)?;
+    // Variables that are no text cannot be settings, and those of other options need not be.
+    let others = arguments::variables();
+    let is_setting = |name: &str| {
+        let setting = name.strip_prefix(server::config::ENVIRONMENT_PREFIX).map(str::to_ascii_lowercase);
+        setting.is_some_and(|setting| server::config::has_variable(&setting))
+    };
     let environment = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    let config = Config::load(arguments.config.as_deref(), environment, arguments.settings());
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, _)| is_setting(name) || !others.contains(name));
+    let config = Config::load(options.config.as_deref(), environment, options.settings());
     let config = config.map_err(|error| Failure::Input(error.to_string()))?;
     threads::set(config.threads)?;
     let factory = engine_factory(&config)?;

@@ -60,6 +60,16 @@ fn bad_settings_end_the_start_with_the_remedy() {
     assert!(
         refused(serve().env("MATERIAL_TRANSFER_MAX_STEPS", "many")).contains("MATERIAL_TRANSFER_MAX_STEPS")
     );
+    for (name, value, says) in [
+        ("API_KEY", "", "set but empty"),
+        ("API_KEY", " , ", "set but empty"),
+        ("API_KEYS", "x", "did you mean `api_key"),
+        ("KEEP_ALIVE", "99999d", "must be at most"),
+        ("API_KEY_FILE", "/nonexistent", "/nonexistent"),
+    ] {
+        let said = refused(serve().env(format!("MATERIAL_TRANSFER_{name}"), value));
+        assert!(said.contains(says), "{name}={value}: {said}");
+    }
     let missing = folder.path().join("no.toml");
     assert!(refused(serve().arg("--config").arg(missing)).contains("no.toml"));
 }
