@@ -119,7 +119,7 @@ settings! {
     max_connections: usize = 2048;
     /// The largest request body.
     max_body: Size = Size(64 << 20);
-    /// The memory that all request bodies may take together, a quarter of it for those of up to 1 MiB. When there is no room for 5 s, a request is answered 503.
+    /// The memory that all request bodies may take together, a quarter of it for those of up to 1 MiB. When there is no room for 15 s, a request is answered 503.
     body_memory: Size = Size(256 << 20);
     /// The most steps a request may ask for.
     max_steps: u32 = 150;

@@ -19,7 +19,7 @@ const SLACK: Duration = Duration::from_secs(30);
 /// The slowest line that is waited for, in bytes a second: a quarter of an old telephone line's megabit.
 const SLOWEST: u32 = 32 << 10;
 /// How long a body waits for room in the budget.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(15);
 /// How much of an unwanted body is read, and for how long at most, so that the client gets to see the answer.
 const DISCARDED_BYTES: usize = 256 << 20;
 const DISCARDED_TIME: Duration = Duration::from_secs(60);
