@@ -53,7 +53,8 @@ def _raw(row: int, what: str, code: int, text: str, body: bytes, media: str | No
 _OBJECT = r"Request body must be a JSON object"
 _REQUIRED = r"{}: field is required"
 _NO_IMAGE = r"{}: must be a URL, data URI or base64 string"
-_UNREADABLE = r"subject_image: not a readable image"
+# What it is instead is named where its first bytes tell.
+_UNREADABLE = r"subject_image: not a readable image(: .+)?"
 _TEXT = base64.b64encode(b"this is no picture, whatever the field says").decode()
 _VALID = json.dumps({"material_image": pictures.M, "subject_image": pictures.S, "steps": 1}).encode()
 
