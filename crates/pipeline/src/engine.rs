@@ -25,6 +25,15 @@ pub trait Engine: Send + Sync {
         progress: &dyn Progress,
         cancel: &Cancel,
     ) -> Result<Outcome, Error>;
+
+    /// Whether the device still computes, to be asked after a fault: a GPU that was lost, or whose memory was overrun, fails every
+    /// later transfer too.
+    ///
+    /// # Errors
+    /// [`Error::Compute`] with the driver's words.
+    fn alive(&self) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 /// Hears how far a transfer is.
