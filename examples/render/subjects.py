@@ -158,19 +158,20 @@ def bust():
         ellipsoid("tip", (0, -0.250, 0.725), (0.030, 0.034, 0.026), plaster),
         ellipsoid("upper lip", (0, -0.212, 0.665), (0.050, 0.022, 0.011), plaster),
         ellipsoid("lower lip", (0, -0.206, 0.642), (0.042, 0.022, 0.013), plaster),
-        ellipsoid("neck", (0, 0.03, 0.50), (0.100, 0.105, 0.200), plaster),
-        ellipsoid("chest", (0, 0.05, 0.235), (0.300, 0.155, 0.140), plaster),
+        ellipsoid("neck", (0, 0.03, 0.50), (0.098, 0.105, 0.240), plaster),
+        ellipsoid("chest", (0, 0.04, 0.235), (0.260, 0.165, 0.165), plaster),
         ellipsoid("knot", (0, 0.255, 0.90), (0.085, 0.075, 0.080), plaster),
     ]
     for side in (-1, 1):
         parts += [
-            ellipsoid("cheek", (side * 0.085, -0.155, 0.735), (0.050, 0.045, 0.042), plaster),
-            ellipsoid("eye", (side * 0.066, -0.172, 0.797), (0.030, 0.024, 0.022), plaster),
+            ellipsoid("cheek", (side * 0.078, -0.125, 0.725), (0.062, 0.062, 0.060), plaster),
+            ellipsoid("eye", (side * 0.066, -0.178, 0.797), (0.034, 0.026, 0.022), plaster),
             ellipsoid("nostril", (side * 0.022, -0.232, 0.715), (0.018, 0.020, 0.015), plaster),
             ellipsoid("ear", (side * 0.180, 0.02, 0.765), (0.018, 0.040, 0.066), plaster, (0, 0, side * 18)),
-            ellipsoid("hair", (side * 0.105, -0.02, 0.985), (0.110, 0.190, 0.085), plaster, (0, side * 24, 0)),
+            ellipsoid("hair", (side * 0.075, 0.02, 0.945), (0.140, 0.215, 0.150), plaster, (0, side * 24, 0)),
+            ellipsoid("shoulder", (side * 0.24, 0.06, 0.265), (0.130, 0.130, 0.105), plaster),
         ]
-    melt(parts, 0.006, 5)
+    melt(parts, 0.006, 18)
     add(lathe("foot", [(0.0, 0.0), (0.17, 0.0), (0.17, 0.03), (0.12, 0.06), (0.10, 0.10), (0.13, 0.15), (0.0, 0.16)]), plaster)
     plane(6, plain("ledge", "#7d6f63", Roughness=0.5))
     plane(9, plain("wall", "#3f4d4a", Roughness=0.95), (0, 2.2, 2), (90, 0, 0))
