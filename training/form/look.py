@@ -27,7 +27,7 @@ def view(mask):
     space = 2 * MARGIN * max(w, h)
     longer = max(w, h) + space
     steps = max(INPUT // STRIDE, 1)
-    along = lambda length: min(max(math.ceil((length + space) / longer * steps - 1e-6), 1), steps)
+    along = lambda length: min(max(math.ceil((length + space) / longer * steps - 1e-4), 1), steps)
     across, down = along(w), along(h)
     step = longer / steps
     rounded = lambda v: math.floor(v + 0.5) if v >= 0 else -math.floor(-v + 0.5)

@@ -106,6 +106,25 @@ def ahead(seed, parallel):
         yield from waiting.popleft().get()
 
 
+def held_out(tracer, studio, pool, count, chunk):
+    """Pictures of other seeds and other meshes than those that are trained on, drawn once: [(input, truth, groups)]."""
+    fixed = np.random.default_rng(12345)
+    away = Bank(tracer, count, "cpu")
+    away.add_shapes([shapes.draw(900_000_000 + i) for i in range(count * 2 // 5)], fixed)
+    while away.filled < count * 19 // 20:
+        away.add_meshes(pool, min(chunk, max(1, count - away.filled)), fixed)
+    keeper, studio.random = studio.random, torch.Generator(studio.device)
+    studio.random.manual_seed(777)
+    kept = []
+    order = torch.randperm(away.filled, generator=torch.Generator().manual_seed(1))
+    for i in range(0, away.filled, 32):
+        pick = order[i:i + 32]
+        x, truth = studio.batch(away.views[pick].to(studio.device), away.lights[pick].to(studio.device))
+        kept.append((x, truth, away.groups[pick]))
+    studio.random = keeper
+    return kept
+
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("pack")
@@ -165,22 +184,8 @@ def main():
         except (ValueError, ArithmeticError, LookupError) as error:  # one odd shape does not end a run
             print("shape:", error, flush=True)
 
-    # held-out pictures: other seeds, other meshes, drawn once
-    fixed = np.random.default_rng(12345)
-    away = Bank(tracer, a.held, "cpu")
-    away.add_shapes([shapes.draw(900_000_000 + i) for i in range(a.held * 2 // 5)], fixed)
-    while away.filled < a.held * 19 // 20:
-        away.add_meshes(held_pool, min(chunk, max(1, a.held - away.filled)), fixed)
-    keeper, studio.random = studio.random, torch.Generator(device)
-    studio.random.manual_seed(777)
-    kept = []
-    order = torch.randperm(away.filled, generator=torch.Generator().manual_seed(1))
-    for i in range(0, away.filled, 32):
-        pick = order[i:i + 32]
-        x, truth = studio.batch(away.views[pick].to(device), away.lights[pick].to(device))
-        kept.append((x, truth, away.groups[pick]))
-    studio.random = keeper
-    note(step="held out", n=away.filled)
+    kept = held_out(tracer, studio, held_pool, a.held, chunk)
+    note(step="held out", n=sum(len(x) for x, *_ in kept))
 
     bank = Bank(tracer, a.room, device)
     while bank.filled < a.first:

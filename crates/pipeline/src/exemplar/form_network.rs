@@ -21,6 +21,9 @@ const WEIGHTS: &[u8] = include_bytes!("../../../../models/form.safetensors");
 /// The mask exceeds this where the network is asked to look.
 const PRESENT: f32 = 0.1;
 
+/// Steps of the input beyond a whole number by no more than this are rounding.
+const ROUNDING: f32 = 1e-4;
+
 /// The network and its way of looking at pictures.
 #[derive(Debug)]
 pub(crate) struct FormNetwork {
@@ -133,11 +136,15 @@ impl FormNetwork {
         let longer = w.max(h) + space;
         // The input's sides in steps of the stride, and the view's in the same proportion.
         let steps = (self.description.input / STRIDE).max(1);
-        let along = |length: f32| ((length + space) / longer * steps as f32).ceil().clamp(1.0, steps as f32);
+        let along = |length: f32| {
+            let whole = ((length + space) / longer * steps as f32 - ROUNDING).ceil();
+            whole.clamp(1.0, steps as f32)
+        };
         let (across, down) = (along(w), along(h));
         let step = longer / steps as f32;
         let (width, height) = ((across * step).round().max(1.0), (down * step).round().max(1.0));
-        let corner = |low: usize, high: usize, size: f32| ((low + high) as f32 / 2.0 - size / 2.0).round() as isize;
+        let corner =
+            |low: usize, high: usize, size: f32| ((low + high) as f32 / 2.0 - size / 2.0).round() as isize;
         Some(View {
             x: corner(left, right, width),
             y: corner(top, bottom, height),
@@ -162,4 +169,98 @@ fn placed(planes: &Tensor, view: View, mask: &Raster, outside: &[f32]) -> Result
         o.copy_from_slice(if within { seen.pixel(x as usize, y as usize) } else { outside });
     }
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn golden() -> HashMap<String, Tensor> {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/form/form_golden.safetensors");
+        candle_core::safetensors::load(path, &Device::Cpu).expect("golden")
+    }
+
+    fn values(tensor: &Tensor) -> Vec<f32> {
+        let tensor = tensor.to_dtype(DType::F32).and_then(|t| t.flatten_all());
+        tensor.and_then(|t| t.to_vec1()).expect("values")
+    }
+
+    fn network() -> FormNetwork {
+        FormNetwork::embedded(&Device::Cpu).expect("embedded")
+    }
+
+    /// The picture and the mask of the golden.
+    fn scene(golden: &HashMap<String, Tensor>) -> (Raster, Raster) {
+        let raster = |name: &str, channels: usize| {
+            let dims = golden[name].dims();
+            let data = values(&golden[name]).iter().map(|v| v / 255.0).collect();
+            Raster { width: dims[1], height: dims[0], channels, data }
+        };
+        (raster("picture", 3), raster("mask", 1))
+    }
+
+    #[test]
+    fn the_planes_are_those_of_the_training_scripts() {
+        let golden = golden();
+        let planes = network().network.forward(&golden["input"]).expect("computes");
+        let (ours, theirs) = (values(&planes), values(&golden["planes"]));
+        assert_eq!(ours.len(), theirs.len());
+        let worst = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        let largest = theirs.iter().fold(0.0f32, |most, v| most.max(v.abs()));
+        assert!(worst < 1e-3 * largest.max(1.0), "{worst} of {largest}");
+    }
+
+    #[test]
+    fn a_look_at_a_picture_is_that_of_the_training_scripts() {
+        let golden = golden();
+        let (picture, mask) = scene(&golden);
+        let seen = network().look(&picture, &mask).expect("computes").expect("something is there");
+        let pairs = [
+            ("normals", &seen.normals),
+            ("shading", &seen.shading),
+            ("gloss", &seen.gloss),
+            ("confidence", &seen.confidence),
+        ];
+        for (name, ours) in pairs {
+            let theirs = values(&golden[name]);
+            assert_eq!(ours.data.len(), theirs.len(), "{name}");
+            let off: f32 = ours.data.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).sum();
+            let mean = off / theirs.len() as f32;
+            assert!(mean < 2e-3, "{name}: {mean}");
+        }
+    }
+
+    #[test]
+    fn a_mask_at_the_border_or_of_one_pixel_is_looked_at_and_an_empty_one_is_not() {
+        let network = network();
+        let picture = Raster::filled(70, 50, 3, 0.4);
+        let mut mask = Raster::filled(70, 50, 1, 0.0);
+        assert!(network.look(&picture, &mask).expect("computes").is_none());
+        mask.data[0] = 1.0;
+        let seen = network.look(&picture, &mask).expect("computes").expect("one pixel");
+        assert_eq!((seen.normals.width, seen.normals.height, seen.normals.channels), (70, 50, 3));
+        assert!(seen.normals.data.chunks_exact(3).all(|n| {
+            let length = (n[0] * n[0] + n[1] * n[1] + n[2] * n[2]).sqrt();
+            (length - 1.0).abs() < 1e-4
+        }));
+        mask.data[70 * 20..].fill(1.0);
+        let seen = network.look(&picture, &mask).expect("computes").expect("a border");
+        assert!(seen.confidence.data.iter().chain(&seen.gloss.data).all(|v| (0.0..=1.0).contains(v)));
+        assert!(seen.shading.mean_within(&mask)[0].abs() < 1e-4);
+    }
+
+    #[test]
+    fn the_view_surrounds_the_mask_in_multiples_of_the_stride() {
+        let network = network();
+        let mut mask = Raster::filled(200, 100, 1, 0.0);
+        for y in 30..80 {
+            mask.data[y * 200 + 20..][..160].fill(1.0);
+        }
+        let view = network.view(&mask).expect("a view");
+        assert_eq!((view.columns, view.rows), (256, 128));
+        let scale = view.width as f32 / view.columns as f32;
+        assert!((view.height as f32 / view.rows as f32 - scale).abs() < 0.01, "{view:?}");
+        assert!(view.x <= 20 && view.x + view.width as isize >= 180, "{view:?}");
+        assert!(view.y <= 30 && view.y + view.height as isize >= 80, "{view:?}");
+    }
 }
