@@ -17,7 +17,7 @@ const FIELD: &str = "data_urls";
 enum List {
     Pictures(Vec<Vec<u8>>),
     /// Not a list of texts.
-    NoList,
+    Other,
     Bad(String),
     TooMany,
 }
@@ -39,7 +39,7 @@ pub fn read_upload(body: &[u8]) -> Result<Vec<Vec<u8>>, RequestError> {
         Some(List::Pictures(files)) => Ok(files),
         Some(List::Bad(message)) => bad(message),
         Some(List::TooMany) => bad(format!("must be at most {MOST_UPLOADS} pictures")),
-        Some(List::NoList) | None => bad("must be a list of data URIs".to_owned()),
+        Some(List::Other) | None => bad("must be a list of data URIs".to_owned()),
     }
 }
 
@@ -109,7 +109,7 @@ impl<'de> DeserializeSeed<'de> for Entries {
 macro_rules! no_list {
     ($($visit:ident: $kind:ty),*) => {
         $(fn $visit<E>(self, _: $kind) -> Result<List, E> {
-            Ok(List::NoList)
+            Ok(List::Other)
         })*
     };
 }
@@ -136,7 +136,7 @@ impl<'de> Visitor<'de> for Entries {
                 Some(Some(Ok(ImageSource::Inline(file)))) => files.push(file),
                 Some(Some(Ok(ImageSource::Url(_)))) => read = List::Bad("must be data URIs".to_owned()),
                 Some(Some(Err(error))) => read = List::Bad(error.to_string()),
-                Some(None) => read = List::NoList,
+                Some(None) => read = List::Other,
             }
         }
         while list.next_element::<IgnoredAny>()?.is_some() {}
@@ -145,11 +145,11 @@ impl<'de> Visitor<'de> for Entries {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<List, A::Error> {
         while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(List::NoList)
+        Ok(List::Other)
     }
 
     fn visit_unit<E>(self) -> Result<List, E> {
-        Ok(List::NoList)
+        Ok(List::Other)
     }
 
     no_list!(visit_str: &str, visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64);
