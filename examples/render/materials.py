@@ -1,11 +1,11 @@
-"""The materials, each filling its picture: marble, hammered copper, malachite, wicker, walnut, cracked celadon."""
+"""The materials: marble, hammered copper, malachite, wicker, walnut and cracked celadon fill their pictures; a bronze bowl is an object."""
 
 import math
 import random
 
 import numpy as np
 
-from stage import (Nodes, add, camera, empty_scene, grid_mesh, hexa, lamp, material, plain, plane, room_light)
+from stage import (Nodes, add, camera, empty_scene, grid_mesh, hexa, lamp, lathe, material, plain, plane, room_light, sky)
 
 
 def slab(surface, relief=None, mirrored=False):
@@ -140,4 +140,20 @@ def celadon():
     slab(glaze, lambda x, y: 0.05 * np.sin(2.1 * x + 0.6) * np.cos(1.7 * y))
 
 
-MATERIALS = {"marble": marble, "copper": copper, "malachite": malachite, "wicker": wicker, "walnut": walnut, "celadon": celadon}
+def bowl():
+    empty_scene()
+    bronze = plain("bronze", "#b5713a", Metallic=1.0, Roughness=0.16)
+    profile = [(0.0, 0.02), (0.15, 0.0), (0.17, 0.03), (0.30, 0.12), (0.42, 0.28), (0.46, 0.44), (0.44, 0.45), (0.39, 0.29), (0.0, 0.10)]
+    add(lathe("bowl", profile), bronze)
+    plane(6, plain("table", "#d8d2c8", Roughness=0.6))
+    plane(9, plain("wall", "#8d949b", Roughness=0.95), (0, 3.0, 2), (90, 0, 0))
+    sky(0.10)
+    lamp((-2.4, -1.4, 2.2), (0, 0, 0.3), 1.2, 120, "#fff3e2")
+    lamp((2.2, -0.8, 1.3), (0, 0, 0.3), 0.7, 40, "#dbe7ff")
+    camera((0.3, -2.6, 0.85), (0, 0, 0.22), 62)
+
+
+MATERIALS = {
+    "marble": marble, "copper": copper, "malachite": malachite, "wicker": wicker, "walnut": walnut, "celadon": celadon,
+    "bowl": bowl,
+}

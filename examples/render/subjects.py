@@ -1,4 +1,4 @@
-"""The subjects: a pumpkin, a teapot, a bath duck and an armchair, each clearly one thing before a background."""
+"""The subjects: a pumpkin, a teapot, a bath duck, an armchair, a bust and a skirt, each clearly one thing before a background."""
 
 import math
 
@@ -146,4 +146,63 @@ def armchair():
     camera((1.05, -2.75, 1.3), (0.0, 0.05, 0.48), 62)
 
 
-SUBJECTS = {"pumpkin": pumpkin, "teapot": teapot, "duck": duck, "armchair": armchair}
+def bust():
+    empty_scene()
+    plaster = plain("plaster", "#d9d2c4", Roughness=0.75)
+    parts = [
+        ellipsoid("skull", (0, 0.03, 0.86), (0.185, 0.225, 0.225), plaster),
+        ellipsoid("face", (0, -0.06, 0.75), (0.150, 0.165, 0.205), plaster),
+        ellipsoid("chin", (0, -0.155, 0.60), (0.062, 0.055, 0.050), plaster),
+        ellipsoid("brow", (0, -0.175, 0.845), (0.115, 0.045, 0.024), plaster),
+        ellipsoid("bridge", (0, -0.215, 0.785), (0.020, 0.030, 0.070), plaster, (14, 0, 0)),
+        ellipsoid("tip", (0, -0.250, 0.725), (0.030, 0.034, 0.026), plaster),
+        ellipsoid("upper lip", (0, -0.212, 0.665), (0.050, 0.022, 0.011), plaster),
+        ellipsoid("lower lip", (0, -0.206, 0.642), (0.042, 0.022, 0.013), plaster),
+        ellipsoid("neck", (0, 0.03, 0.50), (0.098, 0.105, 0.240), plaster),
+        ellipsoid("chest", (0, 0.04, 0.235), (0.260, 0.165, 0.165), plaster),
+        ellipsoid("knot", (0, 0.255, 0.90), (0.085, 0.075, 0.080), plaster),
+    ]
+    for side in (-1, 1):
+        parts += [
+            ellipsoid("cheek", (side * 0.078, -0.125, 0.725), (0.062, 0.062, 0.060), plaster),
+            ellipsoid("eye", (side * 0.066, -0.178, 0.797), (0.034, 0.026, 0.022), plaster),
+            ellipsoid("nostril", (side * 0.022, -0.232, 0.715), (0.018, 0.020, 0.015), plaster),
+            ellipsoid("ear", (side * 0.180, 0.02, 0.765), (0.018, 0.040, 0.066), plaster, (0, 0, side * 18)),
+            ellipsoid("hair", (side * 0.075, 0.02, 0.945), (0.140, 0.215, 0.150), plaster, (0, side * 24, 0)),
+            ellipsoid("shoulder", (side * 0.24, 0.06, 0.265), (0.130, 0.130, 0.105), plaster),
+        ]
+    melt(parts, 0.006, 18)
+    add(lathe("foot", [(0.0, 0.0), (0.17, 0.0), (0.17, 0.03), (0.12, 0.06), (0.10, 0.10), (0.13, 0.15), (0.0, 0.16)]), plaster)
+    plane(6, plain("ledge", "#7d6f63", Roughness=0.5))
+    plane(9, plain("wall", "#3f4d4a", Roughness=0.95), (0, 2.2, 2), (90, 0, 0))
+    room_light("#b9c4d4", 0.18)
+    lamp((-1.9, -1.6, 2.2), (0, 0, 0.7), 0.9, 95, "#fff0dc")
+    lamp((2.0, -0.4, 1.2), (0, 0, 0.7), 0.9, 14, "#cfe0ff")
+    camera((0.75, -2.55, 0.95), (0.0, 0, 0.53), 66, 2.8)
+
+
+def skirt():
+    empty_scene()
+    cloth = material("cloth")
+    nodes = Nodes(cloth)
+    fine = nodes.noise(nodes.coordinates(), 260, 2)
+    nodes.surface(Base_Color=hexa("#7d2f3f"), Roughness=0.85, Sheen_Weight=0.4, Normal=nodes.bump(fine, 0.15, 0.002))
+    down, around = np.linspace(0, 1, 160)[:, None], np.linspace(0, 2 * math.pi, 480, endpoint=False)[None, :]
+    folds = 0.16 * np.sin(9 * around + 0.7 * np.sin(2 * around) + 0.8 * down) + 0.07 * np.sin(17 * around + 2.0 - 1.5 * down)
+    radius = (0.13 + 0.40 * down**0.8) * (1 + folds * down**1.2)
+    points = np.stack([radius * np.cos(around), radius * np.sin(around), (0.92 - 0.84 * down) * np.ones_like(around)], axis=2)
+    add(grid_mesh("skirt", points, around=True), cloth)
+    band = plain("band", "#5d1f2d", Roughness=0.7)
+    add(lathe("band", [(0.0, 0.985), (0.128, 0.985), (0.135, 0.95), (0.135, 0.91), (0.128, 0.90), (0.0, 0.90)]), band)
+    tube("post", [(0, 0, 0.95), (0, 0, 0.0)], [0.02, 0.02], plain("steel", "#c9ccd0", Metallic=1.0, Roughness=0.3))
+    plane(9, planks("floor", "#8a7a66", "#cdbb9f", 0.22), turn=(0, 0, 12))
+    plane(9, plain("wall", "#d3d6cf", Roughness=0.95), (0, 1.6, 2), (90, 0, 0))
+    room_light("#dfe4ea", 0.25)
+    lamp((-2.6, -1.4, 2.3), (0, 0, 0.5), 1.0, 190, "#fff2df")
+    lamp((2.2, -1.8, 1.4), (0, 0, 0.5), 1.2, 26, "#e6eeff")
+    camera((0.9, -2.9, 1.15), (0.0, 0, 0.46), 62)
+
+
+SUBJECTS = {
+    "pumpkin": pumpkin, "teapot": teapot, "duck": duck, "armchair": armchair, "bust": bust, "skirt": skirt,
+}

@@ -18,11 +18,13 @@ from look import load, look
 TILE, SIDE = 192, 512
 # run beside the mask network's scripts, whose modules have the names of ours
 FIND = """
-import sys, numpy as np
+import os, sys, numpy as np
 from PIL import Image
 import evaluate
 net = evaluate.load(sys.argv[1])
 for i, path in enumerate(sys.argv[3:]):
+    if os.path.exists(f"{sys.argv[2]}/{i}.png"):
+        continue
     mask = evaluate.look(net, Image.open(path).convert("RGB"), 320, 256)
     Image.fromarray((mask * 255).astype(np.uint8)).save(f"{sys.argv[2]}/{i}.png")
 """
@@ -34,9 +36,11 @@ def opened(path):
     return im
 
 
-def masks(network, paths):
-    """For every picture its mask of 0..1: its alpha channel, or what the mask network finds."""
-    with tempfile.TemporaryDirectory() as out:
+def masks(network, paths, kept):
+    """For every picture its mask of 0..1: its alpha channel, or what the mask network finds, which is kept in `kept`."""
+    with tempfile.TemporaryDirectory() as passing:
+        out = os.path.abspath(kept or passing)
+        os.makedirs(out, exist_ok=True)
         here = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../mask")
         absolute = [os.path.abspath(p) for p in paths]
         subprocess.run([sys.executable, "-c", FIND, os.path.abspath(network), out, *absolute], cwd=here, check=True)
@@ -70,10 +74,11 @@ def main():
     for name in ("weights", "masks", "sheet"):
         ap.add_argument(name)
     ap.add_argument("pictures", nargs="+")
+    ap.add_argument("--kept", help="folder for the masks, so that a second sheet of the same pictures is quick")
     ap.add_argument("--columns", type=int, default=2)
     a = ap.parse_args()
     net = load(a.weights)
-    rows = [row(p, m, net) for p, m in zip(a.pictures, masks(a.masks, a.pictures))]
+    rows = [row(p, m, net) for p, m in zip(a.pictures, masks(a.masks, a.pictures, a.kept))]
     w, h = rows[0].size
     down = -(-len(rows) // a.columns)
     sheet = Image.new("RGB", (w * a.columns, h * down))

@@ -52,13 +52,14 @@ pub(crate) fn variables() -> BTreeSet<String> {
 /// Options of `transfer`.
 #[derive(Debug, Args)]
 pub(crate) struct TransferArguments {
-    /// The picture whose subject gets the material: a file or an http(s) URL.
+    /// The picture whose subject gets the material: a file, an http(s) URL, or - for standard input.
     #[arg(long, value_name = "PATH|URL", env = "MATERIAL_TRANSFER_SUBJECT", help_heading = "Pictures")]
     pub(crate) subject: String,
     /// The picture whose material is taken: a file or an http(s) URL.
     #[arg(long, value_name = "PATH|URL", env = "MATERIAL_TRANSFER_MATERIAL", help_heading = "Pictures")]
     pub(crate) material: String,
-    /// Where the result goes; .webp, .jpg or .png. An existing file is replaced, once the result is complete.
+    /// Where the result goes; .webp, .jpg or .png. An existing file is replaced, once the result is complete; links are
+    /// followed, pipes and devices are written to, and - is standard output.
     #[arg(long, short, value_name = "FILE", env = "MATERIAL_TRANSFER_OUTPUT", help_heading = "Pictures")]
     pub(crate) output: PathBuf,
 

@@ -69,14 +69,23 @@ impl From<HubError> for Failure {
             HubError::Offline { .. }
             | HubError::Forbidden { .. }
             | HubError::Missing { .. }
-            | HubError::DiskSpace { .. } => Self::Input(error.to_string()),
+            | HubError::DiskSpace { .. }
+            | HubError::Insecure { .. }
+            | HubError::Endpoint
+            | HubError::Token
+            | HubError::Name { .. }
+            | HubError::Changed { .. }
+            | HubError::Lock { .. }
+            | HubError::Spoilt { .. } => Self::Input(error.to_string()),
             HubError::File { ref source, .. } => match source.kind() {
                 ErrorKind::StorageFull | ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
                     Self::Input(error.to_string())
                 }
                 _ => Self::Fault(error.into()),
             },
-            HubError::Interrupted { .. } | HubError::Damaged { .. } => Self::Fault(error.into()),
+            HubError::Interrupted { .. } | HubError::Damaged { .. } | HubError::Announcement { .. } => {
+                Self::Fault(error.into())
+            }
         }
     }
 }

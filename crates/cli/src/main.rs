@@ -5,14 +5,17 @@
 
 mod arguments;
 mod failure;
+mod log;
 mod models;
 mod serve;
 mod signal;
+mod stderr;
 mod stdout;
 mod threads;
 mod transfer;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 
@@ -22,8 +25,32 @@ use arguments::{Arguments, Command};
 #[global_allocator]
 static ARENA: pipeline::Arena = pipeline::Arena::new();
 
+/// The part of the memory there is that may lie idle between two jobs.
+const IDLE_SHARE: usize = 8;
+/// What was not used for so long goes back to the system.
+const UNUSED: Duration = Duration::from_secs(30);
+/// How often that is looked after.
+const ROUND: Duration = Duration::from_secs(5);
+
+/// Bounds what lies idle, and gives it back in time. Without the thread, which only a server needs, all is as before.
+fn look_after_memory(serving: bool) {
+    if let Some(limit) = pipeline::memory_limit() {
+        ARENA.keep_at_most(limit / IDLE_SHARE);
+    }
+    if serving {
+        let _ = std::thread::Builder::new().name("memory".to_owned()).spawn(|| {
+            loop {
+                std::thread::sleep(ROUND);
+                ARENA.trim(UNUSED);
+            }
+        });
+    }
+}
+
 fn main() -> ExitCode {
-    let done = match Arguments::parse().command {
+    let command = Arguments::parse().command;
+    look_after_memory(matches!(command, Command::Serve(_)));
+    let done = match command {
         Command::Transfer(arguments) => transfer::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Models(arguments) => models::run(&arguments),
@@ -31,7 +58,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("{failure}");
+            stderr::last_words(&failure);
             failure.code()
         }
     }

@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use pipeline::{DeviceChoice, Engine, profile};
@@ -10,10 +11,20 @@ use tracing_subscriber::EnvFilter;
 
 use crate::arguments::{self, ServeArguments};
 use crate::failure::Failure;
+use crate::log::{self, Lines};
 use crate::threads;
 
+/// How long the end waits for the log to be written.
+const LAST_LINES: Duration = Duration::from_millis(500);
+
 pub(crate) fn run(options: &ServeArguments) -> Result<(), Failure> {
-    start_log(options)?;
+    let log = start_log(options)?;
+    let served = serve(options);
+    log.flush(LAST_LINES);
+    served
+}
+
+fn serve(options: &ServeArguments) -> Result<(), Failure> {
     // Variables that are no text cannot be settings, and those of other options need not be.
     let others = arguments::variables();
     let is_setting = |name: &str| {
@@ -52,13 +63,18 @@ fn engine_factory(config: &Config) -> Result<EngineFactory, Failure> {
     }))
 }
 
-fn start_log(arguments: &ServeArguments) -> Result<(), Failure> {
+/// Lets what is logged, panics included, go to standard error by way of a queue.
+fn start_log(arguments: &ServeArguments) -> Result<Lines, Failure> {
     let filter = EnvFilter::try_new(&arguments.log);
     let filter = filter.map_err(|error| Failure::Input(format!("--log {:?}: {error}", arguments.log)))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let log = log.with_ansi(std::io::stderr().is_terminal());
+    let lines = log::standard_error().and_then(Lines::to).context("the log does not start")?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(lines.clone());
+    // A failed write would be reported on standard error, which is what has failed.
+    let log = log.log_internal_errors(false).with_ansi(std::io::stderr().is_terminal());
     let started = if arguments.log_json { log.json().try_init() } else { log.try_init() };
-    started.map_err(|error| Failure::Fault(anyhow::anyhow!("the log does not start: {error}")))
+    started.map_err(|error| Failure::Fault(anyhow::anyhow!("the log does not start: {error}")))?;
+    log::log_panics();
+    Ok(lines)
 }
 
 impl From<Error> for Failure {

@@ -1,5 +1,6 @@
 //! The signals that ask a command to stop, and what listens for them while the command works.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -7,6 +8,19 @@ use pipeline::Cancel;
 use tokio::runtime::Runtime;
 
 use crate::failure::Failure;
+use crate::stderr;
+
+/// How long the work may take to hear that it was cancelled; then the process ends without it. Nothing is lost: results are
+/// written at the very end, whole.
+const LONGEST_STOP: Duration = Duration::from_millis(800);
+
+/// Whether results are being written.
+static COMMITTED: AtomicBool = AtomicBool::new(false);
+
+/// Says that results are being written, which a signal no longer stops. A second one does.
+pub(crate) fn commit() {
+    COMMITTED.store(true, Ordering::SeqCst);
+}
 
 /// How often waiting code looks whether it was cancelled.
 const GLANCE: Duration = Duration::from_millis(50);
@@ -44,7 +58,14 @@ pub(crate) fn cancel_on_stop(runtime: &Runtime) -> Cancel {
                 std::process::exit(130);
             }
             flag.raise();
-            eprintln!("stopping … (once more to stop at once)");
+            stderr::say("stopping … (once more to stop at once)");
+            tokio::spawn(async {
+                tokio::time::sleep(LONGEST_STOP).await;
+                if !COMMITTED.load(Ordering::SeqCst) {
+                    stderr::say(Failure::Cancelled);
+                    std::process::exit(130);
+                }
+            });
         }
     });
     cancel

@@ -263,6 +263,9 @@ fn a_file_without_a_known_hash_is_told_as_such() {
     let pointer = place.file("merges.txt").expect("there");
     std::fs::remove_file(&pointer).expect("removed");
     std::fs::write(&pointer, "#version: 0.2\n").expect("written");
+    let said = text(&run(&mut place.models(&["verify"])).stdout);
+    assert!(said.contains("damaged, SHA-256"), "other bytes than at the first download: {said}");
+    std::fs::remove_file(place.file("material-transfer.lock.toml").expect("there")).expect("removed");
     assert!(place.done(&["verify"]).contains("nothing to compare with"));
 }
 

@@ -3,14 +3,17 @@
 //! glibc returns blocks above 32 MB to the system when they are freed, and the next call has every page cleared and faulted
 //! in again: up to a seventh of a VAE's time. [`Arena`] keeps freed blocks from [`LEAST`] bytes on, and hands them out to
 //! the next request of their size class: networks ask for the same sizes over and over. What it holds in all stays within
-//! a quarter above the most that was ever in use. Blocks it has to ask the system for are advised to lie on huge pages.
+//! a quarter above the most that was lately in use. Blocks it has to ask the system for are advised to lie on huge pages.
 //! Everything smaller is the system allocator's.
 //!
-//! A program installs it with `#[global_allocator] static ARENA: kernels::Arena = kernels::Arena::new();`.
+//! A program installs it with `#[global_allocator] static ARENA: kernels::Arena = kernels::Arena::new();`, bounds what is
+//! kept by what memory there is ([`Arena::keep_at_most`]), and calls [`Arena::trim`] now and then, so that what one large
+//! job used does not stay for ever.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Smallest block that is kept.
 const LEAST: usize = 1 << 20;
@@ -33,9 +36,11 @@ struct Idle {
     blocks: [Block; BLOCKS],
     count: usize,
     bytes: usize,
-    /// Bytes handed out, and the most these ever were.
+    /// Bytes handed out, and the most these were of late.
     used: usize,
     most_used: usize,
+    /// The most bytes to be kept.
+    most: usize,
 }
 
 /// A block's address and size class.
@@ -43,6 +48,8 @@ struct Idle {
 struct Block {
     at: *mut u8,
     size: usize,
+    /// When it was freed.
+    since: Option<Instant>,
 }
 
 // SAFETY: an idle block belongs to whoever holds the lock.
@@ -52,8 +59,42 @@ unsafe impl Send for Block {}
 impl Arena {
     /// Keeps nothing yet.
     pub const fn new() -> Self {
-        let none = Block { at: ptr::null_mut(), size: 0 };
-        Self(Mutex::new(Idle { blocks: [none; BLOCKS], count: 0, bytes: 0, used: 0, most_used: 0 }))
+        let none = Block { at: ptr::null_mut(), size: 0, since: None };
+        let blocks = [none; BLOCKS];
+        Self(Mutex::new(Idle { blocks, count: 0, bytes: 0, used: 0, most_used: 0, most: MOST }))
+    }
+
+    /// Bounds what is kept; nothing above 2 GiB is kept in any case.
+    pub fn keep_at_most(&self, bytes: usize) {
+        self.idle().most = bytes.min(MOST);
+        self.give_back_while(|idle| idle.bytes > idle.most);
+    }
+
+    /// Gives the system back what has lain unused for `age`, and forgets a part of how much was once in use. For a thread
+    /// that has nothing else to do, every few seconds.
+    pub fn trim(&self, age: Duration) {
+        {
+            let mut idle = self.idle();
+            idle.most_used -= (idle.most_used - idle.used) / SLACK;
+        }
+        self.give_back_while(|idle| {
+            let oldest = idle.blocks[..idle.count].first().and_then(|block| block.since);
+            oldest.is_some_and(|since| since.elapsed() >= age)
+        });
+    }
+
+    /// Gives back the blocks unused for longest, one after the other; the lock is not held meanwhile.
+    #[allow(unsafe_code)]
+    fn give_back_while(&self, wanted: impl Fn(&Idle) -> bool) {
+        loop {
+            let gone = {
+                let mut idle = self.idle();
+                if wanted(&idle) { idle.oldest() } else { None }
+            };
+            let Some(gone) = gone else { return };
+            // SAFETY: an idle block, which nobody has any more.
+            unsafe { give_back(gone) };
+        }
     }
 
     fn idle(&self) -> MutexGuard<'_, Idle> {
@@ -105,9 +146,9 @@ impl Idle {
 
     /// Keeps a block if there is room for it.
     fn keep(&mut self, block: Block) -> bool {
-        let room = self.count < BLOCKS && self.bytes + block.size <= MOST;
+        let room = self.count < BLOCKS && self.bytes + block.size <= self.most;
         if room {
-            self.blocks[self.count] = block;
+            self.blocks[self.count] = Block { since: Some(Instant::now()), ..block };
             self.count += 1;
             self.bytes += block.size;
         }
@@ -195,7 +236,7 @@ unsafe impl GlobalAlloc for Arena {
             // SAFETY: the caller's promise: such a block came from `System`.
             return unsafe { System.dealloc(block, layout) };
         }
-        let block = Block { at: block, size: class(layout.size()) };
+        let block = Block { at: block, size: class(layout.size()), since: None };
         self.idle().used -= block.size;
         loop {
             let gone = {
@@ -204,7 +245,7 @@ unsafe impl GlobalAlloc for Arena {
                     return;
                 }
                 // A block larger than all that may be kept turns out no other.
-                if block.size > MOST { None } else { idle.oldest() }
+                if block.size > idle.most { None } else { idle.oldest() }
             };
             // SAFETY: the block was asked for with the layout of its class, and nobody has it any more.
             unsafe { give_back(gone.unwrap_or(block)) };
@@ -220,6 +261,17 @@ unsafe impl GlobalAlloc for Arena {
             // SAFETY: the caller's promise.
             (false, false) => return unsafe { System.realloc(block, layout, size) },
             (true, true) if class(layout.size()) == class(size) => return block,
+            (true, true) if size < layout.size() => {
+                let (old, new) = (class(layout.size()), class(size));
+                let Some(whole) = whole(old) else { return ptr::null_mut() };
+                // In place where the system can, so that shrinking takes no second block.
+                // SAFETY: the block was asked for with the layout of its class; the new size is not zero.
+                let moved = unsafe { System.realloc(block, whole, new) };
+                if !moved.is_null() {
+                    self.idle().used -= old - new;
+                }
+                return moved;
+            }
             _ => {}
         }
         // SAFETY: the caller's promise; the new block is another one and holds as many bytes as are copied.
@@ -250,6 +302,7 @@ fn advise(block: *mut u8, size: usize) {
 #[allow(unsafe_code)]
 mod tests {
     use std::alloc::{GlobalAlloc, Layout};
+    use std::time::Duration;
 
     use super::{Arena, BLOCKS, LEAST, MOST, SLACK};
 
@@ -333,6 +386,46 @@ mod tests {
             arena.dealloc(larger, layout(MOST + LEAST));
             assert_eq!(kept(&arena), (0, 0), "it needed the room of the other, and is too large to be kept");
         }
+    }
+
+    #[test]
+    fn what_lies_unused_goes_back() {
+        let arena = Arena::new();
+        // SAFETY: sizes are not zero; each block is freed once with its size. Nothing is touched.
+        unsafe {
+            let large = arena.alloc(layout(64 * LEAST));
+            let small = arena.alloc(layout(2 * LEAST));
+            arena.dealloc(large, layout(64 * LEAST));
+            arena.trim(Duration::from_secs(3600));
+            assert_eq!(kept(&arena), (1, 64 * LEAST), "not so soon");
+            arena.trim(Duration::ZERO);
+            assert_eq!(kept(&arena), (0, 0));
+            for _ in 0..40 {
+                arena.trim(Duration::ZERO);
+            }
+            assert!(arena.idle().most_used < 3 * LEAST, "what was once used is forgotten");
+            arena.dealloc(small, layout(2 * LEAST));
+            arena.keep_at_most(LEAST);
+            assert_eq!(kept(&arena), (0, 0));
+            let again = arena.alloc(layout(2 * LEAST));
+            arena.dealloc(again, layout(2 * LEAST));
+            assert_eq!(kept(&arena), (0, 0), "larger than all that may be kept");
+        }
+    }
+
+    #[test]
+    fn shrinking_keeps_values_and_counts() {
+        let arena = Arena::new();
+        let large = block(&arena, 64 * LEAST);
+        // SAFETY: a block of this arena, read and written within its sizes.
+        unsafe {
+            large.add(99).write(3);
+            let small = arena.realloc(large, layout(64 * LEAST), 5 * LEAST);
+            assert_eq!((small.read(), small.add(99).read()), (7, 3));
+            assert_eq!(arena.idle().used, 5 * LEAST);
+            free(&arena, small, 5 * LEAST);
+        }
+        assert_eq!((kept(&arena), arena.idle().used), ((1, 5 * LEAST), 0));
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod cpu;
 mod gpu;
 mod linear;
 mod mapped_file;
+mod memory_limit;
 mod normalisation;
 pub mod patch;
 mod pictures;
@@ -34,6 +35,7 @@ pub use gpu::{Card, card, missing_kernels, open_cuda, peak_memory, trim};
 pub use gpu::{Form, leave_out};
 pub use linear::{Linear, linear, linear_add};
 pub use mapped_file::MappedFile;
+pub use memory_limit::memory_limit;
 pub use normalisation::{
     Norm, group_norm, group_norm_silu, group_norm_silu_joined, instance_norm, layer_norm,
 };

@@ -5,12 +5,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::Tensor;
 
-use crate::{Error, Outcome, Picture, Transfer};
+use crate::{Error, Outcome, Picture, Settings, Transfer};
 
 /// Turns a [`Transfer`] into an [`Outcome`]. The same transfer, seed included, gives the same pixels on the same build.
 pub trait Engine: Send + Sync {
     /// The engine's name as profiles spell it: `exemplar` or `sdxl`.
     fn name(&self) -> &'static str;
+
+    /// The sizes (width, height; the picture fits into them, aspect kept) at which the engine reads the pictures of a transfer
+    /// with these settings. Whoever decodes them may shrink them to that by [`Picture::shrunk_to_fit`], which changes nothing
+    /// in the result and saves the memory of what would be thrown away.
+    fn enough(&self, settings: &Settings) -> Enough {
+        let _ = settings;
+        Enough::default()
+    }
 
     /// Runs one transfer on the calling thread.
     ///
@@ -25,6 +33,24 @@ pub trait Engine: Send + Sync {
         progress: &dyn Progress,
         cancel: &Cancel,
     ) -> Result<Outcome, Error>;
+
+    /// Whether the device still computes, to be asked after a fault: a GPU that was lost, or whose memory was overrun, fails every
+    /// later transfer too.
+    ///
+    /// # Errors
+    /// [`Error::Compute`] with the driver's words.
+    fn alive(&self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+/// The sizes at which an engine reads pictures, in pixels; `None`: as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Enough {
+    /// For the subject.
+    pub subject: Option<(u32, u32)>,
+    /// For the material.
+    pub material: Option<(u32, u32)>,
 }
 
 /// Hears how far a transfer is.

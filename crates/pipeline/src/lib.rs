@@ -18,9 +18,9 @@ pub mod sdxl;
 mod transfer;
 
 pub use device::{DeviceChoice, Opened, device, open};
-pub use engine::{Cancel, Engine, Progress, Silent, View};
+pub use engine::{Cancel, Engine, Enough, Progress, Silent, View};
 pub use error::Error;
 pub use geometry::fit_within;
-pub use kernels::{Arena, set_threads};
-pub use picture::{DecodeLimits, OutputFormat, Picture, PictureError};
+pub use kernels::{Arena, memory_limit, set_threads};
+pub use picture::{Cost, DecodeLimits, OutputFormat, Picture, PictureError};
 pub use transfer::{Intermediate, Outcome, Settings, Strength, Transfer};

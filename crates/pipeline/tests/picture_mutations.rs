@@ -21,7 +21,7 @@ static FILES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
 
 /// Decoding ends, and what comes out obeys the limits.
 fn survives(bytes: &[u8]) {
-    let limits = DecodeLimits { max_pixels: 1 << 20, min_side: 1 };
+    let limits = DecodeLimits { max_pixels: 1 << 20, min_side: 1, ..DecodeLimits::default() };
     if let Ok(picture) = Picture::decode(bytes, &limits) {
         let (width, height) = picture.rgb.dimensions();
         assert!(width >= 1 && height >= 1 && u64::from(width) * u64::from(height) <= limits.max_pixels);

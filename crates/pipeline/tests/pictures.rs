@@ -143,7 +143,7 @@ fn components_in_scans_of_their_own_are_read() {
 
 #[test]
 fn sides_and_pixels_are_held_against_the_limits() {
-    let limits = DecodeLimits { max_pixels: 96 * 72, min_side: 72 };
+    let limits = DecodeLimits { max_pixels: 96 * 72, min_side: 72, ..DecodeLimits::default() };
     let bytes = file("rgb.png");
     assert!(Picture::decode(&bytes, &limits).is_ok());
     let fewer = DecodeLimits { max_pixels: 96 * 72 - 1, ..limits };

@@ -11,7 +11,7 @@ use toml::{Table, Value};
 use url::Url;
 
 use crate::cidr::Cidr;
-use crate::fetch;
+use crate::fetch::{self, ProxyUrl};
 
 mod check;
 mod document;
@@ -125,6 +125,8 @@ settings! {
     max_steps: u32 = 150;
     /// The most pixels of an input picture.
     max_pixels: u64 = DecodeLimits::default().max_pixels;
+    /// Memory for decoding pictures, of all requests and workers together; one that takes more is refused. 100 megapixels take up to 450 MB as a baseline JPEG, 700 MB as an 8-bit PNG, 900 MB with 16 bits, 1.2 GB as a progressive JPEG of full colour.
+    decode_memory: Size = Size(768 << 20);
     /// The shortest side of an input picture, in pixels.
     min_side: u32 = DecodeLimits::default().min_side;
     /// The most pixels of an output picture. A larger one is made smaller, whatever `max_width` and `max_height` ask for.
@@ -141,8 +143,10 @@ settings! {
     fetch_allow: Vec<Cidr> = Vec::new();
     /// Address ranges never to fetch from, even if allowed above.
     fetch_deny: Vec<Cidr> = Vec::new();
-    /// Proxy for fetching pictures. It resolves names itself, so it has to guard the private ranges itself. The proxy variables of the environment are not looked at.
-    fetch_proxy: Option<Url> = None;
+    /// HTTP proxy for fetching pictures (`http` or `https`). It resolves names itself, so it has to guard the private ranges itself. The proxy variables of the environment are not looked at.
+    fetch_proxy: Option<ProxyUrl> = None;
+    /// Ports that pictures are fetched from; none: all. Ranges in `fetch_allow` are open on every port.
+    fetch_ports: Vec<u16> = vec![80, 443];
     /// Models that are switched off: answered 410.
     retired_models: Vec<String> = Vec::new();
 }
@@ -159,12 +163,14 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// The file is not TOML.
-    #[error("{path} is not valid TOML: {source}")]
+    #[error("{path} is not valid TOML: line {line}: {reason}")]
     Syntax {
         /// The file.
         path: PathBuf,
-        /// Line and column.
-        source: Box<toml::de::Error>,
+        /// The line, from 1. It is not shown, as it may hold a key or a password.
+        line: usize,
+        /// What was expected.
+        reason: String,
     },
     /// A name that is no setting.
     #[error("{origin}: there is no setting `{name}`{}", .similar.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default())]
@@ -209,9 +215,7 @@ impl Config {
         if let Some(path) = file {
             let text = std::fs::read_to_string(path)
                 .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-            let table: Table = text
-                .parse()
-                .map_err(|source| ConfigError::Syntax { path: path.to_owned(), source: Box::new(source) })?;
+            let table: Table = text.parse().map_err(|error| syntax_error(path, &text, &error))?;
             overlay(&mut merged, table, &path.display().to_string())?;
         }
         for (name, table) in from_environment(environment)? {
@@ -246,6 +250,7 @@ impl Config {
             timeout: self.fetch_timeout.0,
             allow: self.fetch_allow.clone(),
             deny: self.fetch_deny.clone(),
+            ports: self.fetch_ports.clone(),
             proxy: self.fetch_proxy.clone(),
         }
     }
@@ -253,7 +258,11 @@ impl Config {
     /// What a picture may weigh.
     #[must_use]
     pub fn decode_limits(&self) -> DecodeLimits {
-        DecodeLimits { max_pixels: self.max_pixels, min_side: self.min_side }
+        DecodeLimits {
+            max_pixels: self.max_pixels,
+            min_side: self.min_side,
+            max_bytes: self.decode_memory.0 as u64,
+        }
     }
 
     /// What a request may ask for.
@@ -336,7 +345,7 @@ fn overlay(merged: &mut Table, layer: Table, origin: &str) -> Result<(), ConfigE
             return Err(ConfigError::Unknown { origin: origin.to_owned(), name, similar });
         }
         let alone = Table::from_iter([(name.clone(), value.clone())]);
-        read(alone).map_err(|reason| value_error(origin, &name, reason))?;
+        read(alone).map_err(|reason| value_error(origin, &name, discreet(&name, reason)))?;
         merged.insert(name, value);
     }
     Ok(())
@@ -348,6 +357,29 @@ fn read(table: Table) -> Result<Config, String> {
 
 fn value_error(origin: &str, name: &str, reason: String) -> ConfigError {
     ConfigError::Value { origin: origin.to_owned(), name: name.to_owned(), reason }
+}
+
+fn syntax_error(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    // The message may quote what it found; only its own words are shown.
+    let reason = without_quotes(error.message());
+    ConfigError::Syntax { path: path.to_owned(), line: before.matches('\n').count() + 1, reason }
+}
+
+/// Settings whose values hold keys or passwords.
+const SECRET: [&str; 3] = ["api_key", "keys", "fetch_proxy"];
+
+/// What is wrong with a setting, without its value where that is nobody's business.
+fn discreet(name: &str, reason: String) -> String {
+    if SECRET.contains(&name) { without_quotes(&reason) } else { reason }
+}
+
+/// The text with whatever stands in double quotes left out.
+fn without_quotes(text: &str) -> String {
+    match (text.find('"'), text.rfind('"')) {
+        (Some(first), Some(last)) if first < last => format!("{}\"…\"{}", &text[..first], &text[last + 1..]),
+        _ => text.to_owned(),
+    }
 }
 
 /// The defaults as a table; unset options are not in it.

@@ -16,8 +16,11 @@ use url::{Host, Url};
 use crate::cidr::Cidr;
 
 mod guard;
+mod proxy;
 
-use guard::{Guard, GuardedResolver, Refused};
+use guard::{Guard, GuardedResolver, Reach, Refused};
+
+pub use proxy::ProxyUrl;
 
 /// How many redirects one picture may take.
 const MAX_REDIRECTS: usize = 5;
@@ -37,8 +40,10 @@ pub struct Policy {
     pub allow: Vec<Cidr>,
     /// Ranges that may not be reached, whatever else holds.
     pub deny: Vec<Cidr>,
+    /// Ports that may be connected to; none: all. Ranges of `allow` are open on every port.
+    pub ports: Vec<u16>,
     /// A proxy that resolves names and so has to guard addresses itself; only addresses written in URLs are checked here.
-    pub proxy: Option<Url>,
+    pub proxy: Option<ProxyUrl>,
 }
 
 impl Default for Policy {
@@ -49,6 +54,7 @@ impl Default for Policy {
             timeout: Duration::from_secs(60),
             allow: Vec::new(),
             deny: Vec::new(),
+            ports: vec![80, 443],
             proxy: None,
         }
     }
@@ -63,6 +69,9 @@ pub enum FetchError {
     /// The address is private, local or otherwise not to be reached.
     #[error("address not allowed")]
     NotAllowed,
+    /// A port other than those of the web.
+    #[error("address not allowed: port {0} is closed; the operator can open it with fetch_ports")]
+    Port(u16),
     /// The server answered, but not with a file.
     #[error("could not be downloaded (HTTP {0})")]
     Status(u16),
@@ -86,6 +95,8 @@ pub struct SetupError(#[from] reqwest::Error);
 #[derive(Debug, Clone)]
 pub struct Fetcher {
     client: reqwest::Client,
+    /// For all other ports: connects to nothing but what [`Policy::allow`] has opened.
+    opened: reqwest::Client,
     guard: Arc<Guard>,
     policy: Policy,
 }
@@ -102,19 +113,25 @@ impl Fetcher {
         let roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS
             .iter()
             .flat_map(|der| reqwest::Certificate::from_der(der));
-        let mut client = reqwest::Client::builder()
-            .user_agent(concat!("material-transfer/", env!("CARGO_PKG_VERSION")))
-            .redirect(redirect::Policy::none())
-            .referer(false)
-            .tls_certs_merge(roots)
-            .connect_timeout(policy.connect_timeout)
-            .no_proxy();
-        client = match &policy.proxy {
-            // The proxy's own name is the operator's; it may well be private.
-            Some(proxy) => client.proxy(reqwest::Proxy::all(proxy.clone())?),
-            None => client.dns_resolver(GuardedResolver(guard.clone())),
+        let roots: Vec<_> = roots.collect();
+        // The resolver guards every name but the proxy's own, also if the client should not go through the proxy after all.
+        let client = |reach| {
+            let exempt = policy.proxy.as_ref().map(|proxy| proxy.host().to_owned());
+            let client = reqwest::Client::builder()
+                .user_agent(concat!("material-transfer/", env!("CARGO_PKG_VERSION")))
+                .redirect(redirect::Policy::none())
+                .referer(false)
+                .tls_certs_merge(roots.clone())
+                .connect_timeout(policy.connect_timeout)
+                .no_proxy()
+                .dns_resolver(GuardedResolver { guard: guard.clone(), reach, exempt });
+            match &policy.proxy {
+                Some(proxy) => client.proxy(reqwest::Proxy::all(proxy.url().clone())?).build(),
+                None => client.build(),
+            }
         };
-        Ok(Self { client: client.build()?, guard, policy })
+        let (client, opened) = (client(Reach::Permitted)?, client(Reach::Opened)?);
+        Ok(Self { client, opened, guard, policy })
     }
 
     /// Fetches the file at `url`: at most [`Policy::max_bytes`], beginning like a picture.
@@ -129,13 +146,13 @@ impl Fetcher {
 
     async fn follow(&self, mut url: Url) -> Result<Bytes, FetchError> {
         for _ in 0..=MAX_REDIRECTS {
-            self.check(&url)?;
-            let request = self.client.get(url.clone()).header(header::ACCEPT, "image/*");
-            let response = request.send().await.map_err(|error| reason(&error))?;
+            let client = self.client_for(&url)?;
+            let request = client.get(url.clone()).header(header::ACCEPT, "image/*");
+            let response = request.send().await.map_err(|error| reason(&error, &url))?;
             let status = response.status();
             if !status.is_redirection() {
                 return if status.is_success() {
-                    self.read(response).await
+                    self.read(response, &url).await
                 } else {
                     Err(FetchError::Status(status.as_u16()))
                 };
@@ -147,20 +164,33 @@ impl Fetcher {
         Err(FetchError::Failed("too many redirects"))
     }
 
-    /// A host written as an address never meets the resolver, so it is checked here.
-    fn check(&self, url: &Url) -> Result<(), FetchError> {
+    /// The client that may fetch this URL. A host written as an address never meets the resolver, so it is checked here.
+    fn client_for(&self, url: &Url) -> Result<&reqwest::Client, FetchError> {
         if !matches!(url.scheme(), "http" | "https") {
             return Err(FetchError::BadUrl);
         }
+        let usual = self.usual_port(url);
         let address = match url.host().ok_or(FetchError::BadUrl)? {
-            Host::Domain(_) => return Ok(()),
+            // A proxy resolves names by itself, so that there is nothing to hold against the opened ranges.
+            Host::Domain(_) if !usual && self.policy.proxy.is_some() => return Err(refused_port(url)),
+            Host::Domain(_) if usual => return Ok(&self.client),
+            Host::Domain(_) => return Ok(&self.opened),
             Host::Ipv4(address) => IpAddr::V4(address),
             Host::Ipv6(address) => IpAddr::V6(address),
         };
-        if self.guard.permits(address) { Ok(()) } else { Err(FetchError::NotAllowed) }
+        match (self.guard.permits(address), usual || self.guard.opened(address)) {
+            (false, _) => Err(FetchError::NotAllowed),
+            (true, false) => Err(refused_port(url)),
+            (true, true) => Ok(&self.client),
+        }
     }
 
-    async fn read(&self, mut response: reqwest::Response) -> Result<Bytes, FetchError> {
+    fn usual_port(&self, url: &Url) -> bool {
+        let ports = &self.policy.ports;
+        ports.is_empty() || url.port_or_known_default().is_some_and(|port| ports.contains(&port))
+    }
+
+    async fn read(&self, mut response: reqwest::Response, url: &Url) -> Result<Bytes, FetchError> {
         let limit = self.policy.max_bytes;
         let too_large = || FetchError::TooLarge(limit);
         if response.content_length().is_some_and(|length| length > limit as u64) {
@@ -168,7 +198,7 @@ impl Fetcher {
         }
         let mut file = BytesMut::new();
         let mut sniffed = false;
-        while let Some(chunk) = response.chunk().await.map_err(|error| reason(&error))? {
+        while let Some(chunk) = response.chunk().await.map_err(|error| reason(&error, url))? {
             if file.len() + chunk.len() > limit {
                 return Err(too_large());
             }
@@ -183,12 +213,17 @@ impl Fetcher {
     }
 }
 
+fn refused_port(url: &Url) -> FetchError {
+    FetchError::Port(url.port_or_known_default().unwrap_or_default())
+}
+
 /// Sorts an error of the client into what the person can do something about.
-fn reason(error: &reqwest::Error) -> FetchError {
+fn reason(error: &reqwest::Error, url: &Url) -> FetchError {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(each) = cause {
         match each.downcast_ref::<Refused>() {
             Some(Refused::NotAllowed) => return FetchError::NotAllowed,
+            Some(Refused::Port) => return refused_port(url),
             Some(Refused::Unknown) => return FetchError::Failed("host not found"),
             None => {}
         }

@@ -9,6 +9,7 @@ pub mod cidr;
 pub mod config;
 mod connections;
 mod credits;
+mod decoding;
 mod failure;
 pub mod fetch;
 mod fetching;

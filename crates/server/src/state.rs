@@ -10,6 +10,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::budget::Budget;
 use crate::config::Config;
 use crate::credits;
+use crate::decoding::Decoding;
 use crate::fetch::{Fetcher, SetupError};
 use crate::keys::{KeyRing, quotas};
 use crate::metrics::Metrics;
@@ -19,8 +20,6 @@ use crate::turnstile::Turnstile;
 /// The model's name in paths.
 pub const SLUG: &str = "material-transfer";
 
-/// Inline pictures that are decoded at once to check them; each may take a few hundred megabytes.
-const CHECKS_AT_ONCE: usize = 2;
 /// Bodies that are parsed at once: small ones, and long ones, which take up to 2.75 times their size meanwhile.
 const PARSED_AT_ONCE: [usize; 2] = [8, 2];
 
@@ -99,10 +98,10 @@ pub struct App {
     pub(crate) metrics: Metrics,
     /// The memory of bodies.
     pub(crate) bodies: Budget,
-    /// For checking pictures.
-    pub(crate) checks: Arc<Semaphore>,
     /// For parsing small bodies, and long ones.
     pub(crate) parsing: [Arc<Semaphore>; 2],
+    /// The memory of decoding.
+    pub(crate) decoding: Decoding,
     phase: watch::Sender<Phase>,
     workers: Mutex<Vec<WorkerState>>,
     /// Why an engine could not be loaded.
@@ -167,8 +166,8 @@ impl App {
             fetcher: Fetcher::new(config.fetch_policy())?,
             metrics: Metrics::default(),
             bodies: Budget::new(config.body_memory.0, config.max_body.0),
-            checks: Arc::new(Semaphore::new(CHECKS_AT_ONCE)),
             parsing: PARSED_AT_ONCE.map(|permits| Arc::new(Semaphore::new(permits))),
+            decoding: Decoding::new(config.decode_limits()),
             phase: watch::Sender::new(Phase::Running),
             workers: Mutex::new(vec![WorkerState::Loading; config.workers]),
             load_error: Mutex::default(),

@@ -94,7 +94,9 @@ impl Worker {
         tracing::info!(worker = self.name, engine = engine.name(), seconds, "ready");
         self.app.set_worker(self.number, WorkerState::Ready);
         while let Some(claim) = self.runtime.block_on(self.next()) {
-            self.work(&*engine, &claim);
+            if !self.work(&*engine, &claim) {
+                break;
+            }
         }
     }
 
@@ -126,17 +128,28 @@ impl Worker {
         None
     }
 
-    fn work(&self, engine: &dyn Engine, claim: &Claim) {
+    /// Runs one job; false when the device is lost, and no other can be run. The job is then left alone: its lease lapses, and it goes
+    /// back to the queue with one try counted.
+    fn work(&self, engine: &dyn Engine, claim: &Claim) -> bool {
         let started = Instant::now();
         let pulse = Arc::new(Pulse::new(started));
         let beating = self.runtime.spawn(beat(self.app.clone(), claim.token.clone(), pulse.clone()));
         let attempt = run::Attempt { app: &self.app, runtime: &self.runtime, claim, pulse: &pulse, started };
         let outcome = catch_unwind(AssertUnwindSafe(|| attempt.run(engine)));
         let outcome = outcome.unwrap_or_else(|_| Err(Stopped::Fault("the engine panicked".to_owned())));
+        if let Err(Stopped::Fault(reason)) = &outcome
+            && let Err(error) = engine.alive()
+        {
+            beating.abort();
+            let id = claim.job.id;
+            tracing::error!(worker = self.name, %id, reason, %error, "the device is lost: this worker ends");
+            return false;
+        }
         self.runtime.block_on(self.end(claim, &pulse, outcome));
         beating.abort();
         self.app.metrics.run.record(started.elapsed());
         self.app.metrics.wait.record(claim.job.queue_time().unwrap_or_default());
+        true
     }
 
     /// Tells the store how it went. If the disk is at fault that is no fault of the job's: what there is is kept, and told

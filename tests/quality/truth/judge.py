@@ -111,6 +111,23 @@ def table(results):
               + (f"; of all three {np.mean([all(s['new']['score'] > s[c]['score'] for c in ('old', *NAIVE) if c in s) for s in chosen]):.0%}"))
 
 
+def follows_the_eye(results):
+    """How often two pictures of a row that got different marks in eye.txt are in the same order by the score."""
+    agreed = asked = 0
+    for line in (HERE / "eye.txt").read_text().split("\n"):
+        name, *marks = line.split() or [""]
+        if name not in results:
+            continue
+        _, scores = results[name]
+        given = [(float(m), scores[c]["score"]) for c, m in zip(("old", *NAIVE), marks) if c in scores]
+        for i, (mark, mine) in enumerate(given):
+            for other, its in given[:i]:
+                asked += mark != other
+                agreed += (mark - other) * (mine - its) > 0
+    if asked:
+        print(f"the score follows {agreed} of {asked} comparisons of eye.txt")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
@@ -136,6 +153,7 @@ def main():
         scores = list(pool.map(lambda w: judged(options, w[0], w[1]), work))
     results = {f"{folder.name}-{kind}": (known, s) for (folder, kind, known), s in zip(work, scores)}
     table(results)
+    follows_the_eye(results)
     (options.out / "scores.json").write_text(json.dumps({n: s for n, (_, s) in results.items()}, indent=1) + "\n")
 
 

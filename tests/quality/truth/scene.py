@@ -27,6 +27,7 @@ def start():
     scene.cycles.samples, scene.cycles.adaptive_threshold = SAMPLES, 0.05
     scene.cycles.max_bounces, scene.cycles.diffuse_bounces, scene.cycles.caustics_reflective = 3, 1, False
     scene.render.resolution_x = scene.render.resolution_y = SIZE
+    scene.cycles.denoising_prefilter, scene.cycles.denoising_quality = "FAST", "BALANCED"  # halves the time, looks the same
     scene.render.use_persistent_data = True
     scene.render.threads_mode, scene.render.threads = "FIXED", 2
     return scene
@@ -190,7 +191,7 @@ def expose(folder, target):
     """Sets the exposure so that the picture's mean linear value is `target`."""
     view = bpy.context.scene.view_settings
     view.exposure = -3
-    shot(folder / "metering.png", view="Standard", samples=8, size=96)
+    shot(folder / "metering.png", view="Standard", samples=8, denoise=False, size=96)
     value = np.asarray(Image.open(folder / "metering.png"), dtype=float) / 255
     (folder / "metering.png").unlink()
     linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)

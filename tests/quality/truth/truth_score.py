@@ -18,9 +18,9 @@ Each part is exp(-distance / scale): 1 for the truth, near 0 for what is plainly
 import numpy as np
 from scipy import ndimage as ndi
 
-WEIGHTS = {"light": 0.22, "pattern": 0.26, "colour": 0.22, "highlights": 0.10, "relief": 0.20}
+WEIGHTS = {"light": 0.16, "pattern": 0.30, "colour": 0.32, "highlights": 0.06, "relief": 0.16}
 # distances at which a part has fallen to 1/e
-SCALES = {"light": 0.7, "pattern": 0.45, "colour": 0.16, "highlights": 0.8, "relief": 0.6}
+SCALES = {"light": 0.75, "pattern": 0.36, "colour": 0.13, "highlights": 0.9, "relief": 0.6}
 FLOOR = 0.012  # lightness that no eye sees: added to every energy
 
 
@@ -33,11 +33,20 @@ def lab(rgb):
     return np.stack([1.16 * f[..., 1] - 0.16, 5 * (f[..., 0] - f[..., 1]), 2 * (f[..., 1] - f[..., 2])], -1)
 
 
+def tone(light):
+    """Lightness such that a shade counts the same on a dark and on a light material."""
+    return np.log(np.maximum(light, 0) + 0.1)
+
+
 class Scene:
     """What is measured once: the mask, the sizes, the clay's bands, both truths."""
 
     def __init__(self, truths, clay, mask):
         """`truths` are two pictures; all pictures are float RGB in 0..1 of one size, the mask 0..1."""
+        ys, xs = np.nonzero(mask > 0.5)
+        # nothing outside the mask is looked at, so that all is cut to its box
+        self.box = np.s_[max(ys.min() - 3, 0) : ys.max() + 4, max(xs.min() - 3, 0) : xs.max() + 4]
+        mask = mask[self.box]
         self.mask = (mask > 0.5).astype(float)
         self.core = ndi.binary_erosion(mask > 0.5, iterations=2)
         if self.core.sum() < 200:
@@ -45,7 +54,7 @@ class Scene:
         ys, xs = np.nonzero(self.core)
         self.size = float(np.hypot(np.ptp(ys) + 1, np.ptp(xs) + 1))
         self.blurred = {}
-        self.clay = [band - band.mean() for band in self.bands(lab(clay)[..., 0])]
+        self.clay = [band - band.mean() for band in self.bands(tone(lab(clay[self.box])[..., 0]))]
         self.truths = [self.features(truth) for truth in truths]
         self.apart = self.between(*self.truths)
 
@@ -53,8 +62,8 @@ class Scene:
         """Blurred inside the mask only, `share` of the subject's size."""
         sigma = max(share * self.size, 0.5)
         if sigma not in self.blurred:
-            self.blurred[sigma] = np.maximum(ndi.gaussian_filter(self.mask, sigma), 1e-3)
-        return ndi.gaussian_filter(values * self.mask, sigma) / self.blurred[sigma]
+            self.blurred[sigma] = np.maximum(ndi.gaussian_filter(self.mask, sigma, truncate=3), 1e-3)
+        return ndi.gaussian_filter(values * self.mask, sigma, truncate=3) / self.blurred[sigma]
 
     def bands(self, light):
         """Two bands of the lightness in which form lives: 1 to 4 % and 4 to 16 % of the size."""
@@ -76,16 +85,16 @@ class Scene:
 
     def features(self, rgb):
         """Everything that is compared of one picture."""
-        colour = lab(rgb)
+        colour = lab(rgb[self.box])
         light = colour[..., 0]
-        way = np.random.default_rng(20261127).standard_normal((3, 24))
+        way = np.random.default_rng(20261127).standard_normal((3, 24)) * [[0.35], [1.0], [1.0]]  # the level is hardly known: mostly chroma
         way /= np.linalg.norm(way, axis=0)
-        bands = self.bands(light)
+        bands = self.bands(tone(light))
         fits = [((clay * band).sum() / max((clay**2).sum(), 1e-9), (clay * band).sum() / max(np.sqrt((clay**2).sum() * ((band - band.mean()) ** 2).sum()), 1e-9))
                 for band, clay in zip(bands, getattr(self, "clay", bands))]
         return {
             "quantiles": np.quantile(colour[self.core] @ way, np.linspace(0.005, 0.995, 100), axis=0),
-            "light": self.low(light, 0.04)[self.core],
+            "light": self.low(tone(light), 0.04)[self.core],
             "chroma": np.stack([self.low(colour[..., k], 0.05)[self.core] for k in (1, 2)], -1),
             "energy": self.energies(light), "relief": fits,
             "lightness": light, "bright": light - self.low(light, 0.10),
@@ -94,15 +103,18 @@ class Scene:
     def between(self, f, t):
         """The five distances of one picture's features from a true picture's."""
         a, b = f["light"], t["light"]
-        spread = lambda v: v.std() + 0.02
+        spread = lambda v: v.std() + 0.06
         together = ((a - a.mean()) * (b - b.mean())).mean() / (spread(a) * spread(b))
-        light = (1 - together) + 0.5 * abs(np.log(spread(a) / spread(b))) + abs(a.mean() - b.mean())
+        light = (1 - together) + 0.5 * abs(np.log(spread(a) / spread(b))) + 0.3 * abs(a.mean() - b.mean())
         # what is strong in either counts, faint bands do not
         weight = np.maximum(f["energy"], t["energy"]) + 0.3 * FLOOR
         pattern = (np.abs(np.log((f["energy"] + FLOOR) / (t["energy"] + FLOOR))) * weight).sum() / weight.sum()
         here = np.linalg.norm(f["chroma"] - t["chroma"], axis=-1).mean()
         colour = here + np.abs(f["quantiles"] - t["quantiles"]).mean()
-        relief = sum(0.5 * (0.5 * abs(s - s0) / (abs(s0) + 0.25) + abs(c - c0)) for (s, c), (s0, c0) in zip(f["relief"], t["relief"]))
+        relief = 0.0
+        for (slope, tie), (true_slope, true_tie) in zip(f["relief"], t["relief"]):
+            steps = np.log((max(slope, 0) + 0.2) / (max(true_slope, 0) + 0.2))
+            relief += 0.5 * (abs(tie - true_tie) + abs(steps) * (0.4 if steps > 0 else 0.8))  # too much form harms less than too little
         return {"light": light, "pattern": pattern, "colour": colour, "highlights": self.highlights(f, t), "relief": relief}
 
     def highlights(self, f, t):

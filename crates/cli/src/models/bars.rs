@@ -36,7 +36,7 @@ impl Bars {
         if self.drawn {
             let _ = self.all.println(line);
         } else {
-            eprintln!("{line}");
+            crate::stderr::say(line);
         }
     }
 

@@ -1,12 +1,13 @@
 //! `material-transfer transfer`: two pictures in, one picture out, at the terminal.
 //!
 //! The options become an API request, read by the API's own schema, so ranges and defaults are the server's. Everything
-//! is checked that can be before the engine starts; the result is written under a temporary name and then renamed, so
-//! that a stopped or failed run leaves no half of a file.
+//! is checked that can be before the engine starts, writing included; a file is written under a temporary name and then
+//! renamed, so that a stopped or failed run leaves no half of one.
 
 mod output;
 mod report;
 mod source;
+mod target;
 mod watch;
 
 use std::time::Instant;
@@ -28,8 +29,13 @@ const PICTURES: [(&str, &str); 2] = [("subject_image", "--subject"), ("material_
 pub(crate) fn run(arguments: &TransferArguments) -> Result<(), Failure> {
     let began = Instant::now();
     threads::set(arguments.threads)?;
-    let destination = Destination::new(&arguments.output, arguments.parameters.output_format.as_deref())?;
+    let mut destination = Destination::new(&arguments.output, arguments.parameters.output_format.as_deref())?;
     let request = request(arguments, &destination)?;
+    if request.parameters.return_intermediate_images && !destination.is_file() {
+        let reason = "--return-intermediate-images: needs a file as --output, beside which the pictures go";
+        return Err(Failure::Input(reason.to_owned()));
+    }
+    destination.ready()?;
     let watch = Watch::new(arguments.trace.as_deref(), arguments.json)?;
     let runtime = signal::runtime()?;
     let cancel = signal::cancel_on_stop(&runtime);
@@ -41,13 +47,16 @@ pub(crate) fn run(arguments: &TransferArguments) -> Result<(), Failure> {
     }
     let engine = profile::engine(&profile, &opened.device)?;
     let fetched = Instant::now();
-    let subject = source::picture(request.subject_image, PICTURES[0].1, &runtime, &cancel)?;
-    let material = source::picture(request.material_image, PICTURES[1].1, &runtime, &cancel)?;
-    let decoding = fetched.elapsed();
-
     // Drawn from 32 bits, as the service this stands in for does: short enough to be typed again.
     let seed = request.parameters.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
-    let transfer = Transfer { subject, material, settings: server::settings(&request.parameters, seed) };
+    let settings = server::settings(&request.parameters, seed);
+    let enough = engine.enough(&settings);
+    let subject = source::picture(request.subject_image, PICTURES[0].1, &runtime, &cancel, enough.subject)?;
+    let material =
+        source::picture(request.material_image, PICTURES[1].1, &runtime, &cancel, enough.material)?;
+    let decoding = fetched.elapsed();
+
+    let transfer = Transfer { subject, material, settings };
     let mut outcome = execute(engine.as_ref(), &transfer, &watch, &cancel)?;
     // An engine names every parameter it has no use for; defaults that nobody gave are no news.
     let given = arguments.parameters.given();
@@ -59,8 +68,7 @@ pub(crate) fn run(arguments: &TransferArguments) -> Result<(), Failure> {
     outcome.timings.push(("write", encoding.elapsed()));
     outcome.timings.push(("total", began.elapsed()));
     let report = Report { engine: engine.name(), seed, outcome: &outcome, written: &written };
-    report.print(arguments.json, arguments.trace.as_deref())?;
-    Ok(())
+    report.print(arguments.json, arguments.trace.as_deref(), destination.is_standard())
 }
 
 /// The options as an API request. Files are read here, URLs only understood.

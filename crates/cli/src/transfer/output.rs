@@ -1,18 +1,20 @@
-//! Where results go: the format that name and option agree on, and files that appear whole or not at all.
+//! Where results go: the format that name and option agree on, and the pictures that are written there.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use api::OutputFormat;
 use pipeline::{Cancel, Outcome, Picture};
 
+use super::target::{Target, folder, write_whole};
 use crate::failure::Failure;
+use crate::signal;
 
 /// A path that can be written to, and the format it will have.
 #[derive(Debug)]
 pub(crate) struct Destination {
     path: PathBuf,
+    target: Target,
     format: OutputFormat,
 }
 
@@ -26,10 +28,12 @@ pub(crate) struct Written {
 }
 
 impl Destination {
-    /// Settles the format by the option, else by the extension, and looks whether the folder is there.
+    /// Settles the format by the option, else by the extension, and makes sure that the result can be written: to standard
+    /// output for `-`, to a pipe or device if the path leads to one, else to a file in a folder that takes files.
     pub(crate) fn new(path: &Path, option: Option<&str>) -> Result<Self, Failure> {
         let refuse = |reason: String| Err(Failure::Input(reason));
         let shown = path.display();
+        let standard = path == Path::new("-");
         if path.is_dir() || path.file_name().is_none() {
             return refuse(format!("--output {shown}: is a folder; add a file name such as result.webp"));
         }
@@ -47,6 +51,7 @@ impl Destination {
                 ));
             }
             (Some(format), _) | (None, Some(format)) => format,
+            (None, None) if standard && option.is_none() => OutputFormat::default(),
             (None, None) => match option {
                 Some(word) => {
                     return refuse(format!("--output-format {word:?}: must be one of webp, jpg, png"));
@@ -58,7 +63,27 @@ impl Destination {
                 }
             },
         };
-        Ok(Self { path: path.to_owned(), format })
+        let target = Target::at(path);
+        let target = target
+            .map_err(|error| Failure::Input(format!("--output {shown}: cannot be written: {error}")))?;
+        Ok(Self { path: path.to_owned(), target, format })
+    }
+
+    /// Opens a pipe or device, waiting for its reader; the last thing before the work begins.
+    pub(crate) fn ready(&mut self) -> Result<(), Failure> {
+        let shown = self.path.display();
+        let ready = self.target.ready();
+        ready.map_err(|error| Failure::Input(format!("--output {shown}: cannot be written: {error}")))
+    }
+
+    /// Whether the picture goes to standard output, which then is no place for anything else.
+    pub(crate) fn is_standard(&self) -> bool {
+        matches!(self.target, Target::Standard)
+    }
+
+    /// Whether there is a folder beside the result for other files.
+    pub(crate) fn is_file(&self) -> bool {
+        matches!(self.target, Target::File(_))
     }
 
     pub(crate) fn format(&self) -> OutputFormat {
@@ -66,7 +91,12 @@ impl Destination {
     }
 
     /// Writes the intermediates as `NAME.<what>.png` beside the output, then the output; nothing once cancelled.
-    pub(crate) fn write(&self, outcome: &Outcome, quality: u8, cancel: &Cancel) -> Result<Written, Failure> {
+    pub(crate) fn write(
+        &mut self,
+        outcome: &Outcome,
+        quality: u8,
+        cancel: &Cancel,
+    ) -> Result<Written, Failure> {
         let file = encode(&outcome.picture, self.format, quality)?;
         let mut intermediates = Vec::new();
         for intermediate in &outcome.intermediates {
@@ -75,10 +105,13 @@ impl Destination {
             intermediates.push((intermediate.name, path, file));
         }
         cancel.check()?;
+        // From here on what was begun is finished.
+        signal::commit();
+        let failed = |path: &Path| format!("cannot write {}", path.display());
         for (_, path, file) in &intermediates {
-            write_whole(path, file)?;
+            write_whole(path, file).with_context(|| failed(path))?;
         }
-        write_whole(&self.path, &file)?;
+        self.target.write(&file).with_context(|| failed(&self.path))?;
         let intermediates = intermediates.into_iter().map(|(name, path, _)| (name, path)).collect();
         Ok(Written { output: self.path.clone(), format: self.format, intermediates })
     }
@@ -91,32 +124,8 @@ fn named_by(extension: &str) -> Option<OutputFormat> {
     OutputFormat::WORDS.iter().find(|(each, _)| *each == word).map(|(_, format)| *format)
 }
 
-fn folder(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
 fn encode(picture: &Picture, format: OutputFormat, quality: u8) -> Result<Vec<u8>, Failure> {
     picture.encode(server::output_format(format), quality).map_err(|error| Failure::Input(error.to_string()))
-}
-
-/// Writes under a temporary name in the same folder, then renames: readers see the old file or the new one.
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let write = || {
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".material-transfer-");
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            // As any new file: the umask takes its share. Temporary files are private otherwise.
-            builder.permissions(std::fs::Permissions::from_mode(0o666));
-        }
-        let mut file = builder.tempfile_in(folder(path))?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        anyhow::Ok(())
-    };
-    write().with_context(|| format!("cannot write {}", path.display())).map_err(Failure::Fault)
 }
 
 #[cfg(test)]
@@ -150,5 +159,13 @@ mod tests {
         assert!(message("a", Some("tiff")).contains("must be one of webp, jpg, png"));
         assert!(message("missing/a.png", None).contains("does not exist"));
         assert!(message("", None).contains("is a folder"));
+    }
+
+    #[test]
+    fn standard_output_has_the_usual_format_unless_an_option_says_otherwise() {
+        let standard = |option| Destination::new(Path::new("-"), option).expect("settled");
+        assert_eq!(standard(None).format(), OutputFormat::WebP);
+        assert_eq!(standard(Some("png")).format(), OutputFormat::Png);
+        assert!(standard(None).is_standard() && !standard(None).is_file());
     }
 }

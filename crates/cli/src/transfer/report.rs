@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::option;
 use super::output::Written;
 use crate::failure::Failure;
-use crate::stdout;
+use crate::{stderr, stdout};
 
 pub(crate) struct Report<'a> {
     pub(crate) engine: &'static str,
@@ -19,9 +19,14 @@ pub(crate) struct Report<'a> {
 }
 
 impl Report<'_> {
-    /// Prints to standard output.
-    pub(crate) fn print(&self, as_json: bool, trace: Option<&Path>) -> Result<(), Failure> {
-        if as_json { stdout::json(&self.json(trace)) } else { stdout::line(&self.text(trace)) }
+    /// Prints to standard output, or to standard error if the picture has gone to the former (`aside`).
+    pub(crate) fn print(&self, as_json: bool, trace: Option<&Path>, aside: bool) -> Result<(), Failure> {
+        let text = if as_json { format!("{:#}", self.json(trace)) } else { self.text(trace) };
+        if aside {
+            stderr::say(text);
+            return Ok(());
+        }
+        stdout::line(&text)
     }
 
     fn json(&self, trace: Option<&Path>) -> Value {

@@ -4,6 +4,7 @@
 //! batch normalisation into it) is called `conv.K.weight` or `conv.K.bias`, K counting such Conv nodes in execution order.
 //! Values stand inside the file or, by `external_data`, in files beside it.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use candle_core::DType;
@@ -22,6 +23,9 @@ const TENSOR_FLOAT_DATA: u64 = 4;
 const TENSOR_NAME: u64 = 8;
 const TENSOR_RAW_DATA: u64 = 9;
 const TENSOR_EXTERNAL_DATA: u64 = 13;
+
+/// The most dimensions of a tensor; networks have up to five.
+const MAX_DIMENSIONS: usize = 8;
 
 /// The table, and the names of files beside the model that hold values (file 1, 2, … of the table).
 pub(super) fn index(bytes: &[u8]) -> Result<(Index, Vec<String>), String> {
@@ -52,6 +56,8 @@ pub(super) fn index(bytes: &[u8]) -> Result<(Index, Vec<String>), String> {
 #[derive(Default)]
 struct Reader {
     index: Index,
+    /// Files beside the model, each once, and their places among `files`.
+    places: HashMap<String, usize>,
     files: Vec<String>,
     /// Weight and bias names of the convolutions without a name of their own, in execution order.
     convolutions: Vec<Vec<String>>,
@@ -60,7 +66,8 @@ struct Reader {
 impl Reader {
     fn node(&mut self, node: &Message<'_>) {
         let op = node.texts(NODE_OP_TYPE).pop();
-        let inputs: Vec<String> = node.texts(NODE_INPUT).into_iter().skip(1).collect();
+        let inputs = node.ranges(NODE_INPUT).into_iter().skip(1).take(2);
+        let inputs: Vec<String> = inputs.map(|range| node.text(range)).collect();
         let invented = inputs.first().is_some_and(|name| name.bytes().all(|b| b.is_ascii_digit()));
         if op.as_deref() == Some("Conv") && invented {
             self.convolutions.push(inputs);
@@ -73,6 +80,9 @@ impl Reader {
         let shape = tensor.numbers(TENSOR_DIMS).ok_or_else(|| fault("has damaged dimensions"))?;
         let shape: Option<Vec<usize>> = shape.into_iter().map(|d| usize::try_from(d).ok()).collect();
         let shape = shape.ok_or_else(|| fault("has a dimension too large"))?;
+        if shape.len() > MAX_DIMENSIONS {
+            return Err(fault("has too many dimensions"));
+        }
         let kind = tensor.numbers(TENSOR_DATA_TYPE).and_then(|mut kinds| kinds.pop());
         // TensorProto.DataType.
         let dtype = match kind {
@@ -121,10 +131,10 @@ impl Reader {
             }
         }
         let location = location?;
-        let known = self.files.iter().position(|file| *file == location);
-        let file = known.unwrap_or_else(|| {
-            self.files.push(location);
-            self.files.len() - 1
+        let next = self.files.len();
+        let file = *self.places.entry(location).or_insert_with_key(|name| {
+            self.files.push(name.clone());
+            next
         });
         Some((file + 1, offset..offset.checked_add(length)?))
     }
@@ -212,8 +222,11 @@ impl Message<'_> {
     }
 
     fn texts(&self, wanted: u64) -> Vec<String> {
-        let text = |range| String::from_utf8_lossy(&self.bytes[range]).into_owned();
-        self.ranges(wanted).into_iter().map(text).collect()
+        self.ranges(wanted).into_iter().map(|range| self.text(range)).collect()
+    }
+
+    fn text(&self, range: Range<usize>) -> String {
+        String::from_utf8_lossy(&self.bytes[range]).into_owned()
     }
 
     /// The integers of a repeated field, packed or not.

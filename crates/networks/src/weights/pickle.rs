@@ -2,27 +2,32 @@
 //!
 //! It builds a tree of plain values and executes nothing: a global is a name, a call is recorded, not made. What is not
 //! needed to find tensors stays an opaque node. Nodes live in one arena and refer to each other by number, so shared and
-//! memoised values cost nothing.
+//! memoised values cost nothing; texts stay in the file and are never copied; and how much one byte of the file may build is
+//! bounded, so that no pickle takes more than a small multiple of its size.
 
 use std::collections::HashMap;
 
 /// Index of a node in [`Values`].
-pub(super) type Id = usize;
+pub(super) type Id = u32;
+
+/// Nodes that a pickle may have whatever its size, and how many of its bytes each further one takes: what torch writes
+/// takes three or more, as it puts every value into its memo. The constants (None, True, False, the empty tuple) are free.
+const NODES: usize = 64;
+const BYTES_FOR_A_NODE: usize = 2;
 
 /// A value of the pickle.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Value {
-    /// None, floats, and results of calls that are not understood.
+pub(super) enum Value<'a> {
+    /// None, floats, integers beyond 64 bits, and results of calls that are not understood.
     Opaque,
     Int(i64),
-    /// An integer beyond 64 bits, little-endian bytes.
-    Long(Vec<u8>),
-    Text(String),
+    /// As it stands in the file; hopefully UTF-8.
+    Text(&'a [u8]),
     Tuple(Vec<Id>),
     List(Vec<Id>),
     Dict(Vec<(Id, Id)>),
-    /// `module.name`.
-    Global(String),
+    /// Something of a module, by name.
+    Global(Global),
     /// A reference to an object outside the pickle: torch's storages.
     Persistent(Id),
     /// `callable(*arguments)`, not performed.
@@ -32,30 +37,76 @@ pub(super) enum Value {
     },
 }
 
-/// Everything one pickle built.
-#[derive(Debug)]
-pub(super) struct Values {
-    nodes: Vec<Value>,
-    root: Id,
+/// The globals that have a meaning here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Global {
+    OrderedDict,
+    RebuildTensor,
+    RebuildParameter,
+    /// A class of storages, by its name without `torch.`.
+    Storage(&'static str),
+    /// Any other.
+    Unknown,
 }
 
-impl Values {
-    pub(super) fn get(&self, id: Id) -> &Value {
-        self.nodes.get(id).unwrap_or(&Value::Opaque)
+/// The storage classes of torch.
+const STORAGES: [&str; 8] = [
+    "FloatStorage",
+    "HalfStorage",
+    "BFloat16Storage",
+    "DoubleStorage",
+    "LongStorage",
+    "IntStorage",
+    "ByteStorage",
+    "BoolStorage",
+];
+
+impl Global {
+    fn named(module: &[u8], name: &[u8]) -> Self {
+        match (module, name) {
+            (b"collections", b"OrderedDict") => Self::OrderedDict,
+            (b"torch._utils", b"_rebuild_tensor_v2" | b"_rebuild_tensor") => Self::RebuildTensor,
+            (b"torch._utils", b"_rebuild_parameter") => Self::RebuildParameter,
+            (b"torch", name) => STORAGES
+                .iter()
+                .find(|class| class.as_bytes() == name)
+                .map_or(Self::Unknown, |class| Self::Storage(class)),
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// Everything one pickle built.
+#[derive(Debug)]
+pub(super) struct Values<'a> {
+    nodes: Vec<Value<'a>>,
+    root: Id,
+    /// Bytes it took.
+    length: usize,
+}
+
+impl<'a> Values<'a> {
+    pub(super) fn get(&self, id: Id) -> &Value<'a> {
+        self.nodes.get(id as usize).unwrap_or(&Value::Opaque)
     }
 
-    /// Number of values, the bound of every id.
-    pub(super) fn len(&self) -> usize {
-        self.nodes.len()
+    /// All values.
+    pub(super) fn ids(&self) -> impl Iterator<Item = Id> {
+        0..self.nodes.len() as Id // bounded in `push`
+    }
+
+    /// Bytes of the pickle.
+    pub(super) fn length(&self) -> usize {
+        self.length
     }
 
     pub(super) fn root(&self) -> Id {
         self.root
     }
 
-    pub(super) fn text(&self, id: Id) -> Option<&str> {
+    pub(super) fn text(&self, id: Id) -> Option<&'a str> {
         match self.get(id) {
-            Value::Text(text) => Some(text),
+            Value::Text(text) => std::str::from_utf8(text).ok(),
             _ => None,
         }
     }
@@ -84,50 +135,59 @@ impl Values {
 }
 
 /// Reads one pickle; returns its values and the bytes it took.
-pub(super) fn read(bytes: &[u8]) -> Result<(Values, usize), String> {
+pub(super) fn read(bytes: &[u8]) -> Result<(Values<'_>, usize), String> {
     let mut machine = Machine {
         bytes,
         at: 0,
-        nodes: Vec::new(),
+        nodes: CONSTANTS.to_vec(),
         stack: Vec::new(),
         marks: Vec::new(),
         memo: HashMap::new(),
     };
     while !machine.step()? {}
     let root = machine.pop()?;
-    Ok((Values { nodes: machine.nodes, root }, machine.at))
+    Ok((Values { nodes: machine.nodes, root, length: machine.at }, machine.at))
 }
+
+/// The nodes that every pickle begins with, and what they are.
+const CONSTANTS: [Value<'static>; 4] =
+    [Value::Opaque, Value::Int(1), Value::Int(0), Value::Tuple(Vec::new())];
+const NONE: Id = 0;
+const TRUE: Id = 1;
+const FALSE: Id = 2;
+const EMPTY_TUPLE: Id = 3;
 
 struct Machine<'a> {
     bytes: &'a [u8],
     at: usize,
-    nodes: Vec<Value>,
+    nodes: Vec<Value<'a>>,
     stack: Vec<Id>,
     /// Stack heights at the open marks.
-    marks: Vec<usize>,
-    memo: HashMap<usize, Id>,
+    marks: Vec<Id>,
+    memo: HashMap<Id, Id>,
 }
 
-impl Machine<'_> {
+impl<'a> Machine<'a> {
     /// One opcode; true at STOP.
     fn step(&mut self) -> Result<bool, String> {
         let opcode = self.take(1)?[0];
         match opcode {
             b'.' => return Ok(true),
-            0x80 => drop(self.take(1)?),               // PROTO
-            0x95 => drop(self.take(8)?),               // FRAME
-            b'(' => self.marks.push(self.stack.len()), // MARK
-            b'0' => drop(self.pop()?),                 // POP
-            b'N' => self.push(Value::Opaque),          // NONE
-            0x88 => self.push(Value::Int(1)),          // NEWTRUE
-            0x89 => self.push(Value::Int(0)),          // NEWFALSE
+            0x80 => drop(self.take(1)?),                     // PROTO
+            0x95 => drop(self.take(8)?),                     // FRAME
+            b'(' => self.marks.push(self.stack.len() as Id), // MARK
+            b'0' => drop(self.pop()?),                       // POP
+            b'N' => self.stack.push(NONE),                   // NONE
+            0x88 => self.stack.push(TRUE),                   // NEWTRUE
+            0x89 => self.stack.push(FALSE),                  // NEWFALSE
+            b')' => self.stack.push(EMPTY_TUPLE),            // EMPTY_TUPLE
             b'G' => {
                 self.take(8)?; // BINFLOAT
-                self.push(Value::Opaque);
+                self.stack.push(NONE);
             }
             b'J' | b'K' | b'M' | 0x8a | 0x8b => self.integer(opcode)?,
             b'X' | 0x8c | 0x8d | b'U' | b'T' | b'B' | b'C' => self.string(opcode)?,
-            b')' | b't' | 0x85..=0x87 | b']' | b'l' | b'}' | b'd' => self.container(opcode)?,
+            b't' | 0x85..=0x87 | b']' | b'l' | b'}' | b'd' => self.container(opcode)?,
             b'a' | b'e' | b's' | b'u' => self.extend(opcode)?,
             b'q' | b'r' | b'p' | 0x94 | b'h' | b'j' | b'g' => self.memory(opcode)?,
             b'c' | 0x93 | b'Q' | b'R' | 0x81 | b'b' => self.object(opcode)?,
@@ -152,12 +212,11 @@ impl Machine<'_> {
                         wide[..len].copy_from_slice(body);
                         Value::Int(i64::from_le_bytes(wide))
                     }
-                    _ => Value::Long(body.to_vec()),
+                    _ => Value::Opaque,
                 }
             }
         };
-        self.push(value);
-        Ok(())
+        self.push(value)
     }
 
     fn string(&mut self, opcode: u8) -> Result<(), String> {
@@ -167,14 +226,12 @@ impl Machine<'_> {
             _ => 4,
         };
         let len = self.number(width)? as usize;
-        let text = String::from_utf8_lossy(self.take(len)?).into_owned();
-        self.push(Value::Text(text));
-        Ok(())
+        let text = self.take(len)?;
+        self.push(Value::Text(text))
     }
 
     fn container(&mut self, opcode: u8) -> Result<(), String> {
         let value = match opcode {
-            b')' => Value::Tuple(Vec::new()),
             b']' => Value::List(Vec::new()),
             b'}' => Value::Dict(Vec::new()),
             b't' => Value::Tuple(self.pop_to_mark()?),
@@ -186,8 +243,7 @@ impl Machine<'_> {
                 Value::Tuple(self.stack.split_off(from))
             }
         };
-        self.push(value);
-        Ok(())
+        self.push(value)
     }
 
     /// APPEND, APPENDS, SETITEM, SETITEMS: items on the stack go into the container below them.
@@ -201,7 +257,7 @@ impl Machine<'_> {
             _ => self.pop_to_mark()?,
         };
         let target = *self.stack.last().ok_or_else(underflow)?;
-        match &mut self.nodes[target] {
+        match &mut self.nodes[target as usize] {
             Value::List(list) => list.extend(items),
             Value::Dict(entries) => entries.extend(pairs(&items)),
             _ => {} // Something opaque: what it holds does not matter either.
@@ -211,10 +267,13 @@ impl Machine<'_> {
 
     fn memory(&mut self, opcode: u8) -> Result<(), String> {
         let slot = match opcode {
-            0x94 => self.memo.len(),
-            b'q' | b'h' => self.number(1)? as usize,
-            b'r' | b'j' => self.number(4)? as usize,
-            _ => self.line()?.parse().map_err(|_| damaged())?,
+            0x94 => self.memo.len() as Id,
+            b'q' | b'h' => self.number(1)? as Id,
+            b'r' | b'j' => self.number(4)? as Id,
+            _ => std::str::from_utf8(self.line()?)
+                .ok()
+                .and_then(|line| line.parse().ok())
+                .ok_or_else(damaged)?,
         };
         if matches!(opcode, b'h' | b'j' | b'g') {
             let id = *self.memo.get(&slot).ok_or_else(damaged)?;
@@ -230,39 +289,44 @@ impl Machine<'_> {
         match opcode {
             b'c' => {
                 let (module, name) = (self.line()?, self.line()?);
-                self.push(Value::Global(format!("{module}.{name}")));
+                self.push(Value::Global(Global::named(module, name)))?;
             }
             0x93 => {
                 let (name, module) = (self.pop()?, self.pop()?); // STACK_GLOBAL
-                let part = |id: Id| match &self.nodes[id] {
-                    Value::Text(text) => Ok(text.clone()),
-                    _ => Err(damaged()),
+                let (Value::Text(module), Value::Text(name)) =
+                    (&self.nodes[module as usize], &self.nodes[name as usize])
+                else {
+                    return Err(damaged());
                 };
-                let global = format!("{}.{}", part(module)?, part(name)?);
-                self.push(Value::Global(global));
+                self.push(Value::Global(Global::named(module, name)))?;
             }
             b'Q' => {
                 let id = self.pop()?;
-                self.push(Value::Persistent(id));
+                self.push(Value::Persistent(id))?;
             }
             b'b' => drop(self.pop()?), // BUILD: attributes of an object; no tensor hides there in a state dictionary
             _ => {
                 let (arguments, callable) = (self.pop()?, self.pop()?); // REDUCE, NEWOBJ
-                let is_dict =
-                    matches!(&self.nodes[callable], Value::Global(g) if g == "collections.OrderedDict");
+                let is_dict = self.nodes[callable as usize] == Value::Global(Global::OrderedDict);
                 self.push(if is_dict {
                     Value::Dict(Vec::new())
                 } else {
                     Value::Call { callable, arguments }
-                });
+                })?;
             }
         }
         Ok(())
     }
 
-    fn push(&mut self, value: Value) {
-        self.stack.push(self.nodes.len());
+    fn push(&mut self, value: Value<'a>) -> Result<(), String> {
+        if self.nodes.len() >= NODES + self.at / BYTES_FOR_A_NODE || self.nodes.len() >= Id::MAX as usize {
+            return Err(
+                "a pickle that builds more than torch would in so few bytes; it is not loaded".to_owned()
+            );
+        }
+        self.stack.push(self.nodes.len() as Id);
         self.nodes.push(value);
+        Ok(())
     }
 
     fn pop(&mut self) -> Result<Id, String> {
@@ -270,11 +334,12 @@ impl Machine<'_> {
     }
 
     fn pop_to_mark(&mut self) -> Result<Vec<Id>, String> {
-        let mark = self.marks.pop().filter(|mark| *mark <= self.stack.len()).ok_or_else(underflow)?;
-        Ok(self.stack.split_off(mark))
+        let mark = self.marks.pop().ok_or_else(underflow)? as usize;
+        let from = Some(mark).filter(|mark| *mark <= self.stack.len()).ok_or_else(underflow)?;
+        Ok(self.stack.split_off(from))
     }
 
-    fn take(&mut self, len: usize) -> Result<&[u8], String> {
+    fn take(&mut self, len: usize) -> Result<&'a [u8], String> {
         let end = self.at.checked_add(len).ok_or_else(damaged)?;
         let taken = self.bytes.get(self.at..end).ok_or_else(damaged)?;
         self.at = end;
@@ -286,12 +351,11 @@ impl Machine<'_> {
     }
 
     /// Text up to the next newline.
-    fn line(&mut self) -> Result<String, String> {
+    fn line(&mut self) -> Result<&'a [u8], String> {
         let rest = self.bytes.get(self.at..).ok_or_else(damaged)?;
         let len = rest.iter().position(|b| *b == b'\n').ok_or_else(damaged)?;
-        let line = String::from_utf8_lossy(&rest[..len]).into_owned();
         self.at += len + 1;
-        Ok(line)
+        Ok(&rest[..len])
     }
 }
 

@@ -10,8 +10,14 @@ use std::ops::Range;
 use candle_core::DType;
 
 use super::file::{Index, Stored};
-use super::pickle::{self, Id, Value, Values};
+use super::pickle::{self, Global, Id, Value, Values};
 use super::zip;
+
+/// What the index may hold for each byte of the pickle, in bytes of tensors' names: a name stands in the file once, a
+/// prefix several times. Dictionaries that refer to one another many times would come to any amount.
+const NAMES_FOR_A_BYTE: usize = 8;
+/// The most dimensions of a tensor; networks have up to five.
+const MAX_DIMENSIONS: usize = 8;
 
 /// `torch.serialization.MAGIC_NUMBER`, 0x1950a86a20f9469cfc6c.
 const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
@@ -42,7 +48,7 @@ pub(super) fn index_zip(bytes: &[u8]) -> Result<Index, String> {
 
 pub(super) fn index_legacy(bytes: &[u8]) -> Result<Index, String> {
     let mut at = 0;
-    let mut next = || -> Result<Values, String> {
+    let mut next = || -> Result<Values<'_>, String> {
         let (values, len) = pickle::read(&bytes[at..])?;
         at += len;
         Ok(values)
@@ -67,7 +73,7 @@ pub(super) fn index_legacy(bytes: &[u8]) -> Result<Index, String> {
 
 /// The tensors of a state dictionary.
 struct Tensors<'a> {
-    values: &'a Values,
+    values: &'a Values<'a>,
 }
 
 /// A storage reference: key, element type, first element of the view.
@@ -80,7 +86,8 @@ struct Storage<'a> {
 impl Tensors<'_> {
     fn index(&self, bytes_of: impl Fn(&str) -> Option<Range<usize>>) -> Result<Index, String> {
         let mut index = Index::new();
-        self.collect(self.state_dictionary()?, "", &bytes_of, &mut index)?;
+        let mut left = NAMES_FOR_A_BYTE * self.values.length();
+        self.collect(self.state_dictionary()?, "", &bytes_of, &mut index, &mut left)?;
         match index.is_empty() {
             true => Err("holds no tensors by name; a state dictionary is needed".to_owned()),
             false => Ok(index),
@@ -95,11 +102,16 @@ impl Tensors<'_> {
         prefix: &str,
         bytes_of: &impl Fn(&str) -> Option<Range<usize>>,
         index: &mut Index,
+        left: &mut usize,
     ) -> Result<(), String> {
         for (key, value) in entries {
-            let Some(name) = self.values.text(*key).map(|key| format!("{prefix}{key}")) else { continue };
+            let Some(key) = self.values.text(*key) else { continue };
+            *left = left
+                .checked_sub(prefix.len() + key.len() + 1)
+                .ok_or("names more tensors than torch would in so few bytes; it is not loaded")?;
+            let name = format!("{prefix}{key}");
             if let (Some(inner), true) = (self.values.entries(*value), prefix.is_empty()) {
-                self.collect(inner, &format!("{name}."), bytes_of, index)?;
+                self.collect(inner, &format!("{name}."), bytes_of, index, left)?;
             }
             let Some(arguments) = self.tensor(*value) else { continue };
             let stored = self
@@ -126,25 +138,25 @@ impl Tensors<'_> {
     fn tensor(&self, id: Id) -> Option<&[Id]> {
         let (name, arguments) = self.call(id)?;
         let (name, arguments) = match name {
-            "torch._utils._rebuild_parameter" => self.call(*arguments.first()?)?,
+            Global::RebuildParameter => self.call(*arguments.first()?)?,
             _ => (name, arguments),
         };
-        matches!(name, "torch._utils._rebuild_tensor_v2" | "torch._utils._rebuild_tensor")
-            .then_some(arguments)
+        (name == Global::RebuildTensor).then_some(arguments)
     }
 
     /// Name and arguments of a recorded call.
-    fn call(&self, id: Id) -> Option<(&str, &[Id])> {
+    fn call(&self, id: Id) -> Option<(Global, &[Id])> {
         let Value::Call { callable, arguments } = self.values.get(id) else { return None };
         let Value::Global(name) = self.values.get(*callable) else { return None };
-        Some((name, self.values.items(*arguments)?))
+        Some((*name, self.values.items(*arguments)?))
     }
 
     fn stored(&self, arguments: &[Id], bytes_of: impl Fn(&str) -> Option<Range<usize>>) -> Option<Stored> {
         let &[storage, offset, shape, strides, ..] = arguments else { return None };
         let storage = self.storage(storage)?;
         let sizes = |id| -> Option<Vec<usize>> {
-            self.values.items(id)?.iter().map(|id| self.values.size(*id)).collect()
+            let items = self.values.items(id).filter(|items| items.len() <= MAX_DIMENSIONS)?;
+            items.iter().map(|id| self.values.size(*id)).collect()
         };
         let (shape, strides) = (sizes(shape)?, sizes(strides)?);
         if shape.len() != strides.len() {
@@ -169,14 +181,15 @@ impl Tensors<'_> {
         let parts = self.values.items(*reference)?;
         let &[_, class, key, _, _, ..] = parts else { return None };
         let Value::Global(class) = self.values.get(class) else { return None };
-        let dtype = match class.as_str() {
-            "torch.FloatStorage" => DType::F32,
-            "torch.HalfStorage" => DType::F16,
-            "torch.BFloat16Storage" => DType::BF16,
-            "torch.DoubleStorage" => DType::F64,
-            "torch.LongStorage" => DType::I64,
-            "torch.IntStorage" => DType::I32,
-            "torch.ByteStorage" | "torch.BoolStorage" => DType::U8,
+        let Global::Storage(class) = class else { return None };
+        let dtype = match *class {
+            "FloatStorage" => DType::F32,
+            "HalfStorage" => DType::F16,
+            "BFloat16Storage" => DType::BF16,
+            "DoubleStorage" => DType::F64,
+            "LongStorage" => DType::I64,
+            "IntStorage" => DType::I32,
+            "ByteStorage" | "BoolStorage" => DType::U8,
             _ => return None,
         };
         // Legacy files may share a storage through a view: (key, first element, elements).
@@ -187,7 +200,7 @@ impl Tensors<'_> {
 
     /// Bytes per element of every storage the object refers to.
     fn element_sizes(&self) -> BTreeMap<String, usize> {
-        let storages = (0..self.values.len()).filter_map(|id| self.storage(id));
+        let storages = self.values.ids().filter_map(|id| self.storage(id));
         storages.map(|s| (s.key.to_owned(), s.dtype.size_in_bytes())).collect()
     }
 }

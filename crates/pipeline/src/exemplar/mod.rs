@@ -37,7 +37,8 @@ use crate::clock::Clock;
 use crate::mask::{Masker, SubjectMask};
 use crate::profile::{ExemplarProfile, ExemplarTunables};
 use crate::{
-    Cancel, Engine, Error, Intermediate, Outcome, Picture, Progress, Strength, Transfer, View, fit_within,
+    Cancel, Engine, Enough, Error, Intermediate, Outcome, Picture, Progress, Settings, Strength, Transfer,
+    View, fit_within,
 };
 
 /// The `exemplar` engine.
@@ -205,6 +206,13 @@ fn dressed(painted: &Raster, form: &Form, material: &Material) -> Raster {
 impl Engine for Exemplar {
     fn name(&self) -> &'static str {
         "exemplar"
+    }
+
+    fn enough(&self, settings: &Settings) -> Enough {
+        Enough {
+            subject: Some((settings.max_width, settings.max_height)),
+            material: Some((MATERIAL_SIDE, MATERIAL_SIDE)),
+        }
     }
 
     fn transfer(

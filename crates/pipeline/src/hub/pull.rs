@@ -1,19 +1,23 @@
 //! The remote side of the hub: fetching files, several at once, resumed where they broke off.
 
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use hf_hub::api::sync::{Api, ApiBuilder, ApiError, Metadata};
-
-use super::cache::{file_error, is_sha256, repo, sha256};
+use super::cache::{check_names, file_error, sha256};
+use super::record::{self, Locked};
+use super::transport::{Announced, Transport, Trouble, is_hex};
 use super::{Hub, HubError, Manifest};
 
 /// Files that are fetched at the same time.
 const PARALLEL: usize = 4;
 /// Attempts at one file before giving up; the part that arrived is kept.
 const ATTEMPTS: u32 = 6;
+/// Attempts at a hub whose name nobody knows: a name server may stumble once.
+const ATTEMPTS_AT_A_NAME: u32 = 2;
 /// No pause between two attempts is longer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
@@ -64,22 +68,25 @@ impl Hub {
     }
 
     fn fetch_all(&self, absent: &[&Manifest], progress: &dyn PullProgress) -> Result<(), HubError> {
-        let api = self.api().map_err(|reason| interrupted(absent[0], 0, &reason))?;
-        let announced: Vec<Metadata> = absent
+        absent.iter().try_for_each(|manifest| check_names(manifest))?;
+        let hub = Transport::new(self.endpoint.as_deref(), self.token.as_deref(), self.insecure)?;
+        let announced: Vec<Announced> = absent
             .iter()
-            .map(|manifest| self.announced(&api, manifest, progress))
+            .map(|manifest| self.retry(manifest, progress, || hub.announced(manifest)))
             .collect::<Result<_, _>>()?;
         let needed = self.check_room(absent, &announced)?;
         let sizes: Vec<(&Manifest, u64)> =
-            absent.iter().zip(&announced).map(|(manifest, file)| (*manifest, file.size() as u64)).collect();
+            absent.iter().zip(&announced).map(|(manifest, file)| (*manifest, file.size)).collect();
         progress.plan(&sizes, needed);
         let next = AtomicUsize::new(0);
         let failure = Mutex::new(None);
         std::thread::scope(|scope| {
             for _ in 0..PARALLEL.min(absent.len()) {
                 scope.spawn(|| {
-                    while let Some(&manifest) = absent.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        if let Err(error) = self.fetch(&api, manifest, progress) {
+                    while let Some(place) =
+                        Some(next.fetch_add(1, Ordering::Relaxed)).filter(|at| *at < absent.len())
+                    {
+                        if let Err(error) = self.fetch(&hub, absent[place], &announced[place], progress) {
                             next.store(absent.len(), Ordering::Relaxed);
                             if let Ok(mut failure) = failure.lock() {
                                 failure.get_or_insert(error);
@@ -92,48 +99,99 @@ impl Hub {
         failure.into_inner().ok().flatten().map_or(Ok(()), Err)
     }
 
-    fn api(&self) -> Result<Api, ApiError> {
-        let mut builder = ApiBuilder::from_cache(self.cache.clone())
-            .with_token(self.token.clone())
-            .with_progress(false)
-            .with_user_agent("material-transfer", env!("CARGO_PKG_VERSION"));
-        if let Some(endpoint) = &self.endpoint {
-            builder = builder.with_endpoint(endpoint.trim_end_matches('/').to_owned());
-        }
-        builder.build()
-    }
-
-    /// Size and hash of a file as the hub announces them.
-    fn announced(
+    /// Fetches one file under a name of ours and checks it; only then it gets its own. A damaged one is fetched anew once.
+    fn fetch(
         &self,
-        api: &Api,
+        hub: &Transport,
         manifest: &Manifest,
+        announced: &Announced,
         progress: &dyn PullProgress,
-    ) -> Result<Metadata, HubError> {
-        let url = api.repo(repo(manifest)).url(&manifest.file);
-        self.retry(manifest, progress, || api.metadata(&url))
-    }
-
-    /// Fetches one file and checks it; a damaged one is fetched anew once.
-    fn fetch(&self, api: &Api, manifest: &Manifest, progress: &dyn PullProgress) -> Result<(), HubError> {
-        let repository = api.repo(repo(manifest));
+    ) -> Result<(), HubError> {
+        let expected = self.agreed(manifest, announced)?;
+        let blobs = self.blobs(manifest);
+        std::fs::create_dir_all(&blobs).map_err(|source| file_error(&blobs, source))?;
+        let part = self.part(manifest, announced);
+        let _fetching = lock_part(&part)?;
         let mut damage = None;
         for _ in 0..2 {
-            let metadata = self.announced(api, manifest, progress)?;
-            let path = self.retry(manifest, progress, || {
-                let watch = Watch { manifest, progress };
-                repository.download_with_progress(&manifest.file, watch)
-            })?;
-            match check(manifest, &metadata, &path)? {
+            self.retry(manifest, progress, || download(hub, manifest, announced.size, &part, progress))?;
+            let found = sha256(&part)?;
+            match expected.clone().filter(|expected| *expected != found) {
                 None => {
+                    let path = self.install(manifest, announced, &part, &found)?;
                     progress.finish(manifest, &path);
                     return Ok(());
                 }
-                found => damage = found,
+                Some(expected) => {
+                    let (name, expected) = (manifest.name.clone(), format!("SHA-256 {expected}"));
+                    damage = Some(HubError::Damaged { name, expected, found });
+                }
             }
-            self.remove(manifest)?;
+            std::fs::remove_file(&part).map_err(|source| file_error(&part, source))?;
         }
         Err(damage.unwrap_or_else(|| missing(manifest)))
+    }
+
+    /// The SHA-256 that the bytes must have, if anybody knows it, and no two sources differ about it.
+    fn agreed(&self, manifest: &Manifest, announced: &Announced) -> Result<Option<String>, HubError> {
+        if let Some(size) = manifest.size.filter(|size| *size != announced.size) {
+            let (name, expected, found) = (manifest.name.clone(), size, announced.size);
+            let (expected, found) = (format!("{expected} bytes"), format!("{found} bytes"));
+            return Err(HubError::Damaged { name, expected, found });
+        }
+        if is_hex(&manifest.revision, 40) && manifest.revision != announced.commit {
+            let reason = "the hub answers with another commit than was asked for".to_owned();
+            return Err(HubError::Announcement { name: manifest.name.clone(), reason });
+        }
+        let of_hub = Some(announced.etag.clone()).filter(|etag| is_hex(etag, 64));
+        let locked = record::locked(self.folder(), manifest)?.map(|locked| locked.sha256);
+        let (known, expected, remedy) = match (&manifest.sha256, &locked) {
+            (Some(pinned), _) => (
+                "are known for this name".to_owned(),
+                pinned,
+                "Another file can be given by its path in the profile",
+            ),
+            (None, Some(locked)) => {
+                let lock = record::lock_path(self.folder());
+                (format!("stand in {}", lock.display()), locked, "Remove the entry there to accept them")
+            }
+            (None, None) => return Ok(of_hub),
+        };
+        match of_hub {
+            Some(found) if found != *expected => Err(HubError::Changed {
+                name: manifest.name.clone(),
+                known,
+                expected: expected.clone(),
+                found,
+                remedy: remedy.to_owned(),
+            }),
+            _ => Ok(Some(expected.clone())),
+        }
+    }
+
+    /// Gives a checked file its name among the blobs, and the snapshot a pointer to it, as every client of the hub does;
+    /// writes down what it is.
+    fn install(
+        &self,
+        manifest: &Manifest,
+        announced: &Announced,
+        part: &Path,
+        sha256: &str,
+    ) -> Result<PathBuf, HubError> {
+        let blob = self.blobs(manifest).join(&announced.etag);
+        let pointer = self.root(manifest).join("snapshots").join(&announced.commit).join(&manifest.file);
+        let reference = self.root(manifest).join("refs").join(&manifest.revision);
+        std::fs::rename(part, &blob).map_err(|source| file_error(&blob, source))?;
+        for path in [&pointer, &reference] {
+            let folder = path.parent().unwrap_or(path);
+            std::fs::create_dir_all(folder).map_err(|source| file_error(folder, source))?;
+        }
+        point(&pointer, &blob, &announced.etag, manifest).map_err(|source| file_error(&pointer, source))?;
+        std::fs::write(&reference, &announced.commit).map_err(|source| file_error(&reference, source))?;
+        record::note(&blob, sha256);
+        let entry = Locked::new(manifest, Some(&announced.commit), sha256, announced.size);
+        record::lock(self.folder(), manifest, entry)?;
+        Ok(pointer)
     }
 
     /// Repeats what may succeed later (broken connections, 429, 5xx); says at once what cannot (401, 403, 404, a disk that
@@ -142,31 +200,37 @@ impl Hub {
         &self,
         manifest: &Manifest,
         progress: &dyn PullProgress,
-        run: impl Fn() -> Result<T, ApiError>,
+        run: impl Fn() -> Result<T, Trouble>,
     ) -> Result<T, HubError> {
         let mut pause = self.first_pause;
+        let name = || manifest.name.clone();
         for attempt in 1.. {
-            let error = match run() {
+            let trouble = match run() {
                 Ok(value) => return Ok(value),
-                Err(ApiError::IoError(source)) if refused_by_disk(&source) => {
+                Err(trouble) => trouble,
+            };
+            match &trouble {
+                Trouble::Disk(_) => {
+                    let Trouble::Disk(source) = trouble else { unreachable!("matched above") };
                     return Err(file_error(self.folder(), source));
                 }
-                Err(error) => error,
-            };
-            match status(&error) {
-                Some(status @ (401 | 403)) => {
-                    let (name, repository) = (manifest.name.clone(), manifest.repository.clone());
-                    return Err(HubError::Forbidden { name, status, repository });
+                Trouble::Nonsense(reason) => {
+                    return Err(HubError::Announcement { name: name(), reason: reason.clone() });
                 }
-                Some(404) => return Err(missing(manifest)),
-                _ if attempt == ATTEMPTS => return Err(interrupted(manifest, attempt, &error)),
+                Trouble::Status(status @ (401 | 403)) => {
+                    let (status, repository) = (*status, manifest.repository.clone());
+                    return Err(HubError::Forbidden { name: name(), status, repository });
+                }
+                Trouble::Status(404) => return Err(missing(manifest)),
+                Trouble::NoHost(_) if attempt >= ATTEMPTS_AT_A_NAME => {
+                    return Err(interrupted(manifest, attempt, &trouble));
+                }
+                _ if attempt == ATTEMPTS => return Err(interrupted(manifest, attempt, &trouble)),
+                // What is there goes with nothing that the hub has: begin anew.
+                Trouble::Resume => drop(self.remove_parts(manifest)?),
                 _ => {}
             }
-            // 416: all bytes were there already, but the file was never given its name.
-            if matches!(error, ApiError::InvalidResume) || status(&error) == Some(416) {
-                self.remove_parts(manifest)?;
-            }
-            progress.again(manifest, &error.to_string(), pause);
+            progress.again(manifest, &trouble.to_string(), pause);
             std::thread::sleep(pause);
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
@@ -174,12 +238,12 @@ impl Hub {
     }
 
     /// Bytes that are still to be downloaded, if the disk has room for them.
-    fn check_room(&self, absent: &[&Manifest], announced: &[Metadata]) -> Result<u64, HubError> {
+    fn check_room(&self, absent: &[&Manifest], announced: &[Announced]) -> Result<u64, HubError> {
         let folder = self.folder();
         std::fs::create_dir_all(folder).map_err(|source| file_error(folder, source))?;
         let arrived: u64 =
             absent.iter().zip(announced).map(|(manifest, file)| self.arrived(manifest, file)).sum();
-        let total: u64 = announced.iter().map(|file| file.size() as u64).sum();
+        let total: u64 = announced.iter().map(|file| file.size).fold(0, u64::saturating_add);
         let needed = total.saturating_sub(arrived);
         let available = fs4::available_space(folder).map_err(|source| file_error(folder, source))?;
         if needed <= available {
@@ -189,43 +253,81 @@ impl Hub {
     }
 
     /// Bytes of an unfinished download that are already on the disk.
-    fn arrived(&self, manifest: &Manifest, announced: &Metadata) -> u64 {
-        let part = self.blobs(manifest).join(announced.etag()).with_extension("part");
-        std::fs::metadata(part).map_or(0, |file| file.len())
+    fn arrived(&self, manifest: &Manifest, announced: &Announced) -> u64 {
+        std::fs::metadata(self.part(manifest, announced)).map_or(0, |file| file.len())
+    }
+
+    /// Where the bytes are until they have all arrived and were checked.
+    fn part(&self, manifest: &Manifest, announced: &Announced) -> PathBuf {
+        self.blobs(manifest).join(&announced.etag).with_extension("part")
     }
 }
 
-/// `None` when the file is what was announced, else what is wrong.
-fn check(manifest: &Manifest, announced: &Metadata, path: &Path) -> Result<Option<HubError>, HubError> {
-    let damaged = |expected: String, found: String| {
-        Ok(Some(HubError::Damaged { name: manifest.name.clone(), expected, found }))
-    };
-    let size = std::fs::metadata(path).map_err(|source| file_error(path, source))?.len();
-    let expected = manifest.size.unwrap_or(announced.size() as u64);
-    if size != expected {
-        return damaged(format!("{expected} bytes"), format!("{size} bytes"));
+/// Brings the part to its full size, from where it is.
+fn download(
+    hub: &Transport,
+    manifest: &Manifest,
+    size: u64,
+    part: &Path,
+    progress: &dyn PullProgress,
+) -> Result<(), Trouble> {
+    let mut file = OpenOptions::new().append(true).create(true).open(part).map_err(Trouble::Disk)?;
+    let mut arrived = file.metadata().map_err(Trouble::Disk)?.len();
+    if arrived > size {
+        file.set_len(0).map_err(Trouble::Disk)?;
+        arrived = 0;
     }
-    let hash =
-        manifest.sha256.clone().or_else(|| is_sha256(announced.etag()).then(|| announced.etag().to_owned()));
-    let Some(expected) = hash else { return Ok(None) };
-    let found = sha256(path)?;
-    if found == expected { Ok(None) } else { damaged(format!("SHA-256 {expected}"), found) }
+    progress.begin(manifest, size);
+    if arrived == size {
+        progress.advance(manifest, arrived);
+        return Ok(());
+    }
+    let (start, mut bytes) = hub.bytes(manifest, arrived)?;
+    if start < arrived {
+        file.set_len(start).map_err(Trouble::Disk)?;
+        arrived = start;
+    }
+    progress.advance(manifest, arrived);
+    let mut buffer = vec![0; 256 << 10];
+    while arrived < size {
+        // No more than was announced, so that the room that was looked at is enough.
+        let most = usize::try_from(size - arrived).unwrap_or(usize::MAX).min(buffer.len());
+        let read = bytes.read(&mut buffer[..most]).map_err(|error| Trouble::Broken(error.to_string()))?;
+        if read == 0 {
+            return Err(Trouble::Broken("the connection broke off".to_owned()));
+        }
+        file.write_all(&buffer[..read]).map_err(Trouble::Disk)?;
+        arrived += read as u64;
+        progress.advance(manifest, read as u64);
+    }
+    file.sync_all().map_err(Trouble::Disk)
 }
 
-fn status(error: &ApiError) -> Option<u16> {
-    match error {
-        ApiError::RequestError(error) => match **error {
-            ureq::Error::StatusCode(status) => Some(status),
-            _ => None,
-        },
-        _ => None,
-    }
+/// Keeps other processes from writing to the same part, until dropped.
+fn lock_part(part: &Path) -> Result<File, HubError> {
+    let path = part.with_extension("lock");
+    let file = File::create(&path).map_err(|source| file_error(&path, source))?;
+    file.lock().map_err(|source| file_error(&path, source))?;
+    Ok(file)
 }
 
-/// Whether the cache cannot be written, which no further attempt changes.
-fn refused_by_disk(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem, StorageFull};
-    matches!(error.kind(), StorageFull | PermissionDenied | ReadOnlyFilesystem)
+/// Makes the pointer: a relative symbolic link, or where there are none, the file itself.
+fn point(pointer: &Path, blob: &Path, etag: &str, manifest: &Manifest) -> std::io::Result<()> {
+    if pointer.symlink_metadata().is_ok() {
+        std::fs::remove_file(pointer)?;
+    }
+    #[cfg(unix)]
+    {
+        let _ = blob;
+        // Out of the file's own folders, the commit's and `snapshots`.
+        let up = "../".repeat(manifest.file.split('/').count() + 1);
+        std::os::unix::fs::symlink(format!("{up}blobs/{etag}"), pointer)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = (etag, manifest);
+        std::fs::rename(blob, pointer)
+    }
 }
 
 fn missing(manifest: &Manifest) -> HubError {
@@ -233,24 +335,6 @@ fn missing(manifest: &Manifest) -> HubError {
     HubError::Missing { name, file, repository: manifest.repository.clone() }
 }
 
-fn interrupted(manifest: &Manifest, attempts: u32, reason: &ApiError) -> HubError {
+fn interrupted(manifest: &Manifest, attempts: u32, reason: &Trouble) -> HubError {
     HubError::Interrupted { name: manifest.name.clone(), attempts, reason: reason.to_string() }
-}
-
-/// Hands `hf-hub`'s progress on under the manifest's name.
-struct Watch<'a> {
-    manifest: &'a Manifest,
-    progress: &'a dyn PullProgress,
-}
-
-impl hf_hub::api::Progress for Watch<'_> {
-    fn init(&mut self, size: usize, _filename: &str) {
-        self.progress.begin(self.manifest, size as u64);
-    }
-
-    fn update(&mut self, size: usize) {
-        self.progress.advance(self.manifest, size as u64);
-    }
-
-    fn finish(&mut self) {}
 }

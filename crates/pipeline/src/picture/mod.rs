@@ -8,6 +8,7 @@ mod colour;
 mod container;
 mod decode;
 mod encode;
+mod shrink;
 
 use image::{GrayImage, RgbImage};
 
@@ -27,11 +28,24 @@ pub struct DecodeLimits {
     pub max_pixels: u64,
     /// Neither side may be shorter, in pixels.
     pub min_side: u32,
+    /// Memory that decoding may take, in bytes; see [`Cost::bytes`].
+    pub max_bytes: u64,
+}
+
+/// What decoding a file will take, told by its header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cost {
+    /// Declared width, before the picture is turned upright.
+    pub width: u32,
+    /// Declared height.
+    pub height: u32,
+    /// Memory at the most demanding moment, in bytes, less what does not grow with the picture (a few megabytes).
+    pub bytes: u64,
 }
 
 impl Default for DecodeLimits {
     fn default() -> Self {
-        Self { max_pixels: 100_000_000, min_side: 64 }
+        Self { max_pixels: 100_000_000, min_side: 64, max_bytes: 1 << 30 }
     }
 }
 
@@ -85,6 +99,21 @@ pub enum PictureError {
         /// The limit.
         max_pixels: u64,
     },
+    /// More memory than allowed; a plainer file of the same size may take less.
+    #[error(
+        "image too large to decode ({width}×{height} pixels need {} MB of memory; at most {}); \
+         save it smaller, or as an 8-bit PNG or baseline JPEG", .bytes.div_ceil(1_000_000), .max_bytes / 1_000_000
+    )]
+    TooHeavy {
+        /// Declared width.
+        width: u32,
+        /// Declared height.
+        height: u32,
+        /// Bytes needed.
+        bytes: u64,
+        /// The limit.
+        max_bytes: u64,
+    },
     /// A side shorter than allowed.
     #[error("image too small ({width}×{height} pixels; each side needs at least {min_side})")]
     TooSmall {
@@ -126,10 +155,26 @@ impl Picture {
     /// converted to sRGB, CMYK, grey, palette and 16 bits brought to 8-bit RGB, alpha kept.
     ///
     /// # Errors
-    /// [`PictureError::Unreadable`], [`PictureError::TooLarge`] or [`PictureError::TooSmall`]; sizes are checked on the
-    /// header, before any pixel is decoded.
+    /// [`PictureError::Unreadable`], [`PictureError::TooLarge`], [`PictureError::TooSmall`] or
+    /// [`PictureError::TooHeavy`]; sizes are checked on the header, before any pixel is decoded.
     pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Self, PictureError> {
         decode::decode(bytes, limits)
+    }
+
+    /// What [`decode`](Self::decode) would take, by the header alone: for whoever has to keep several within a budget.
+    ///
+    /// # Errors
+    /// Those of [`decode`](Self::decode) that the header shows.
+    pub fn cost(bytes: &[u8], limits: &DecodeLimits) -> Result<Cost, PictureError> {
+        decode::cost(bytes, limits)
+    }
+
+    /// The picture shrunk to fit into `width` × `height`, aspect kept; itself if it fits already.
+    ///
+    /// Lanczos 3 stretched by the factor, straight from the 8-bit rows: beside source and result only a few rows are held.
+    #[must_use]
+    pub fn shrunk_to_fit(self, width: u32, height: u32) -> Self {
+        shrink::to_fit(self, width, height)
     }
 
     /// Writes the picture as a file; `quality` is 0 to 100 and has no effect on PNG. WebP and PNG keep the alpha channel,

@@ -86,9 +86,13 @@ impl SdxlProfile {
         let files = self.weights.map(|key, file| {
             let key = format!("weights.{key}");
             if let Some(manifest) = manifest(file) {
-                return hub.locate(manifest).unwrap_or_else(|| {
+                let found = hub.verified(manifest).unwrap_or_else(|error| {
+                    complaints.push(format!("{key}: {error}"));
+                    Some(PathBuf::new()) // which nobody sees: there is a complaint
+                });
+                return found.unwrap_or_else(|| {
                     not_in_cache.push(key);
-                    PathBuf::new() // which nobody sees: there is a complaint
+                    PathBuf::new()
                 });
             }
             let path = self.folder.join(file);

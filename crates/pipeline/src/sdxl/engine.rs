@@ -55,4 +55,8 @@ impl Engine for Sdxl {
     ) -> Result<Outcome, Error> {
         Run::new(self, &transfer.settings, progress, cancel)?.outcome(transfer)
     }
+
+    fn alive(&self) -> Result<(), Error> {
+        Ok(self.models.device().synchronize()?)
+    }
 }

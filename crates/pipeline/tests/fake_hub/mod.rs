@@ -27,6 +27,8 @@ pub(crate) enum Fault {
     Throttle,
     /// Sends the file from another path of this hub.
     Redirect,
+    /// Sends the client to the hub at this endpoint.
+    Elsewhere(&'static str),
 }
 
 /// What the hub holds, and what it has done.
@@ -40,9 +42,18 @@ pub(crate) struct Shelf {
     pub(crate) token: Option<String>,
     /// The size that is announced for every file, where it is not the true one.
     pub(crate) claimed: Option<u64>,
+    /// What is announced as the hash of every file, where it is not the true one.
+    pub(crate) etag: Option<String>,
+    /// What is announced as the commit, where it is not [`COMMIT`].
+    pub(crate) commit: Option<String>,
     /// Bytes of files that were sent so far.
     pub(crate) served: AtomicU64,
+    /// Requests that came with a token.
+    pub(crate) authorised: AtomicU64,
 }
+
+/// The commit that every file is of.
+pub(crate) const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
 /// The hub; it serves for as long as the test's process lives.
 pub(crate) struct FakeHub {
@@ -74,6 +85,11 @@ impl FakeHub {
     pub(crate) fn served(&self) -> u64 {
         self.shelf.served.load(Ordering::Relaxed)
     }
+
+    /// Requests that came with a token.
+    pub(crate) fn authorised(&self) -> u64 {
+        self.shelf.authorised.load(Ordering::Relaxed)
+    }
 }
 
 fn serve(mut stream: TcpStream, shelf: &Shelf) {
@@ -97,6 +113,9 @@ fn serve(mut stream: TcpStream, shelf: &Shelf) {
         let _ = write!(stream, "HTTP/1.1 {status} No\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
     };
     let file = path.rsplit('/').next().unwrap_or_default();
+    if header("authorization").is_some() {
+        shelf.authorised.fetch_add(1, Ordering::Relaxed);
+    }
     if shelf.token.as_ref().is_some_and(|token| header("authorization") != Some(format!("Bearer {token}"))) {
         return refuse(&mut stream, 401);
     }
@@ -119,12 +138,20 @@ fn serve(mut stream: TcpStream, shelf: &Shelf) {
             );
             return serve(stream, shelf);
         }
+        Some(Fault::Elsewhere(endpoint)) => {
+            let _ = write!(
+                stream,
+                "HTTP/1.1 302 Found\r\nlocation: {endpoint}/{file}\r\ncontent-length: 0\r\n\r\n"
+            );
+            return;
+        }
         _ => {}
     }
-    let hash = hex(bytes);
+    let hash = shelf.etag.clone().unwrap_or_else(|| format!("\"{}\"", hex(bytes)));
+    let commit = shelf.commit.as_deref().unwrap_or(COMMIT);
     let head = format!(
-        "HTTP/1.1 206 Partial Content\r\ncontent-length: {}\r\ncontent-range: bytes {first}-{last}/{}\r\netag: \"{hash}\"\r\n\
-         x-repo-commit: 0123abcd\r\nconnection: close\r\n\r\n",
+        "HTTP/1.1 206 Partial Content\r\ncontent-length: {}\r\ncontent-range: bytes {first}-{last}/{}\r\netag: {hash}\r\n\
+         x-repo-commit: {commit}\r\nconnection: close\r\n\r\n",
         last + 1 - first,
         shelf.claimed.unwrap_or(bytes.len() as u64)
     );

@@ -85,7 +85,7 @@ fn errors_name_layer_and_setting() {
     );
     assert!(error("path_prefix = \"api/\"", &[], "").contains("path_prefix"));
     assert!(error("public_url = \"ftp://x\"", &[], "").contains("public_url"));
-    assert!(error("=", &[], "").starts_with("FILE is not valid TOML"));
+    assert!(error("=", &[], "").starts_with("FILE is not valid TOML: line 1: "));
     assert!(error("[[keys]]\nid = \"a\"\nsha256 = \"xyz\"", &[], "").contains("sha256sum"));
     assert!(error("[[keys]]\nid = \"a\"", &[], "").contains("sha256"));
     let missing = Config::load(Some(Path::new("/nonexistent/server.toml")), [], Table::new());
@@ -181,6 +181,34 @@ fn keys_are_read_and_never_shown() {
     assert!(!format!("{config:?}").contains("hush"));
     let twice = format!("{example}{example}");
     assert!(load(&twice, &[], "").unwrap_err().contains("two keys with the id \"studio\""));
+}
+
+#[test]
+fn no_error_shows_a_key_or_a_password() {
+    let settings = [
+        "fetch_proxy = \"http://u:pwsecret@bad host\"",
+        "fetch_proxy = \"socks5://u:pwsecret@host\"",
+        "fetch_proxy = [\"pwsecret\"]",
+        "api_key = \"pwsecret\"",
+        "api_key = { pwsecret = 1 }",
+        "api_key = [[\"pwsecret\"]]",
+        "keys = \"pwsecret\"",
+        "[[keys]]\nid = \"a\"\nsha256 = \"pwsecret\"",
+        "listen = \"0.0.0.0:1\"\napi_key = [\"pwsecret\", \"other",
+        "api_key = [\"pwsecret\" \"pwsecret\"]",
+        "api_key = pwsecret",
+    ];
+    for text in settings {
+        let refused = load(text, &[], "").unwrap_err();
+        assert!(!refused.contains("pwsecret"), "{text}: {refused}");
+    }
+    for (name, value) in [("FETCH_PROXY", "ftp://u:pwsecret@host"), ("FETCH_PROXY", "pwsecret@host")] {
+        let name = format!("MATERIAL_TRANSFER_{name}");
+        let refused = load("", &[(&name, value)], "").unwrap_err();
+        assert!(refused.starts_with(&name) && !refused.contains("pwsecret"), "{refused}");
+    }
+    let config = load("fetch_proxy = \"http://user:pwsecret@proxy:1\"", &[], "").unwrap();
+    assert!(!format!("{config:?} {:?}", config.fetch_policy()).contains("pwsecret"));
 }
 
 /// The file with every `#` before a setting removed is the default configuration.

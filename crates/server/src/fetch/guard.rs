@@ -63,6 +63,9 @@ pub(super) struct Guard {
 pub(super) enum Refused {
     #[error("the host has no address that may be reached")]
     NotAllowed,
+    /// Public, but the port is not one that public hosts are reached on.
+    #[error("the host may not be reached on this port")]
+    Port,
     #[error("there is no such host")]
     Unknown,
 }
@@ -75,27 +78,52 @@ impl Guard {
     /// May this address be reached?
     pub(super) fn permits(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        let in_any = |ranges: &[Cidr], address| ranges.iter().any(|range| range.contains(address));
-        if in_any(&self.deny, address) {
-            return false;
-        }
-        in_any(&self.allow, address)
-            || match address {
-                IpAddr::V4(_) => !in_any(&SPECIAL_V4, address),
-                IpAddr::V6(v6) if NAT64.contains(address) => self.permits(IpAddr::V4(inner(v6))),
-                IpAddr::V6(_) => PUBLIC_V6.contains(address) && !in_any(&SPECIAL_V6, address),
-            }
+        !self.denied(address)
+            && (self.opened(address)
+                || match address {
+                    IpAddr::V4(_) => !in_any(&SPECIAL_V4, address),
+                    IpAddr::V6(v6) if NAT64.contains(address) => self.permits(IpAddr::V4(inner(v6))),
+                    IpAddr::V6(_) => PUBLIC_V6.contains(address) && !in_any(&SPECIAL_V6, address),
+                })
     }
 
-    fn filter(&self, found: impl Iterator<Item = SocketAddr>) -> Result<Vec<SocketAddr>, Refused> {
+    /// Has the operator opened a range that holds the address, and not closed it again?
+    pub(super) fn opened(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        !self.denied(address)
+            && (in_any(&self.allow, address)
+                || matches!(address, IpAddr::V6(v6) if NAT64.contains(address) && self.opened(IpAddr::V4(inner(v6)))))
+    }
+
+    /// Has the operator closed it, or the IPv4 address that it leads to?
+    fn denied(&self, address: IpAddr) -> bool {
+        in_any(&self.deny, address)
+            || matches!(address, IpAddr::V6(v6) if NAT64.contains(address) && self.denied(IpAddr::V4(inner(v6))))
+    }
+
+    /// Those of the addresses that may be reached on a port for `which`.
+    fn filter(
+        &self,
+        found: impl Iterator<Item = SocketAddr>,
+        which: Reach,
+    ) -> Result<Vec<SocketAddr>, Refused> {
         let found: Vec<_> = found.collect();
-        let passed: Vec<_> = found.iter().copied().filter(|address| self.permits(address.ip())).collect();
+        let passes = |address: &SocketAddr| match which {
+            Reach::Permitted => self.permits(address.ip()),
+            Reach::Opened => self.opened(address.ip()),
+        };
+        let passed: Vec<_> = found.iter().copied().filter(passes).collect();
         match (found.is_empty(), passed.is_empty()) {
             (true, _) => Err(Refused::Unknown),
+            (false, true) if found.iter().any(|address| self.permits(address.ip())) => Err(Refused::Port),
             (false, true) => Err(Refused::NotAllowed),
             (false, false) => Ok(passed),
         }
     }
+}
+
+fn in_any(ranges: &[Cidr], address: IpAddr) -> bool {
+    ranges.iter().any(|range| range.contains(address))
 }
 
 fn inner(address: Ipv6Addr) -> Ipv4Addr {
@@ -103,17 +131,34 @@ fn inner(address: Ipv6Addr) -> Ipv4Addr {
     Ipv4Addr::new(a, b, c, d)
 }
 
+/// Which addresses a connection may go to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// All that the guard permits.
+    Permitted,
+    /// Only what the operator has opened by name, on whatever port.
+    Opened,
+}
+
 /// A [`Guard`] as the client's resolver.
 #[derive(Clone)]
-pub(super) struct GuardedResolver(pub(super) Arc<Guard>);
+pub(super) struct GuardedResolver {
+    pub(super) guard: Arc<Guard>,
+    pub(super) reach: Reach,
+    /// The name of the operator's own proxy, which may well be private.
+    pub(super) exempt: Option<String>,
+}
 
 impl Resolve for GuardedResolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let guard = self.0.clone();
+        let Self { guard, reach, exempt } = self.clone();
         Box::pin(async move {
             // Port 0 is replaced by the URL's.
             let found = tokio::net::lookup_host((name.as_str(), 0)).await.map_err(|_| Refused::Unknown)?;
-            Ok(Box::new(guard.filter(found)?.into_iter()) as Addrs)
+            if exempt.is_some_and(|host| host.eq_ignore_ascii_case(name.as_str())) {
+                return Ok(Box::new(found.collect::<Vec<_>>().into_iter()) as Addrs);
+            }
+            Ok(Box::new(guard.filter(found, reach)?.into_iter()) as Addrs)
         })
     }
 }
@@ -197,14 +242,30 @@ mod tests {
                 && !permits(&guard, "1.1.1.1")
         );
         assert!(permits(&guard, "64:ff9b::c0a8:107"), "NAT64 of an allowed address");
+        assert!(!permits(&guard, "64:ff9b::101:101"), "NAT64 of a denied address");
+    }
+
+    #[test]
+    fn a_denied_address_stays_closed_however_it_is_written_or_wrapped() {
+        let guard = Guard::new(
+            vec!["64:ff9b::/96".parse().unwrap(), "10.0.0.0/8".parse().unwrap()],
+            vec!["::ffff:10.0.0.0/104".parse().unwrap()],
+        );
+        for address in ["10.1.2.3", "::ffff:10.1.2.3", "64:ff9b::a01:203"] {
+            assert!(!permits(&guard, address), "{address}");
+        }
+        assert!(permits(&guard, "64:ff9b::c0a8:107"), "all else of an opened range");
     }
 
     #[test]
     fn a_name_with_good_and_bad_addresses_keeps_the_good() {
         let guard = Guard::new(vec![], vec![]);
         let at = |text: &str| SocketAddr::new(text.parse().unwrap(), 0);
-        assert_eq!(guard.filter([at("10.0.0.1"), at("1.1.1.1")].into_iter()), Ok(vec![at("1.1.1.1")]));
-        assert_eq!(guard.filter([at("10.0.0.1")].into_iter()), Err(Refused::NotAllowed));
-        assert_eq!(guard.filter(std::iter::empty()), Err(Refused::Unknown));
+        assert_eq!(
+            guard.filter([at("10.0.0.1"), at("1.1.1.1")].into_iter(), Reach::Permitted),
+            Ok(vec![at("1.1.1.1")])
+        );
+        assert_eq!(guard.filter([at("10.0.0.1")].into_iter(), Reach::Permitted), Err(Refused::NotAllowed));
+        assert_eq!(guard.filter(std::iter::empty(), Reach::Permitted), Err(Refused::Unknown));
     }
 }

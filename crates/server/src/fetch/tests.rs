@@ -79,7 +79,9 @@ async fn private_addresses_are_refused_by_number_and_by_name() {
     let port = host().await.port();
     for name in ["127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", "2130706433", "0x7f.1"] {
         let url = format!("http://{name}:{port}/picture");
-        assert_eq!(fetch(policy(&[]), url).await, Err(FetchError::NotAllowed), "{name}");
+        assert_eq!(fetch(policy(&[]), url.clone()).await, Err(FetchError::NotAllowed), "{name}");
+        let any_port = Policy { ports: vec![], ..policy(&[]) };
+        assert_eq!(fetch(any_port, url).await, Err(FetchError::NotAllowed), "{name}");
     }
     assert!(fetch(policy(&["127.0.0.0/8"]), format!("http://localhost:{port}/picture")).await.is_ok());
 }
@@ -121,5 +123,51 @@ async fn a_configured_proxy_is_used_and_no_other() {
     let through = Policy { proxy: Some(format!("http://{host}").parse().unwrap()), ..policy(&[]) };
     // The request goes to the proxy, which answers in the place of a host that does not exist.
     assert_eq!(fetch(through.clone(), "http://pictures.invalid/picture".into()).await.unwrap(), PNG);
-    assert_eq!(fetch(through, "http://10.0.0.1/picture".into()).await, Err(FetchError::NotAllowed));
+    assert_eq!(fetch(through.clone(), "http://10.0.0.1/picture".into()).await, Err(FetchError::NotAllowed));
+    assert_eq!(
+        fetch(through, "http://pictures.invalid:8080/picture".into()).await,
+        Err(FetchError::Port(8080))
+    );
+}
+
+#[tokio::test]
+async fn nothing_is_fetched_past_a_proxy_that_is_dead() {
+    let host = host().await;
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for proxy in [format!("http://{closed}"), format!("http://localhost:{}", closed.port())] {
+        // The picture itself could be had, by name and by number.
+        let dead = Policy { proxy: Some(proxy.parse().unwrap()), ..policy(&["127.0.0.0/8"]) };
+        let dead = Policy { ports: vec![], ..dead };
+        for name in ["localhost", "127.0.0.1"] {
+            let url = format!("http://{name}:{}/picture", host.port());
+            assert_eq!(
+                fetch(dead.clone(), url).await,
+                Err(FetchError::Failed("no connection")),
+                "{name} past {proxy}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_name_of_the_proxy_is_the_only_one_that_is_not_guarded() {
+    let host = host().await;
+    let proxy = format!("http://LOCALHOST:{}", host.port());
+    let through = Policy { proxy: Some(proxy.parse().unwrap()), ..policy(&[]) };
+    assert_eq!(fetch(through, "http://pictures.invalid/picture".into()).await.unwrap(), PNG);
+    // Without the proxy the same name is private.
+    assert_eq!(fetch(policy(&[]), "http://localhost/picture".into()).await, Err(FetchError::NotAllowed));
+}
+
+#[tokio::test]
+async fn ports_other_than_those_of_the_web_are_closed_unless_the_range_is_opened() {
+    let port = host().await.port();
+    for name in ["1.1.1.1", "[2606:4700::1111]"] {
+        let url = format!("http://{name}:{port}/picture");
+        assert_eq!(fetch(policy(&[]), url).await, Err(FetchError::Port(port)), "{name}");
+    }
+    let url = format!("http://localhost:{port}/picture");
+    assert_eq!(fetch(policy(&["127.0.0.0/8", "::1"]), url.clone()).await.unwrap(), PNG);
+    let listed = Policy { ports: vec![port], ..policy(&[]) };
+    assert_eq!(fetch(listed, url).await, Err(FetchError::NotAllowed), "the port is open, the address is not");
 }

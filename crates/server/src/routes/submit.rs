@@ -208,24 +208,46 @@ async fn check_pictures(app: &Arc<App>, read: Read) -> Result<Result<Read, Reque
     if read.request.inline_bytes() == 0 {
         return Ok(Ok(read));
     }
-    let permit = app.checks.clone().acquire_owned().await.map_err(|_| Failure::unavailable())?;
-    let limits = app.config.decode_limits();
-    let check = move || {
+    let decoding = app.decoding.clone();
+    let weighed = blocking(move || {
+        // One after the other, so that the larger one's room is enough.
+        let costs = inline(&read.request).into_iter().map(|(field, file)| {
+            decoding.cost(file).map_err(|error| RequestError::field(field, error.to_string()))
+        });
+        let most = costs.collect::<Result<Vec<u64>, _>>()?.into_iter().max().unwrap_or(0);
+        Ok((read, most))
+    });
+    let (read, most) = match weighed.await? {
+        Ok(weighed) => weighed,
+        Err(error) => return Ok(Err(error)),
+    };
+    let room = app.decoding.check(most).await;
+    let limits = *app.decoding.limits();
+    blocking(move || {
         // Of the work and not of the call: a client that hangs up does not end the decoding.
-        let _permit = permit;
-        let request = &read.request;
-        for (field, image) in
-            [("material_image", &request.material_image), ("subject_image", &request.subject_image)]
-        {
-            if let ImageSource::Inline(file) = image
-                && let Err(error) = Picture::decode(file, &limits)
-            {
-                return Err(RequestError::field(field, error.to_string()));
-            }
+        let _room = room;
+        for (field, file) in inline(&read.request) {
+            Picture::decode(file, &limits).map_err(|error| RequestError::field(field, error.to_string()))?;
         }
         Ok(read)
-    };
-    tokio::task::spawn_blocking(check).await.map_err(|_| Failure::internal())
+    })
+    .await
+}
+
+/// The pictures that came with the request.
+fn inline(request: &TransferRequest) -> Vec<(&'static str, &[u8])> {
+    let both = [("material_image", &request.material_image), ("subject_image", &request.subject_image)];
+    both.into_iter()
+        .filter_map(|(field, image)| match image {
+            ImageSource::Inline(file) => Some((field, file.as_slice())),
+            ImageSource::Url(_) => None,
+        })
+        .collect()
+}
+
+/// Runs what keeps a thread busy where it holds up nobody.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| Failure::internal())
 }
 
 /// A job of a caller's with nothing to do yet.

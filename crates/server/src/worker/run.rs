@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use jobs::{BlobKey, Claim};
-use pipeline::{Engine, Outcome, Picture, Transfer};
+use pipeline::{Engine, Outcome, Picture, PictureError, Settings, Transfer};
 use serde_json::Value;
 use tokio::runtime::Handle;
 
@@ -62,11 +62,7 @@ impl Attempt<'_> {
             }
         })?;
         let mut settings = settings(&task.parameters, task.seed);
-        let material = self.decode("material_image", material)?;
-        let subject = self.decode("subject_image", subject)?;
-        let wanted = (settings.max_width, settings.max_height);
-        let most = self.app.config.max_output_pixels;
-        (settings.max_width, settings.max_height) = within(subject.rgb.dimensions(), wanted, most);
+        let (material, subject) = self.decode(engine, &mut settings, material, subject)?;
         let transfer = Transfer { material, subject, settings };
         let outcome =
             engine.transfer(&transfer, self.pulse, &self.pulse.cancel).map_err(|error| match error {
@@ -90,9 +86,43 @@ impl Attempt<'_> {
         }
     }
 
-    fn decode(&self, field: &str, file: Bytes) -> Result<Picture, Stopped> {
-        Picture::decode(&file, &self.app.config.decode_limits())
-            .map_err(|error| Stopped::Input(format!("{field}: {error}")))
+    /// The pictures, no larger than the engine needs them, and the settings held to the server's largest result: within the budget of all that is being decoded, one after the
+    /// other, each shrunk before the next.
+    fn decode(
+        &self,
+        engine: &dyn Engine,
+        settings: &mut Settings,
+        material: Bytes,
+        subject: Bytes,
+    ) -> Result<(Picture, Picture), Stopped> {
+        let decoding = &self.app.decoding;
+        let bad = |field: &str, error: PictureError| Stopped::Input(format!("{field}: {error}"));
+        let enough = engine.enough(settings).material;
+        let first = decoding.cost(&material).map_err(|error| bad("material_image", error))?;
+        let second = decoding.cost(&subject).map_err(|error| bad("subject_image", error))?;
+        // What the first one leaves is small beside what it takes, unless the engine wants it whole.
+        let needed = if enough.is_some() { first.max(second) } else { first + second };
+        let _room = self.runtime.block_on(async {
+            tokio::select! {
+                room = decoding.room(needed) => Ok(room),
+                () = self.pulse.stop.notified() => Err(Stopped::Cancelled),
+            }
+        })?;
+        let decode =
+            |field, file: &[u8]| Picture::decode(file, decoding.limits()).map_err(|error| bad(field, error));
+        let shrink = |picture: Picture, enough: Option<(u32, u32)>| match enough {
+            Some((width, height)) => picture.shrunk_to_fit(width, height),
+            None => picture,
+        };
+        let material_picture = shrink(decode("material_image", &material)?, enough);
+        drop(material);
+        self.pulse.cancel.check().map_err(|_| Stopped::Cancelled)?;
+        let subject_picture = decode("subject_image", &subject)?;
+        drop(subject);
+        let wanted = (settings.max_width, settings.max_height);
+        let most = self.app.config.max_output_pixels;
+        (settings.max_width, settings.max_height) = within(subject_picture.rgb.dimensions(), wanted, most);
+        Ok((material_picture, shrink(subject_picture, engine.enough(settings).subject)))
     }
 
     fn store(&self, task: &TransferTask, outcome: Outcome) -> Result<Done, Stopped> {

@@ -138,6 +138,46 @@ async fn loading_and_failing_to_load() {
     assert!(refused.header("retry-after").parse::<u64>().unwrap() > 0);
 }
 
+/// An engine whose device is lost.
+struct Lost;
+
+impl pipeline::Engine for Lost {
+    fn name(&self) -> &'static str {
+        "lost"
+    }
+
+    fn transfer(
+        &self,
+        _: &pipeline::Transfer,
+        _: &dyn pipeline::Progress,
+        _: &pipeline::Cancel,
+    ) -> Result<pipeline::Outcome, pipeline::Error> {
+        Err(pipeline::Error::Device("an illegal memory access was encountered".to_owned()))
+    }
+
+    fn alive(&self) -> Result<(), pipeline::Error> {
+        Err(pipeline::Error::Device("an illegal memory access was encountered".to_owned()))
+    }
+}
+
+/// A worker whose device is lost ends, and fails neither its job nor those after it.
+#[tokio::test]
+async fn a_lost_device_takes_one_worker_and_no_job() {
+    let bench = Bench::idle(KEYS);
+    let lost: EngineFactory = Arc::new(|_| Ok(Arc::new(Lost) as Arc<dyn pipeline::Engine>));
+    let mut workers = Workers::start(&bench.app, &lost).unwrap();
+    let mut jobs = Vec::new();
+    for _ in 0..2 {
+        jobs.push(bench.v2(json!({})).await.json()["status_url"].as_str().unwrap().to_owned());
+    }
+    tokio::time::timeout(Duration::from_secs(20), workers.ended()).await.expect("the worker ends");
+    for job in jobs {
+        let status = bench.get(&job).await.json()["status"].clone();
+        assert!(status == "QUEUED" || status == "PROCESSING", "{status}");
+    }
+    assert_ne!(bench.send(request("GET", "/health/ready", &[], Body::empty())).await.status, 200);
+}
+
 /// A folder that is in use is an error that says so.
 #[tokio::test]
 async fn one_server_a_folder() {
