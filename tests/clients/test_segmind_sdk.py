@@ -112,7 +112,7 @@ def test_inference_failed(drive, host):
 def test_inference_failed_reaches_the_user_of_run(drive, host):
     report = drive("run", subject_image=host("/page.html"))
     assert report["raised"] == "InferenceFailed"
-    assert report["detail"] == "subject_image: not a readable image"
+    assert report["detail"] == "subject_image: not a readable image: the URL led to a web page"
 
 
 @pytest.mark.parametrize("scenario", ["run", "run_sync", "submit_and_wait"])

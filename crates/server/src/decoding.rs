@@ -15,12 +15,18 @@ const UNIT: u64 = 1 << 20;
 const BASE: u64 = 4 << 20;
 /// Pictures that are decoded at once to be looked at: as many cores as may be busy with requests that are not accepted yet.
 const CHECKS_AT_ONCE: usize = 2;
+/// What takes no more than this, in bytes, is small: about 8 megapixels. Small pictures have a lane of their own, so that
+/// nobody with a photograph waits behind pictures that take seconds.
+const SMALL: u64 = 64 << 20;
+/// Small pictures that are looked at at once; they take no room of the budget.
+const SMALL_AT_ONCE: usize = 4;
 
 /// The budget. Clones share it.
 #[derive(Debug, Clone)]
 pub(crate) struct Decoding {
     room: Arc<Semaphore>,
     checks: Arc<Semaphore>,
+    small: Arc<Semaphore>,
     total: u64,
     limits: DecodeLimits,
 }
@@ -28,7 +34,7 @@ pub(crate) struct Decoding {
 /// Room that has been taken, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Room {
-    _room: OwnedSemaphorePermit,
+    _room: Option<OwnedSemaphorePermit>,
     _check: Option<OwnedSemaphorePermit>,
 }
 
@@ -40,6 +46,7 @@ impl Decoding {
         Self {
             room: Arc::new(Semaphore::new(total as usize)),
             checks: Arc::new(Semaphore::new(CHECKS_AT_ONCE)),
+            small: Arc::new(Semaphore::new(SMALL_AT_ONCE)),
             total,
             limits,
         }
@@ -62,12 +69,14 @@ impl Decoding {
     pub(crate) async fn room(&self, bytes: u64) -> Room {
         let units = bytes.div_ceil(UNIT).clamp(1, self.total);
         // The semaphores are never closed.
-        let room = self.room.clone().acquire_many_owned(units as u32).await;
-        Room { _room: room.unwrap_or_else(|_| unreachable!("never closed")), _check: None }
+        Room { _room: self.room.clone().acquire_many_owned(units as u32).await.ok(), _check: None }
     }
 
     /// Waits for a turn and room to look at pictures of a request.
     pub(crate) async fn check(&self, bytes: u64) -> Room {
+        if bytes <= SMALL {
+            return Room { _room: None, _check: self.small.clone().acquire_owned().await.ok() };
+        }
         let check = self.checks.clone().acquire_owned().await.ok();
         Room { _check: check, ..self.room(bytes).await }
     }
@@ -78,6 +87,19 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[tokio::test]
+    async fn small_pictures_do_not_wait_behind_large_ones() {
+        let decoding = Decoding::new(DecodeLimits { max_bytes: 100 * UNIT, ..DecodeLimits::default() });
+        let soon = Duration::from_millis(50);
+        let _large = decoding.check(100 * UNIT).await;
+        assert!(tokio::time::timeout(soon, decoding.check(100 * UNIT)).await.is_err());
+        let mut small = Vec::new();
+        for _ in 0..SMALL_AT_ONCE {
+            small.push(tokio::time::timeout(soon, decoding.check(SMALL)).await.unwrap());
+        }
+        assert!(tokio::time::timeout(soon, decoding.check(UNIT)).await.is_err(), "they have a bound too");
+    }
 
     #[tokio::test]
     async fn room_is_given_back_by_who_holds_it_and_by_nobody_else() {

@@ -84,6 +84,9 @@ pub enum FetchError {
     /// What came does not begin like a picture.
     #[error("not a readable image")]
     NotAnImage,
+    /// What came begins like something else that is known.
+    #[error("not a readable image: the URL led to {0}")]
+    Foreign(&'static str),
 }
 
 /// The fetcher cannot be made.
@@ -196,21 +199,58 @@ impl Fetcher {
         if response.content_length().is_some_and(|length| length > limit as u64) {
             return Err(too_large());
         }
+        let packed = packed(response.headers())?;
         let mut file = BytesMut::new();
-        let mut sniffed = false;
+        let mut sniffed = packed;
         while let Some(chunk) = response.chunk().await.map_err(|error| reason(&error, url))? {
             if file.len() + chunk.len() > limit {
                 return Err(too_large());
             }
             file.extend_from_slice(&chunk);
             if !sniffed && file.len() >= SNIFFED {
-                api::sniff(&file).ok_or(FetchError::NotAnImage)?;
+                sniff(&file)?;
                 sniffed = true;
             }
         }
-        api::sniff(&file).ok_or(FetchError::NotAnImage)?;
-        Ok(file.freeze())
+        let file = file.freeze();
+        let file = if packed { unpack(file, limit).await? } else { file };
+        sniff(&file)?;
+        Ok(file)
     }
+}
+
+/// Begins like a picture.
+fn sniff(file: &[u8]) -> Result<(), FetchError> {
+    match (api::sniff(file), api::foreign(file)) {
+        (Some(_), _) => Ok(()),
+        (None, Some(name)) => Err(FetchError::Foreign(name)),
+        (None, None) => Err(FetchError::NotAnImage),
+    }
+}
+
+/// Whether a host packed its answer although it was not asked to; some always do, and by gzip.
+fn packed(headers: &header::HeaderMap) -> Result<bool, FetchError> {
+    let coding = headers.get(header::CONTENT_ENCODING).map_or(&b""[..], header::HeaderValue::as_bytes);
+    match coding.trim_ascii().to_ascii_lowercase().as_slice() {
+        b"" | b"identity" => Ok(false),
+        b"gzip" | b"x-gzip" => Ok(true),
+        _ => Err(FetchError::Failed("the host sends it packed in a way that was not asked for")),
+    }
+}
+
+/// Unpacks gzip (RFC 1952), to `limit` bytes and no further.
+async fn unpack(file: Bytes, limit: usize) -> Result<Bytes, FetchError> {
+    use std::io::Read as _;
+    let unpacking = tokio::task::spawn_blocking(move || {
+        let mut unpacked = Vec::new();
+        let mut reader = flate2::read::MultiGzDecoder::new(&file[..]).take(limit as u64 + 1);
+        match reader.read_to_end(&mut unpacked) {
+            Ok(_) if unpacked.len() > limit => Err(FetchError::TooLarge(limit)),
+            Ok(_) => Ok(Bytes::from(unpacked)),
+            Err(_) => Err(FetchError::NotAnImage),
+        }
+    });
+    unpacking.await.unwrap_or(Err(FetchError::NotAnImage))
 }
 
 fn refused_port(url: &Url) -> FetchError {

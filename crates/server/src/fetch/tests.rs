@@ -103,7 +103,7 @@ async fn caps_on_kind_size_and_time() {
     let local = || policy(&["127.0.0.0/8"]);
     let at = |path: &str| format!("http://{host}/{path}");
     assert_eq!(fetch(local(), at("nothing")).await, Err(FetchError::Status(404)));
-    assert_eq!(fetch(local(), at("page")).await, Err(FetchError::NotAnImage));
+    assert_eq!(fetch(local(), at("page")).await, Err(FetchError::Foreign("a web page")));
     assert_eq!(fetch(local(), at("endless")).await, Err(FetchError::TooLarge(10_000)));
     assert_eq!(fetch(local(), at("slow")).await, Err(FetchError::Failed("timed out")));
     let small = Policy { max_bytes: 20, ..local() };

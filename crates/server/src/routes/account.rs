@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use api::RequestError;
 use api::response::{Credits, Uploaded};
 use axum::Json;
 use axum::extract::{Request, State};
@@ -109,12 +110,16 @@ async fn admit(app: &App, headers: &HeaderMap) -> Result<Arc<Caller>, Failure> {
 async fn parse(app: &App, held: Held) -> Result<(Vec<Vec<u8>>, Share), Failure> {
     let lane = &app.parsing[usize::from(held.bytes.len() > SMALL)];
     let permit = lane.clone().acquire_owned().await.map_err(|_| Failure::unavailable())?;
+    let decoding = app.decoding.clone();
     let parse = move || -> Result<(Vec<Vec<u8>>, Share), Failure> {
         let _permit = permit;
         let Held { bytes, mut share } = held;
         let files = api::read_upload(&bytes)?;
         drop(bytes);
         share.shrink(files.iter().map(Vec::len).sum());
+        for file in &files {
+            decoding.cost(file).map_err(|error| RequestError::field("data_urls", error.to_string()))?;
+        }
         Ok((files, share))
     };
     tokio::task::spawn_blocking(parse).await.map_err(|_| Failure::internal())?

@@ -100,6 +100,7 @@ async fn all_forms_of_input() {
         .collect();
     let forms = [
         json!({ "material_image": format!("{host}/material.png"), "subject_image": format!("{host}/subject.png") }),
+        json!({ "subject_image": format!("{host}/packed.png") }),
         json!({ "material_image": BASE64_STANDARD.encode(&material), "subject_image": folded }),
         json!({ "material_image": BASE64_URL_SAFE_NO_PAD.encode(&material) }),
         json!({ "subject_image": data_uri(&subject).replace("image/png", "image/jpeg") }),

@@ -234,10 +234,20 @@ pub(crate) fn ok(changes: Value) -> Value {
 /// Two keys, and pictures from the loopback allowed.
 pub(crate) const KEYS: &str = "api_key = [\"K\", \"K2\"]\nfetch_allow = [\"127.0.0.0/8\"]\n";
 
-/// A host of pictures on the loopback: `/material.png`, `/subject.png`, `/page.html`; all else is 404.
+/// A host of pictures on the loopback: `/material.png`, `/subject.png`, `/page.html`, and `/packed.png` and `/bomb.png` in
+/// gzip; all else is 404.
 pub(crate) async fn picture_host() -> String {
     use axum::routing::get;
+    let packed = |file: &[u8]| {
+        use std::io::Write as _;
+        let mut packing = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        packing.write_all(file).unwrap();
+        let packed = packing.finish().unwrap();
+        move || async move { ([("content-encoding", "gzip")], packed) }
+    };
     let pictures = Router::new()
+        .route("/packed.png", get(packed(&png(160, 96, 40))))
+        .route("/bomb.png", get(packed(&[&png(160, 96, 40)[..], &vec![0; 80 << 20]].concat())))
         .route("/material.png", get(async || png(96, 128, 200)))
         .route("/subject.png", get(async || png(160, 96, 40)))
         .route("/page.html", get(async || "<!doctype html><title>this is a page and no picture</title>"));

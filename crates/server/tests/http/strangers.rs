@@ -94,7 +94,12 @@ async fn long_urls_and_packed_bodies() {
 #[tokio::test]
 async fn uploads_are_bounded() {
     let bench = Bench::idle(&format!("{KEYS}upload_files = 20"));
-    let many = |count: usize| json!({ "data_urls": vec!["/9j/"; count] });
+    let many = |count: usize| json!({ "data_urls": vec![data_uri(&png(64, 64, 1)); count] });
+    let heads = json!({ "data_urls": vec!["/9j/"; 16] });
+    assert!(
+        bench.post("/upload-asset", &heads).await.error(400).starts_with("data_urls: "),
+        "no picture at all"
+    );
     for count in [17, 3000] {
         let refused = bench.post("/upload-asset", &many(count)).await.error(400);
         assert_eq!(refused, "data_urls: must be at most 16 pictures");
