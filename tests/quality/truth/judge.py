@@ -147,8 +147,11 @@ def main():
         known = json.loads(facts.read_text())
         for kind in ("flat", "object"):
             title = f"{facts.parent.name} {known['shape']} {known['kind']} {kind}"
-            if (facts.parent / f"{kind}.png").exists() and options.only in title:
+            made = options.binary or (options.out / f"{facts.parent.name}-{kind}.png").exists()
+            if made and (facts.parent / f"{kind}.png").exists() and options.only in title:
                 work.append((facts.parent, kind, known))
+    if not work:
+        sys.exit(f"{options.folder} has no scene to judge: make some with render.py, and give --binary or the pictures in --out")
     with ThreadPoolExecutor(options.jobs) as pool:
         scores = list(pool.map(lambda w: judged(options, w[0], w[1]), work))
     results = {f"{folder.name}-{kind}": (known, s) for (folder, kind, known), s in zip(work, scores)}
