@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-pairs=(pumpkin:marble teapot:malachite armchair:wicker duck:copper pumpkin:walnut teapot:celadon)
+pairs=(pumpkin:bowl skirt:malachite bust:walnut armchair:wicker pumpkin:marble teapot:celadon)
 
 cargo build --release --manifest-path ../Cargo.toml -p cli
 binary="$(cargo metadata --format-version 1 --no-deps --manifest-path ../Cargo.toml |
