@@ -134,7 +134,8 @@ def main() -> None:
     set_up_network(folder)
     _Site.do_GET = _remembering_get
     names = Names()
-    site = PictureHost("0.0.0.0")
+    # The port that settings left alone permit; in a network of its own it is free.
+    site = PictureHost("0.0.0.0", 80)
     PictureHost("::", site.port)
     report: dict = {"addresses": {**ADDRESSES, "public": PUBLIC, "public6": PUBLIC6}}
     for configuration in ("unchanged", "default"):
