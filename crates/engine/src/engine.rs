@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::Tensor;
+use pixels::Picture;
 
-use crate::{Error, Outcome, Picture, Settings, Transfer};
+use crate::{Error, Outcome, Settings, Transfer};
 
 /// Turns a [`Transfer`] into an [`Outcome`]. The same transfer, seed included, gives the same pixels on the same build.
 pub trait Engine: Send + Sync {

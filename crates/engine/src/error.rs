@@ -1,6 +1,6 @@
 //! What can go wrong in a transfer, told to the person who asked for it.
 
-use crate::picture::PictureError;
+use pixels::PictureError;
 
 /// Why a transfer has no outcome.
 #[derive(Debug, thiserror::Error)]
@@ -56,4 +56,12 @@ impl From<diffusion::Error> for Error {
             told @ diffusion::Error::Invalid(_) => Self::Profile(told.to_string()),
         }
     }
+}
+
+/// A complaint about the first of these numbers (name, value, least, most) that is out of its range.
+#[must_use]
+pub fn out_of_range(numbers: &[(&str, f64, f64, f64)]) -> Option<String> {
+    let (name, value, low, high) =
+        numbers.iter().find(|(_, value, low, high)| !(*low..=*high).contains(value))?;
+    Some(format!("{name} is {value}; it must lie between {low} and {high}"))
 }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::Picture;
+pub use api::MaterialStrength as Strength;
+use pixels::Picture;
 
 /// Decoded pictures and settled numbers: everything an engine needs.
 #[derive(Debug, Clone)]
@@ -38,14 +39,22 @@ pub struct Settings {
     pub intermediates: bool,
 }
 
-/// `material_strength` of the API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Strength {
-    /// Keeps more of the subject.
-    #[default]
-    Medium,
-    /// Favours the material.
-    Strong,
+impl Settings {
+    /// The numbers of a request, with its seed settled.
+    #[must_use]
+    pub fn of(parameters: &api::Parameters, seed: u64) -> Self {
+        Self {
+            prompt: parameters.prompt.clone(),
+            negative_prompt: parameters.negative_prompt.clone(),
+            guidance_scale: parameters.guidance_scale,
+            steps: parameters.steps,
+            strength: parameters.material_strength,
+            max_width: parameters.max_width,
+            max_height: parameters.max_height,
+            seed,
+            intermediates: parameters.return_intermediate_images,
+        }
+    }
 }
 
 /// The result of a transfer.

@@ -323,7 +323,7 @@ fn fold(picture: &Raster, origins: &[(u16, u16)], patches: &[f32], patch: usize)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exemplar::field::Exemplar;
+    use crate::field::Exemplar;
 
     fn noise(width: usize, height: usize, channels: usize, seed: u64) -> Raster {
         let data = (0..width * height * channels)

@@ -12,9 +12,10 @@ mod field;
 mod form;
 mod lattice;
 mod lines;
+mod mask;
 mod material;
+mod profile;
 mod quilt;
-pub(crate) mod raster;
 mod relief;
 mod sphere;
 mod surface;
@@ -24,22 +25,21 @@ mod tests;
 mod window;
 
 use candle_core::Device;
+use engine::{
+    Cancel, Clock, Engine, Enough, Error, Intermediate, Outcome, Progress, Settings, Strength, Transfer, View,
+};
+use pixels::{Picture, Raster, raster};
 
 use self::canvas::Canvas;
 use self::form::{Form, FormNetwork};
+use self::mask::{Masker, SubjectMask};
 use self::material::{GREY, Material};
-use self::raster::{Kernel, Raster};
 use self::relief::{Light, Relief};
 use self::surface::Sheet;
 use self::synthesis::{Event, Plan, Synthesis};
 use self::window::Window;
-use crate::clock::Clock;
-use crate::mask::{Masker, SubjectMask};
-use crate::profile::{ExemplarProfile, ExemplarTunables};
-use crate::{
-    Cancel, Engine, Enough, Error, Intermediate, Outcome, Picture, Progress, Settings, Strength, Transfer,
-    View, fit_within,
-};
+
+pub use self::profile::{ExemplarProfile, ExemplarTunables, PROFILE};
 
 /// The `exemplar` engine.
 ///
@@ -233,36 +233,14 @@ fn seen(raster: &Raster) -> View {
 /// The subject at the size of the output, and its alpha channel.
 fn fitted(transfer: &Transfer) -> (image::RgbImage, Option<image::GrayImage>) {
     let settings = &transfer.settings;
-    shrink_to(&transfer.subject, settings.max_width, settings.max_height)
+    let fitted = transfer.subject.clone().shrunk_to_fit(settings.max_width, settings.max_height);
+    (fitted.rgb, fitted.alpha)
 }
 
 /// The material at a size that is no burden.
 fn bounded(material: &Picture) -> (image::RgbImage, Option<image::GrayImage>) {
-    shrink_to(material, MATERIAL_SIDE, MATERIAL_SIDE)
-}
-
-fn shrink_to(picture: &Picture, width: u32, height: u32) -> (image::RgbImage, Option<image::GrayImage>) {
-    let (w, h) = fit_within(picture.rgb.width(), picture.rgb.height(), width, height);
-    if (w, h) == picture.rgb.dimensions() {
-        return (picture.rgb.clone(), picture.alpha.clone());
-    }
-    let resized = |r: &Raster| r.resize(w as usize, h as usize, Kernel::Lanczos);
-    let rgb = Raster::from_rgb(&picture.rgb);
-    let Some(alpha) = &picture.alpha else { return (resized(&rgb).to_rgb(), None) };
-    // Colours count as far as they are seen, or hidden ones would surface at the edge.
-    let alpha = Raster::from_grey(alpha);
-    let weighted = rgb.zip(&alpha, 3, |p, a, o| o.iter_mut().zip(p).for_each(|(o, p)| *o = p * a[0]));
-    let (hidden, seen, alpha) = (resized(&rgb), resized(&weighted), resized(&alpha));
-    let rgb =
-        seen.zip(&alpha, 3, |s, a, o| o.iter_mut().zip(s).for_each(|(o, s)| *o = s / a[0].max(1.0 / 512.0)));
-    let mut rgb = rgb.to_rgb();
-    for (x, y, pixel) in rgb.enumerate_pixels_mut() {
-        if alpha.pixel(x as usize, y as usize)[0] < 0.5 / 255.0 {
-            let p = hidden.pixel(x as usize, y as usize);
-            pixel.0 = [p[0], p[1], p[2]].map(raster::to_byte);
-        }
-    }
-    (rgb, Some(alpha.to_grey()))
+    let bounded = material.clone().shrunk_to_fit(MATERIAL_SIDE, MATERIAL_SIDE);
+    (bounded.rgb, bounded.alpha)
 }
 
 fn ignored(transfer: &Transfer) -> Vec<&'static str> {

@@ -6,7 +6,6 @@
 
 use super::form::{BLACK, Form, FormNetwork};
 use super::raster::{Area, Kernel, Raster, luma};
-use super::relief::shrunken;
 use super::sphere::Sphere;
 use crate::Error;
 use crate::profile::ExemplarTunables;
@@ -120,7 +119,7 @@ fn inner(shape: &Raster, rim: usize) -> Raster {
     let count = |r: &Raster| r.data.iter().filter(|v| **v > 0.5).count();
     let enough = count(&firm).div_ceil(3).max(1);
     let rims = std::iter::successors(Some(rim), |rim| (*rim > 0).then_some(rim / 2));
-    rims.map(|rim| shrunken(&firm, rim)).find(|inner| count(inner) >= enough).unwrap_or(firm)
+    rims.map(|rim| firm.shrunken(rim)).find(|inner| count(inner) >= enough).unwrap_or(firm)
 }
 
 /// Gives what lies outside `inside` the colours of what is near it inside: patches of thin things reach beyond them.

@@ -2,8 +2,10 @@
 
 use serde::Deserialize;
 
-use super::out_of_range;
 use crate::Error;
+
+/// The embedded profile as a TOML file.
+pub const PROFILE: &str = include_str!("../../../configs/profiles/exemplar.toml");
 
 /// What the `exemplar` engine needs.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -54,6 +56,16 @@ pub struct ExemplarTunables {
     pub strong_budget: f32,
 }
 
+impl ExemplarProfile {
+    /// The profile in `text`, a TOML file like [`PROFILE`].
+    ///
+    /// # Errors
+    /// [`Error::Profile`] with what is wrong.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        toml::from_str(text).map_err(|error| Error::Profile(error.to_string().trim_end().to_owned()))
+    }
+}
+
 impl ExemplarTunables {
     /// Numbers that would make the sampler meaningless, named one by one.
     ///
@@ -92,7 +104,7 @@ impl ExemplarTunables {
             ("strong_relief", f64::from(self.strong_relief), 0.0, 1.0),
             ("strong_budget", f64::from(self.strong_budget), 1.0, 1000.0),
         ];
-        match out_of_range(&ranges) {
+        match engine::out_of_range(&ranges) {
             None => Ok(()),
             Some(complaint) => Err(Error::Profile(format!("exemplar.{complaint}"))),
         }

@@ -64,7 +64,7 @@ impl Relief {
         let diagonal = window.diagonal();
         let logs = window.picture.map(1, |p, o| o[0] = log(luma(p)));
         let rim = ((RIM * diagonal).round() as usize).clamp(1, 4);
-        let core = shrunken(&window.firm, rim);
+        let core = window.firm.shrunken(rim);
         let mut inner = logs.blur_within(&core, rim as f32);
         inner.data.iter_mut().zip(logs.data.iter().zip(&core.data)).for_each(|(o, (l, c))| {
             if *c > 0.5 {
@@ -207,12 +207,6 @@ fn shoulder(v: f32) -> f32 {
     }
     let room = 1.0 - SHOULDER;
     SHOULDER + room * ((v - SHOULDER) / room).tanh()
-}
-
-/// 1 where every pixel within `reach` along either axis exceeds one half.
-pub(crate) fn shrunken(mask: &Raster, reach: usize) -> Raster {
-    let outside = mask.map(1, |m, o| o[0] = f32::from(u8::from(m[0] <= 0.5)));
-    crate::mask::widened(&outside, reach).map(1, |m, o| o[0] = 1.0 - m[0])
 }
 
 #[cfg(test)]

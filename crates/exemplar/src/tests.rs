@@ -6,12 +6,13 @@ use candle_core::Device;
 use image::{GrayImage, Luma, Rgb, RgbImage};
 use proptest::prelude::*;
 
-use crate::profile::{self, Profile};
-use crate::{Cancel, Engine, Error, Outcome, Picture, Progress, Settings, Silent, Strength, Transfer};
+use super::{Exemplar, ExemplarProfile, PROFILE};
+use crate::{Cancel, Engine, Error, Outcome, Picture, Progress, Settings, Strength, Transfer};
+use engine::Silent;
 
-fn engine() -> Box<dyn Engine> {
-    let profile: Profile = profile::load("exemplar").expect("the embedded profile");
-    profile::engine(&profile, &Device::Cpu).expect("its engine")
+fn engine() -> Exemplar {
+    let profile = ExemplarProfile::parse(PROFILE).expect("the embedded profile");
+    Exemplar::new(&profile, &Device::Cpu).expect("its engine")
 }
 
 fn settings() -> Settings {
@@ -119,7 +120,7 @@ fn hidden_colours_do_not_surface_when_a_cut_out_is_shrunk() {
 fn the_size_rule_holds_and_intermediates_come_in_order() {
     let settings = Settings { max_width: 90, max_height: 64, intermediates: true, ..settings() };
     let outcome = run(ball(200, 180), cloth(100, 100), settings);
-    assert_eq!(outcome.picture.rgb.dimensions(), crate::fit_within(200, 180, 90, 64));
+    assert_eq!(outcome.picture.rgb.dimensions(), pixels::fit_within(200, 180, 90, 64));
     let names: Vec<&str> = outcome.intermediates.iter().map(|i| i.name).collect();
     assert_eq!(names, ["mask", "subject_grey", "lineart", "shading", "material"]);
     for shown in &outcome.intermediates[..4] {

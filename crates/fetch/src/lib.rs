@@ -13,13 +13,13 @@ use http::header;
 use reqwest::redirect;
 use url::{Host, Url};
 
-use crate::cidr::Cidr;
-
+mod cidr;
 mod guard;
 mod proxy;
 
 use guard::{Guard, GuardedResolver, Reach, Refused};
 
+pub use cidr::{Cidr, CidrError};
 pub use proxy::ProxyUrl;
 
 /// How many redirects one picture may take.
@@ -221,7 +221,7 @@ impl Fetcher {
 
 /// Begins like a picture.
 fn sniff(file: &[u8]) -> Result<(), FetchError> {
-    match (api::sniff(file), api::foreign(file)) {
+    match (api::ImageKind::sniff(file), api::foreign(file)) {
         (Some(_), _) => Ok(()),
         (None, Some(name)) => Err(FetchError::Foreign(name)),
         (None, None) => Err(FetchError::NotAnImage),

@@ -7,8 +7,8 @@
 /// pixel, nothing enlarged. All in pixels.
 ///
 /// ```
-/// assert_eq!(pipeline::fit_within(4000, 3000, 1920, 1920), (1920, 1440));
-/// assert_eq!(pipeline::fit_within(640, 480, 1920, 1920), (640, 480));
+/// assert_eq!(pixels::fit_within(4000, 3000, 1920, 1920), (1920, 1440));
+/// assert_eq!(pixels::fit_within(640, 480, 1920, 1920), (640, 480));
 /// ```
 #[must_use]
 pub fn fit_within(width: u32, height: u32, max_width: u32, max_height: u32) -> (u32, u32) {

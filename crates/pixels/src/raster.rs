@@ -1,34 +1,43 @@
-//! Small floating-point pictures: resizing, blurring, means.
+//! Floating-point pictures: resizing, blurring, means.
 //!
 //! A [`Raster`] holds interleaved f32 samples, height × width × channels, nominally in [0, 1] (sRGB values unless a comment
 //! says otherwise). Every operation splits the work by rows and sums within a row in a fixed order, so results do not
 //! depend on the number of threads. Resampling kernels are the textbook ones (box, triangle, Lanczos 3), stretched by the
 //! shrink factor so that nothing aliases.
 
+mod separable;
+
 use image::{GrayImage, RgbImage};
 use rayon::prelude::*;
 
+pub use self::separable::Taps;
+
 /// Interleaved samples: `data[(y * width + x) * channels + c]`.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Raster {
-    pub(crate) width: usize,
-    pub(crate) height: usize,
-    pub(crate) channels: usize,
-    pub(crate) data: Vec<f32>,
+pub struct Raster<T = f32> {
+    /// In pixels.
+    pub width: usize,
+    /// In pixels.
+    pub height: usize,
+    /// Samples of a pixel.
+    pub channels: usize,
+    /// Height × width × channels.
+    pub data: Vec<T>,
 }
 
 /// A rectangle of pixels: left, top, width, height.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Area {
-    pub(crate) x: usize,
-    pub(crate) y: usize,
-    pub(crate) width: usize,
-    pub(crate) height: usize,
+#[allow(missing_docs)] // the names say it
+pub struct Area {
+    pub x: usize,
+    pub y: usize,
+    pub width: usize,
+    pub height: usize,
 }
 
 /// A resampling kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kernel {
+pub enum Kernel {
     /// Area average; the pyramid's.
     Box,
     /// Linear interpolation; for enlarging smooth fields.
@@ -46,7 +55,8 @@ impl Kernel {
         }
     }
 
-    fn at(self, x: f64) -> f64 {
+    /// The weight at `x` pixels from the centre.
+    pub(crate) fn at(self, x: f64) -> f64 {
         let x = x.abs();
         match self {
             Self::Box => f64::from(u8::from(x <= 0.5)),
@@ -62,27 +72,35 @@ impl Kernel {
 }
 
 /// Rec. 601 luma of an RGB triple.
-pub(crate) fn luma(rgb: &[f32]) -> f32 {
+#[must_use]
+pub fn luma(rgb: &[f32]) -> f32 {
     0.299 * rgb[0] + 0.587 * rgb[1] + 0.114 * rgb[2]
 }
 
 impl Raster {
-    pub(crate) fn filled(width: usize, height: usize, channels: usize, value: f32) -> Self {
+    /// A raster of one value.
+    #[must_use]
+    pub fn filled(width: usize, height: usize, channels: usize, value: f32) -> Self {
         Self { width, height, channels, data: vec![value; width * height * channels] }
     }
 
-    pub(crate) fn from_rgb(picture: &RgbImage) -> Self {
+    /// The three channels of an 8-bit picture, 0 to 1.
+    #[must_use]
+    pub fn from_rgb(picture: &RgbImage) -> Self {
         let data = picture.as_raw().iter().map(|v| f32::from(*v) / 255.0).collect();
         Self { width: picture.width() as usize, height: picture.height() as usize, channels: 3, data }
     }
 
-    pub(crate) fn from_grey(picture: &GrayImage) -> Self {
+    /// The channel of an 8-bit picture, 0 to 1.
+    #[must_use]
+    pub fn from_grey(picture: &GrayImage) -> Self {
         let data = picture.as_raw().iter().map(|v| f32::from(*v) / 255.0).collect();
         Self { width: picture.width() as usize, height: picture.height() as usize, channels: 1, data }
     }
 
     /// Rounded to 8 bits; a one-channel raster gives equal channels.
-    pub(crate) fn to_rgb(&self) -> RgbImage {
+    #[must_use]
+    pub fn to_rgb(&self) -> RgbImage {
         RgbImage::from_fn(self.width as u32, self.height as u32, |x, y| {
             let p = self.pixel(x as usize, y as usize);
             let v = |c: usize| to_byte(p[c.min(self.channels - 1)]);
@@ -91,18 +109,22 @@ impl Raster {
     }
 
     /// The first channel, rounded to 8 bits.
-    pub(crate) fn to_grey(&self) -> GrayImage {
+    #[must_use]
+    pub fn to_grey(&self) -> GrayImage {
         GrayImage::from_fn(self.width as u32, self.height as u32, |x, y| {
             image::Luma([to_byte(self.pixel(x as usize, y as usize)[0])])
         })
     }
 
-    pub(crate) fn pixel(&self, x: usize, y: usize) -> &[f32] {
+    /// The samples at (x, y), which lies inside.
+    #[must_use]
+    pub fn pixel(&self, x: usize, y: usize) -> &[f32] {
         &self.data[(y * self.width + x) * self.channels..][..self.channels]
     }
 
     /// The first three channels at (x, y), in pixels from the centre of the first; linear between pixels, the border repeats.
-    pub(crate) fn sampled(&self, x: f32, y: f32) -> [f32; 3] {
+    #[must_use]
+    pub fn sampled(&self, x: f32, y: f32) -> [f32; 3] {
         let within = |v: f32, most: usize| v.clamp(0.0, (most - 1) as f32);
         let (x, y) = (within(x, self.width), within(y, self.height));
         let (i, j) = (x as usize, y as usize);
@@ -116,12 +138,15 @@ impl Raster {
         })
     }
 
-    pub(crate) fn pixels(&self) -> usize {
+    /// Width × height.
+    #[must_use]
+    pub fn pixels(&self) -> usize {
         self.width * self.height
     }
 
     /// Applies `f` to every pixel, giving a raster of `channels` channels.
-    pub(crate) fn map(&self, channels: usize, f: impl Fn(&[f32], &mut [f32]) + Sync) -> Self {
+    #[must_use]
+    pub fn map(&self, channels: usize, f: impl Fn(&[f32], &mut [f32]) + Sync) -> Self {
         let mut out = Self::filled(self.width, self.height, channels, 0.0);
         let (from, to) = (self.width * self.channels, self.width * channels);
         out.data.par_chunks_exact_mut(to).zip(self.data.par_chunks_exact(from)).for_each(|(to, from)| {
@@ -133,12 +158,11 @@ impl Raster {
     }
 
     /// Applies `f` to every pixel of two rasters of one size.
-    pub(crate) fn zip(
-        &self,
-        other: &Self,
-        channels: usize,
-        f: impl Fn(&[f32], &[f32], &mut [f32]) + Sync,
-    ) -> Self {
+    ///
+    /// # Panics
+    /// When the sizes differ.
+    #[must_use]
+    pub fn zip(&self, other: &Self, channels: usize, f: impl Fn(&[f32], &[f32], &mut [f32]) + Sync) -> Self {
         assert!(self.width == other.width && self.height == other.height, "rasters of one size");
         let mut out = Self::filled(self.width, self.height, channels, 0.0);
         out.data
@@ -154,12 +178,15 @@ impl Raster {
         out
     }
 
-    pub(crate) fn luma(&self) -> Self {
+    /// The Rec. 601 luma of an RGB raster.
+    #[must_use]
+    pub fn luma(&self) -> Self {
         self.map(1, |p, o| o[0] = luma(p))
     }
 
     /// A `width` × `height` part, whose edges may lie outside: the border pixels repeat there.
-    pub(crate) fn window(&self, x: isize, y: isize, width: usize, height: usize) -> Self {
+    #[must_use]
+    pub fn window(&self, x: isize, y: isize, width: usize, height: usize) -> Self {
         let mut out = Self::filled(width, height, self.channels, 0.0);
         let c = self.channels;
         out.data.par_chunks_exact_mut(width * c).enumerate().for_each(|(row, to)| {
@@ -172,50 +199,31 @@ impl Raster {
         out
     }
 
-    pub(crate) fn crop(&self, area: Area) -> Self {
+    /// The part that `area` covers.
+    #[must_use]
+    pub fn crop(&self, area: Area) -> Self {
         self.window(area.x as isize, area.y as isize, area.width, area.height)
     }
 
     /// Resampled to `width` × `height`, both at least 1.
-    pub(crate) fn resize(&self, width: usize, height: usize, kernel: Kernel) -> Self {
-        let wide = if width == self.width { self.clone() } else { self.resize_rows(width, kernel) };
-        if height == wide.height { wide } else { wide.resize_columns(height, kernel) }
-    }
-
-    fn resize_rows(&self, width: usize, kernel: Kernel) -> Self {
-        let taps = taps(self.width, width, kernel);
-        let mut out = Self::filled(width, self.height, self.channels, 0.0);
-        let c = self.channels;
-        out.data.par_chunks_exact_mut(width * c).zip(self.data.par_chunks_exact(self.width * c)).for_each(
-            |(to, from)| {
-                for (o, (start, weights)) in to.chunks_exact_mut(c).zip(&taps) {
-                    for (w, p) in weights.iter().zip(from[start * c..].chunks_exact(c)) {
-                        for (o, p) in o.iter_mut().zip(p) {
-                            *o += w * p;
-                        }
-                    }
-                }
-            },
-        );
-        out
-    }
-
-    fn resize_columns(&self, height: usize, kernel: Kernel) -> Self {
-        let taps = taps(self.height, height, kernel);
-        let row = self.width * self.channels;
-        let mut out = Self::filled(self.width, height, self.channels, 0.0);
-        out.data.par_chunks_exact_mut(row).zip(&taps).for_each(|(to, (start, weights))| {
-            for (w, from) in weights.iter().zip(self.data[start * row..].chunks_exact(row)) {
-                for (o, p) in to.iter_mut().zip(from) {
-                    *o += w * p;
-                }
-            }
-        });
-        out
+    #[must_use]
+    pub fn resize(&self, width: usize, height: usize, kernel: Kernel) -> Self {
+        let add = |sum: f32, sample: f32, weight: f32| sum + weight * sample;
+        let wide = if width == self.width {
+            self.clone()
+        } else {
+            self.resample_rows(&taps(self.width, width, kernel), add)
+        };
+        if height == wide.height {
+            wide
+        } else {
+            wide.resample_columns(&taps(self.height, height, kernel), add)
+        }
     }
 
     /// Gaussian blur, borders repeated. A wide one runs on a shrunken copy: its result has no detail to lose.
-    pub(crate) fn blur(&self, sigma: f32) -> Self {
+    #[must_use]
+    pub fn blur(&self, sigma: f32) -> Self {
         if sigma < 0.1 {
             return self.clone();
         }
@@ -231,13 +239,15 @@ impl Raster {
     }
 
     /// How many times smaller a copy still shows all that a blur by `sigma` leaves: a power of two.
-    pub(crate) fn shrink_for(&self, sigma: f32) -> usize {
+    #[must_use]
+    pub fn shrink_for(&self, sigma: f32) -> usize {
         let factor = ((sigma / 3.0).log2().floor().max(0.0)).exp2() as usize;
         factor.min(self.width).min(self.height).max(1)
     }
 
     /// An area average `factor` times smaller.
-    pub(crate) fn shrunk(&self, factor: usize) -> Self {
+    #[must_use]
+    pub fn shrunk(&self, factor: usize) -> Self {
         self.resize(self.width.div_ceil(factor), self.height.div_ceil(factor), Kernel::Box)
     }
 
@@ -286,7 +296,8 @@ impl Raster {
 
     /// Blur that looks only where `weight` (one channel) is: `blur(self·weight) / blur(weight)`, extended smoothly
     /// outside. Far from any weight a wider blur fills in, last of all the weighted mean.
-    pub(crate) fn blur_within(&self, weight: &Self, sigma: f32) -> Self {
+    #[must_use]
+    pub fn blur_within(&self, weight: &Self, sigma: f32) -> Self {
         let weighted = |w: &Self| {
             self.zip(w, self.channels, |p, w, o| o.iter_mut().zip(p).for_each(|(o, p)| *o = p * w[0]))
         };
@@ -306,7 +317,8 @@ impl Raster {
     }
 
     /// The weighted mean of every channel; the plain mean where the weights are all zero.
-    pub(crate) fn mean_within(&self, weight: &Self) -> Vec<f32> {
+    #[must_use]
+    pub fn mean_within(&self, weight: &Self) -> Vec<f32> {
         // The weight last, behind the channels; row by row, then the rows in order.
         let of_row = |(row, weights): (&[f32], &[f32])| {
             let mut sums = vec![0.0f64; self.channels + 1];
@@ -328,15 +340,44 @@ impl Raster {
         sums.iter().map(|s| (s / total) as f32).collect()
     }
 
+    /// The largest value of a one-channel raster within `reach` pixels along either axis; at least 0.
+    #[must_use]
+    pub fn widened(&self, reach: usize) -> Self {
+        let (w, h) = (self.width, self.height);
+        let mut rows = self.clone();
+        rows.data.par_chunks_exact_mut(w).zip(self.data.par_chunks_exact(w)).for_each(|(row, from)| {
+            for (x, o) in row.iter_mut().enumerate() {
+                let near = &from[x.saturating_sub(reach)..(x + reach + 1).min(w)];
+                *o = near.iter().copied().fold(0.0, f32::max);
+            }
+        });
+        let mut out = rows.clone();
+        out.data.par_chunks_exact_mut(w).enumerate().for_each(|(y, row)| {
+            for near in y.saturating_sub(reach)..(y + reach + 1).min(h) {
+                let from = &rows.data[near * w..][..w];
+                row.iter_mut().zip(from).for_each(|(o, r)| *o = if *r > *o { *r } else { *o });
+            }
+        });
+        out
+    }
+
+    /// 1 where every pixel of a one-channel raster within `reach` along either axis exceeds one half, else 0.
+    #[must_use]
+    pub fn shrunken(&self, reach: usize) -> Self {
+        let outside = self.map(1, |m, o| o[0] = f32::from(u8::from(m[0] <= 0.5)));
+        outside.widened(reach).map(1, |m, o| o[0] = 1.0 - m[0])
+    }
+
     /// Standard deviation of a one-channel raster under weights.
-    pub(crate) fn deviation_within(&self, weight: &Self) -> f32 {
+    #[must_use]
+    pub fn deviation_within(&self, weight: &Self) -> f32 {
         let mean = self.mean_within(weight)[0];
         self.map(1, |p, o| o[0] = (p[0] - mean).powi(2)).mean_within(weight)[0].sqrt()
     }
 }
 
-/// One output sample's first input sample and its weights, for every output sample.
-fn taps(from: usize, to: usize, kernel: Kernel) -> Vec<(usize, Vec<f32>)> {
+/// For every sample of a line of `to` samples, those of a line of `from` samples that make it; weights sum to one.
+pub(crate) fn taps(from: usize, to: usize, kernel: Kernel) -> Vec<Taps<f32>> {
     let scale = from as f64 / to as f64;
     let stretch = scale.max(1.0);
     let support = kernel.support() * stretch;
@@ -345,11 +386,10 @@ fn taps(from: usize, to: usize, kernel: Kernel) -> Vec<(usize, Vec<f32>)> {
             let centre = (i as f64 + 0.5) * scale;
             let first = (centre - support).floor().max(0.0) as usize;
             let last = ((centre + support).ceil() as usize).min(from);
-            let mut weights: Vec<f64> =
+            let weights: Vec<f64> =
                 (first..last).map(|j| coverage(kernel, j as f64 + 0.5 - centre, stretch)).collect();
             let sum: f64 = weights.iter().sum();
-            weights.iter_mut().for_each(|w| *w /= sum);
-            (first, weights.iter().map(|w| *w as f32).collect())
+            (first..last).zip(weights).map(|(j, w)| (j, (w / sum) as f32)).collect()
         })
         .collect()
 }
@@ -364,6 +404,7 @@ fn coverage(kernel: Kernel, offset: f64, stretch: f64) -> f64 {
 }
 
 /// Rounds a sample in [0, 1] to 8 bits.
-pub(crate) fn to_byte(v: f32) -> u8 {
+#[must_use]
+pub fn to_byte(v: f32) -> u8 {
     (v * 255.0).round().clamp(0.0, 255.0) as u8
 }

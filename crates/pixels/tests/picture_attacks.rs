@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)] // helpers of tests are tests
 
 use image::RgbImage;
-use pipeline::{DecodeLimits, OutputFormat, Picture, PictureError};
+use pixels::{DecodeLimits, OutputFormat, Picture, PictureError};
 
 fn decode(bytes: &[u8]) -> Result<Picture, PictureError> {
     Picture::decode(bytes, &DecodeLimits::default())
@@ -16,7 +16,7 @@ fn stone(width: u32, height: u32) -> Picture {
 }
 
 fn jpeg(width: u32, height: u32) -> Vec<u8> {
-    stone(width, height).encode(OutputFormat::Jpeg, 90).unwrap()
+    stone(width, height).encode(OutputFormat::Jpg, 90).unwrap()
 }
 
 /// RIFF around chunks.

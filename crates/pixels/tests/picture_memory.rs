@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used)] // helpers of tests are tests
 
 use image::{ExtendedColorType, ImageBuffer, ImageEncoder, Luma, LumaA, Rgb, RgbImage, Rgba};
-use pipeline::{DecodeLimits, OutputFormat, Picture};
+use pixels::{DecodeLimits, OutputFormat, Picture};
 
 /// What a decode may take that does not grow with the picture, and what the allocator rounds up to, in bytes.
 const SLACK: u64 = 24 << 20;

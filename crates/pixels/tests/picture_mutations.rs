@@ -4,7 +4,7 @@
 
 use std::sync::LazyLock;
 
-use pipeline::{DecodeLimits, Picture};
+use pixels::{DecodeLimits, Picture};
 use proptest::prelude::*;
 
 /// Every picture file of `tests/pictures`.

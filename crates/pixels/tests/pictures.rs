@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use image::RgbImage;
 use jpeg_encoder::ColorType;
-use pipeline::{DecodeLimits, OutputFormat, Picture, PictureError};
+use pixels::{DecodeLimits, OutputFormat, Picture, PictureError};
 use serde_json::Value;
 
 /// Blocks of the scene in the test pictures, in pixels.
@@ -277,7 +277,7 @@ fn written_files_are_read_back() {
     let png = picture.encode(OutputFormat::Png, 0).unwrap();
     assert_eq!(decode(&png).unwrap(), picture);
     assert_eq!(png, picture.encode(OutputFormat::Png, 100).unwrap(), "quality has no meaning for PNG");
-    for format in [OutputFormat::WebP, OutputFormat::Jpeg] {
+    for format in [OutputFormat::WebP, OutputFormat::Jpg] {
         let files: Vec<Vec<u8>> =
             [0, 20, 80, 100].iter().map(|&quality| picture.encode(format, quality).unwrap()).collect();
         let errors: Vec<f64> =
@@ -288,7 +288,7 @@ fn written_files_are_read_back() {
         assert_eq!(files[2], picture.encode(format, 80).unwrap(), "{format}: the same bytes again");
     }
     assert_eq!(&picture.encode(OutputFormat::WebP, 80).unwrap()[8..15], b"WEBPVP8");
-    let jpeg = picture.encode(OutputFormat::Jpeg, 80).unwrap();
+    let jpeg = picture.encode(OutputFormat::Jpg, 80).unwrap();
     let frame = jpeg.windows(2).position(|pair| pair == [0xFF, 0xC0]).expect("a baseline frame");
     assert_eq!(jpeg[frame + 11], 0x22, "colour halved both ways");
     assert_eq!(jpeg.windows(2).filter(|pair| *pair == [0xFF, 0xDA]).count(), 1, "one scan");
@@ -308,6 +308,6 @@ fn a_picture_too_long_for_the_format_is_refused() {
         refused.to_string(),
         "16384×1 pixels do not fit into a WebP file (each side at most 16383); ask for another format"
     );
-    assert!(long.encode(OutputFormat::Jpeg, 80).is_ok());
+    assert!(long.encode(OutputFormat::Jpg, 80).is_ok());
     assert!(Picture::opaque(RgbImage::new(0, 5)).encode(OutputFormat::Png, 80).is_err());
 }

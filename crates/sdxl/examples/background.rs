@@ -6,7 +6,7 @@ use std::path::Path;
 
 use candle_core::{DType, Device};
 use networks::u2net::{U2Net, U2NetConfig};
-use pipeline::sdxl::background;
+use sdxl::background;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

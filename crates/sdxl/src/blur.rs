@@ -9,7 +9,7 @@ use image::GrayImage;
 use rayon::prelude::*;
 
 use super::{Plane, plane};
-use crate::picture::PictureError;
+use pixels::PictureError;
 
 /// The workflow's blur amount; the kernel has six times as many pixels, plus one.
 const SIGMA: u32 = 6;

@@ -5,9 +5,9 @@
 use candle_core::{Result, Tensor};
 use image::{Rgb, RgbImage};
 
-use super::resize::separable::Samples;
 use super::resize::{opencv, scaled, torch};
 use super::{IMAGENET_MEAN, IMAGENET_STD, Plane, stretched};
+use pixels::Raster;
 
 /// Short side of the hint.
 const HINT_SIDE: u32 = 1024;
@@ -41,10 +41,10 @@ pub fn hint_size((width, height): (u32, u32)) -> (u32, u32) {
 /// # Errors
 /// Tensor errors.
 pub fn network_input(image: &RgbImage) -> Result<Tensor> {
-    let mut samples = Samples::<f64>::from_bytes(image, image.dimensions(), 3);
-    samples.values.iter_mut().for_each(|v| *v /= 255.0);
+    let mut samples = Raster::<f64>::from_bytes(image, image.dimensions(), 3);
+    samples.data.iter_mut().for_each(|v| *v /= 255.0);
     let fitted = opencv::cubic_f64(&samples, network_size(image.dimensions()));
-    super::planar(&fitted.values, (fitted.width, fitted.height), |c, v| {
+    super::planar(&fitted.data, (fitted.width, fitted.height), |c, v| {
         ((v - IMAGENET_MEAN[c]) / IMAGENET_STD[c]) as f32
     })
 }
@@ -55,20 +55,20 @@ pub fn network_input(image: &RgbImage) -> Result<Tensor> {
 #[must_use]
 pub fn hint(depth: &Plane, size: (u32, u32)) -> RgbImage {
     let (width, height) = hint_size(size);
-    let samples = Samples {
+    let samples = Raster {
         width: depth.width() as usize,
         height: depth.height() as usize,
         channels: 1,
-        values: depth.as_raw().clone(),
+        data: depth.as_raw().clone(),
     };
-    let mut grey = stretched(&torch::bilinear(&samples, (width, height)).values).into_iter();
+    let mut grey = stretched(&torch::bilinear(&samples, (width, height)).data).into_iter();
     RgbImage::from_fn(width, height, |_, _| Rgb([grey.next().unwrap_or(0); 3]))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sdxl::plane;
+    use crate::plane;
 
     #[test]
     fn a_ramp_becomes_a_full_range_hint() {

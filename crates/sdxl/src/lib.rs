@@ -1,20 +1,24 @@
 //! The reference pipeline: the workflow behind the hosted service, node by node, on SDXL.
 //!
-//! [`Sdxl`] is the engine. Its pixel stages are public modules of pure functions, each one node of the workflow with its
+//! [`Sdxl`] is the engine, [`SdxlProfile`] what it can be told. Its pixel stages are public modules of pure functions, each one node of the workflow with its
 //! quirks, as the goldens in `tests/golden/` show it: the resize cap, background removal before and after its network, mask
 //! blur, grey-out, the crops, the two hints, the way back to 8 bits. There, 8-bit pictures are `image` buffers, masks are
 //! [`Plane`]s in [0, 1] with 1 = subject, network inputs are f32 tensors (1, c, h, w) on the CPU.
 
 use candle_core::{Device, Result, Tensor};
+use engine::{
+    Cancel, Clock, Engine, Error, Intermediate, Outcome, Progress, Settings, Strength, Transfer, View,
+};
 use image::{ImageBuffer, Luma};
+use pixels::Picture;
 
 pub mod background;
 pub mod blur;
 mod cache;
+mod card;
 pub mod crop;
 mod denoiser;
 pub mod depth;
-mod engine;
 pub mod greyout;
 pub mod hint;
 pub mod inpaint;
@@ -22,11 +26,17 @@ pub mod lineart;
 mod loader;
 pub mod material;
 mod models;
+mod profile;
 pub mod resize;
 mod run;
 pub mod save;
+mod sdxl;
 
-pub use engine::Sdxl;
+pub use self::profile::{
+    Conditioning, Dimensions, Fidelity, HintStrength, LoraFile, MemoryPlan, Precision, Sampling, SdxlProfile,
+    VaePrecision, WeightFiles,
+};
+pub use self::sdxl::Sdxl;
 
 /// One f32 channel, row-major.
 pub type Plane = ImageBuffer<Luma<f32>, Vec<f32>>;

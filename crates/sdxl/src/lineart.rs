@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn lines_turn_white_and_the_padding_goes() {
-        let drawing = crate::sdxl::plane(576, 512, (0..576 * 512).map(|i| if i == 577 { 0.1 } else { 1.0 }));
+        let drawing = crate::plane(576, 512, (0..576 * 512).map(|i| if i == 577 { 0.1 } else { 1.0 }));
         let out = hint(&drawing, (520, 512));
         assert_eq!(out.dimensions(), (520, 512));
         // 255 - trunc(25.5)

@@ -23,8 +23,7 @@ use networks::vae::Vae;
 use networks::weights::WeightFile;
 use networks::{Result, Weights};
 
-use crate::device::capability;
-use crate::hub::Hub;
+use crate::card::capability;
 use crate::profile::{Dimensions, Precision, SdxlProfile, VaePrecision, WeightFiles};
 use crate::{Error, Strength};
 
@@ -46,13 +45,13 @@ pub(super) struct Loader {
 }
 
 impl Loader {
-    /// Finds and checks all files.
+    /// Opens and checks all files.
     ///
     /// # Errors
     /// [`Error::Profile`] for files that are missing or do not fit, and for a precision that the device lacks.
     pub(super) fn open(
         profile: &SdxlProfile,
-        hub: &Hub,
+        files: WeightFiles<PathBuf>,
         device: &Device,
     ) -> std::result::Result<Self, Error> {
         let unet_int8 = profile.precision == Precision::Int8;
@@ -74,7 +73,6 @@ impl Loader {
                 found % 10
             )));
         }
-        let files = profile.locate(hub)?;
         let mut checkpoint = Checkpoint::open(&files.checkpoint)?;
         for lora in &files.loras {
             checkpoint = checkpoint.with_lora(Lora::open(&lora.file)?, lora.strength);

@@ -4,8 +4,8 @@
 use candle_core::{Device, Result, Tensor};
 use image::RgbImage;
 
-use super::resize::separable::Samples;
 use super::resize::{scaled, torch};
+use pixels::Raster;
 
 /// Side of the encoder's square input.
 pub(super) const SIDE: u32 = 224;
@@ -18,8 +18,8 @@ const STD: [f64; 3] = [0.268_629_54, 0.261_302_58, 0.275_777_11];
 /// Tensor errors.
 pub fn network_input(image: &RgbImage) -> Result<Tensor> {
     let (width, height) = image.dimensions();
-    let mut samples = Samples::<f32>::from_bytes(image, (width, height), 3);
-    samples.values.iter_mut().for_each(|v| *v /= 255.0);
+    let mut samples = Raster::<f32>::from_bytes(image, (width, height), 3);
+    samples.data.iter_mut().for_each(|v| *v /= 255.0);
     if (width, height) != (SIDE, SIDE) {
         let ratio = f64::from(SIDE) / f64::from(width.min(height));
         samples = torch::bicubic_antialiased(&samples, (scaled(width, ratio), scaled(height, ratio)));
@@ -28,7 +28,7 @@ pub fn network_input(image: &RgbImage) -> Result<Tensor> {
     let (left, top) = ((samples.width - side) / 2, (samples.height - side) / 2);
     let pixel = |c: usize, i: usize| {
         let (x, y) = (left + i % side, top + i / side);
-        let value = samples.values[(y * samples.width + x) * 3 + c];
+        let value = samples.data[(y * samples.width + x) * 3 + c];
         let step = (value * 255.0).clamp(0.0, 255.0).round_ties_even();
         ((f64::from(step) / 255.0 - MEAN[c]) / STD[c]) as f32
     };

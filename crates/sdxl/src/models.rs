@@ -19,7 +19,7 @@ use networks::vae::Vae;
 
 use super::loader::Loader;
 use crate::Strength;
-use crate::device::memory;
+use crate::card::memory;
 use crate::profile::{MemoryPlan, SdxlProfile};
 
 /// Side of the autoencoder's tiles in pixels, where the memory plan asks for tiles and the profile does not say.

@@ -1,13 +1,18 @@
 //! What the SDXL engine can be told: numeric formats, memory, sampler, conditioning. Where its weights are stands in
 //! `weights`, the sizes of its networks in `dimensions`; `docs/profiles.md` explains every key to people.
 
-use std::path::PathBuf;
+mod dimensions;
+mod weights;
+
+use std::path::{Path, PathBuf};
 
 use diffusion::{Generator, Sampler, Schedule};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
-use super::{Dimensions, WeightFiles, out_of_range};
+pub use self::dimensions::Dimensions;
+pub use self::weights::{LoraFile, WeightFiles};
+use crate::Error;
 
 /// What the `sdxl` engine needs.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -178,13 +183,24 @@ pub struct HintStrength {
     pub end: f64,
 }
 
-pub(super) fn one() -> f64 {
+fn one() -> f64 {
     1.0
 }
 
 impl SdxlProfile {
+    /// The profile in `text`, a TOML file. `origin` names it in errors; relative paths in it start from `folder`.
+    ///
+    /// # Errors
+    /// [`Error::Profile`] with what is wrong.
+    pub fn parse(text: &str, origin: &str, folder: &Path) -> Result<Self, Error> {
+        let profile: Self =
+            toml::from_str(text).map_err(|error| Error::Profile(error.to_string().trim_end().to_owned()))?;
+        profile.check().map_err(Error::Profile)?;
+        Ok(Self { origin: origin.to_owned(), folder: folder.to_owned(), ..profile })
+    }
+
     /// Refuses numbers that make no sense, by name.
-    pub(super) fn check(&self) -> Result<(), String> {
+    fn check(&self) -> Result<(), String> {
         let conditioning = &self.conditioning;
         let ranges = [
             ("sampling.rescale", self.sampling.rescale, 0.0, 1.0),
@@ -198,7 +214,7 @@ impl SdxlProfile {
             ("conditioning.lineart.start", conditioning.lineart.start, 0.0, conditioning.lineart.end),
             ("conditioning.lineart.end", conditioning.lineart.end, 0.0, 1.0),
         ];
-        if let Some(complaint) = out_of_range(&ranges) {
+        if let Some(complaint) = engine::out_of_range(&ranges) {
             return Err(complaint);
         }
         if let Some(tile @ 1..256) = self.vae_tile {

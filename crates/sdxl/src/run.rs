@@ -15,14 +15,34 @@ use networks::unet::{ImagePrompt, UNet};
 
 use super::crop::{LATENT_CELL, Window};
 use super::denoiser::{Condition, Conditions, Hint, UNetDenoiser};
-use super::engine::Sdxl;
+use super::sdxl::Sdxl;
 use super::{Plane, background, blur, depth, greyout, hint, inpaint, lineart, material, resize, save};
-use crate::clock::Clock;
 use crate::profile::{HintStrength, Sampling};
-use crate::{Cancel, Error, Intermediate, Outcome, Picture, Progress, Settings, Transfer, View};
+use crate::{
+    Cancel, Clock, Engine, Error, Intermediate, Outcome, Picture, Progress, Settings, Transfer, View,
+};
 
 /// SDXL's factor between the autoencoder's latents and those the UNet was trained on.
 const LATENT_SCALE: f64 = 0.130_25;
+
+impl Engine for Sdxl {
+    fn name(&self) -> &'static str {
+        "sdxl"
+    }
+
+    fn transfer(
+        &self,
+        transfer: &Transfer,
+        progress: &dyn Progress,
+        cancel: &Cancel,
+    ) -> Result<Outcome, Error> {
+        Run::new(self, &transfer.settings, progress, cancel)?.outcome(transfer)
+    }
+
+    fn alive(&self) -> Result<(), Error> {
+        Ok(self.models.device().synchronize()?)
+    }
+}
 
 /// One transfer on its way.
 pub(super) struct Run<'a> {

@@ -7,10 +7,8 @@ mod golden;
 use candle_core::Tensor;
 use golden::{Golden, list, max_difference, whole};
 use image::{GrayImage, RgbImage};
-use pipeline::sdxl::crop::Window;
-use pipeline::sdxl::{
-    Plane, background, blur, depth, greyout, hint, lineart, material, resize, save, stretched,
-};
+use sdxl::crop::Window;
+use sdxl::{Plane, background, blur, depth, greyout, hint, lineart, material, resize, save, stretched};
 
 /// A golden `height × width × 3` array as a picture.
 fn rgb(golden: &Golden, key: &str) -> RgbImage {

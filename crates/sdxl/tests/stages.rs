@@ -7,8 +7,8 @@ mod golden;
 use candle_core::{D, Device};
 use golden::{Golden, list, max_difference, whole};
 use image::{GrayImage, RgbImage};
-use pipeline::sdxl::crop::Window;
-use pipeline::sdxl::{Plane, background, blur, greyout, inpaint, resize, save};
+use sdxl::crop::Window;
+use sdxl::{Plane, background, blur, greyout, inpaint, resize, save};
 
 const RUNS: [&str; 4] = ["pub_a", "pub_b", "pub_c", "pub_d"];
 

@@ -133,8 +133,7 @@ async fn fetch(app: &Arc<App>, job: &Job) {
             Ok(file) => file,
             Err(error) => return refuse(app, job.id, &format!("{field}: {error}")).await,
         };
-        let extension = api::sniff(&file).and_then(|kind| kind.strip_prefix("image/")).unwrap_or("bin");
-        let key = BlobKey::random(extension);
+        let key = BlobKey::random(api::extension_of(&file));
         fetched.keys.push(key.clone());
         if let Err(error) = app.blobs.put(&key, file).await {
             tracing::error!(id = %job.id, %error, "a fetched picture could not be stored; it will be fetched again");

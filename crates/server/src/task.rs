@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use api::{MaterialStrength, Parameters};
+use api::Parameters;
 use jobs::BlobKey;
-use pipeline::{OutputFormat, Settings, Strength};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -64,37 +63,10 @@ pub(crate) struct StoredPicture {
     pub(crate) bytes: usize,
 }
 
-/// The numbers for the engine.
-#[must_use]
-pub fn settings(parameters: &Parameters, seed: u64) -> Settings {
-    Settings {
-        prompt: parameters.prompt.clone(),
-        negative_prompt: parameters.negative_prompt.clone(),
-        guidance_scale: parameters.guidance_scale,
-        steps: parameters.steps,
-        strength: match parameters.material_strength {
-            MaterialStrength::Medium => Strength::Medium,
-            MaterialStrength::Strong => Strength::Strong,
-        },
-        max_width: parameters.max_width,
-        max_height: parameters.max_height,
-        seed,
-        intermediates: parameters.return_intermediate_images,
-    }
-}
-
-/// The encoder's name for a wire format.
-#[must_use]
-pub fn output_format(format: api::OutputFormat) -> OutputFormat {
-    match format {
-        api::OutputFormat::WebP => OutputFormat::WebP,
-        api::OutputFormat::Jpg => OutputFormat::Jpeg,
-        api::OutputFormat::Png => OutputFormat::Png,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use pipeline::{Settings, Strength};
+
     use super::*;
 
     /// Stored documents of one version are read by the next; a changed field name would lose jobs over an update.
@@ -110,7 +82,7 @@ mod tests {
         let task: Task = serde_json::from_value(stored.clone()).unwrap();
         assert_eq!(serde_json::to_value(&task).unwrap(), stored);
         let Task::Transfer(task) = task else { panic!("another task") };
-        let settings = settings(&task.parameters, task.seed);
+        let settings = Settings::of(&task.parameters, task.seed);
         assert_eq!(
             (settings.strength, settings.seed, settings.intermediates),
             (Strength::Strong, u64::MAX, true)

@@ -13,10 +13,10 @@ use networks::weights::Memory;
 use serde::Deserialize;
 
 use crate::Error;
-use crate::exemplar::raster::{Kernel, Raster};
+use pixels::{Kernel, Raster};
 
-const DESCRIPTION: &str = include_str!("../../../../../models/form.toml");
-const WEIGHTS: &[u8] = include_bytes!("../../../../../models/form.safetensors");
+const DESCRIPTION: &str = include_str!("../../../../models/form.toml");
+const WEIGHTS: &[u8] = include_bytes!("../../../../models/form.safetensors");
 
 /// The mask exceeds this where the network is asked to look.
 const PRESENT: f32 = 0.1;

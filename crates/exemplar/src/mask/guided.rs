@@ -5,7 +5,7 @@
 
 use rayon::prelude::*;
 
-use crate::exemplar::raster::{Kernel, Raster};
+use pixels::{Kernel, Raster};
 
 /// Longest side on which coefficients are found, in pixels.
 const FIT_SIDE: f64 = 512.0;

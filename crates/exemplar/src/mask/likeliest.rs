@@ -1,6 +1,6 @@
 //! An honest guess where nothing stands out: the most likely thing near the centre.
 
-use crate::exemplar::raster::Raster;
+use pixels::Raster;
 
 /// How fast interest falls off from the centre: a Gaussian's width, as a share of each side.
 const CENTRE: f32 = 0.3;

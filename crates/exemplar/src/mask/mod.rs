@@ -9,12 +9,11 @@ mod network;
 
 use candle_core::Device;
 use image::{GrayImage, RgbImage};
-use rayon::prelude::*;
 
 use self::likeliest::likeliest;
 use self::network::{MaskNetwork, Sight};
 use crate::Error;
-use crate::exemplar::raster::Raster;
+use pixels::Raster;
 
 /// Finds subjects.
 #[derive(Debug)]
@@ -110,27 +109,8 @@ const SOFT_REACH: usize = 6;
 /// Zero farther than [`SOFT_REACH`] from the firm part: a faint haze far off would repaint what nobody calls the subject.
 fn tight(mask: &Raster) -> Raster {
     let firm = mask.map(1, |m, o| o[0] = f32::from(u8::from(m[0] > 0.5)));
-    let near = widened(&firm, SOFT_REACH);
+    let near = firm.widened(SOFT_REACH);
     mask.zip(&near, 1, |m, n, o| o[0] = if n[0] > 0.0 && m[0] > 0.02 { m[0] } else { 0.0 })
-}
-
-/// The largest value within `reach` pixels along either axis.
-pub(crate) fn widened(mask: &Raster, reach: usize) -> Raster {
-    let (w, h) = (mask.width, mask.height);
-    let mut rows = mask.clone();
-    rows.data.par_chunks_exact_mut(w).zip(mask.data.par_chunks_exact(w)).for_each(|(row, from)| {
-        for (x, o) in row.iter_mut().enumerate() {
-            *o = from[x.saturating_sub(reach)..(x + reach + 1).min(w)].iter().copied().fold(0.0, f32::max);
-        }
-    });
-    let mut out = rows.clone();
-    out.data.par_chunks_exact_mut(w).enumerate().for_each(|(y, row)| {
-        for near in y.saturating_sub(reach)..(y + reach + 1).min(h) {
-            let from = &rows.data[near * w..][..w];
-            row.iter_mut().zip(from).for_each(|(o, r)| *o = if *r > *o { *r } else { *o });
-        }
-    });
-    out
 }
 
 #[cfg(test)]

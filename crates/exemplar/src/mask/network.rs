@@ -15,7 +15,7 @@ use networks::weights::Memory;
 use serde::Deserialize;
 
 use crate::Error;
-use crate::exemplar::raster::{Area, Kernel, Raster};
+use pixels::{Area, Kernel, Raster};
 
 const DESCRIPTION: &str = include_str!("../../../../models/mask.toml");
 const WEIGHTS: &[u8] = include_bytes!("../../../../models/mask.safetensors");

@@ -6,6 +6,7 @@
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use api::ImageKind;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 use jpeg_decoder::PixelFormat;
@@ -49,15 +50,21 @@ fn guarded<T>(read: impl FnOnce() -> Result<T, PictureError>) -> Result<T, Pictu
     catch_unwind(AssertUnwindSafe(read)).unwrap_or(Err(PictureError::Unreadable))
 }
 
-/// The format by its first bytes, if it is one of those that are read.
-fn sniff(bytes: &[u8]) -> Option<ImageFormat> {
-    use ImageFormat::{Bmp, Gif, Jpeg, Png, Tiff, WebP};
-    image::guess_format(bytes).ok().filter(|format| matches!(format, Bmp | Gif | Jpeg | Png | Tiff | WebP))
+/// The decoder's name for a kind of file.
+fn format_of(kind: ImageKind) -> ImageFormat {
+    match kind {
+        ImageKind::Png => ImageFormat::Png,
+        ImageKind::Jpeg => ImageFormat::Jpeg,
+        ImageKind::WebP => ImageFormat::WebP,
+        ImageKind::Gif => ImageFormat::Gif,
+        ImageKind::Bmp => ImageFormat::Bmp,
+        ImageKind::Tiff => ImageFormat::Tiff,
+    }
 }
 
 /// Reads the header and nothing else, and bounds what decoding may allocate.
 fn open<'a>(bytes: &'a [u8], limits: &DecodeLimits) -> Result<(Opened<'a>, Cost), PictureError> {
-    let format = sniff(bytes).ok_or(PictureError::Unreadable)?;
+    let format = ImageKind::sniff(bytes).map(format_of).ok_or(PictureError::Unreadable)?;
     let declared = container::declared_size(bytes, format).map_err(|_| PictureError::Unreadable)?;
     let (opened, cost) = match format {
         ImageFormat::Jpeg => open_jpeg(bytes).ok_or(PictureError::Unreadable)?,

@@ -4,11 +4,12 @@
 
 use std::borrow::Cow;
 
+use api::OutputFormat;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder, Rgb, RgbImage, Rgba, RgbaImage};
 use jpeg_encoder::{ColorType, SamplingFactor};
 
-use super::{OutputFormat, Picture, PictureError};
+use super::{Picture, PictureError};
 
 pub(super) fn encode(picture: &Picture, format: OutputFormat, quality: u8) -> Result<Vec<u8>, PictureError> {
     let (width, height) = picture.rgb.dimensions();
@@ -21,7 +22,7 @@ pub(super) fn encode(picture: &Picture, format: OutputFormat, quality: u8) -> Re
     match format {
         OutputFormat::WebP => webp(picture, quality.min(100)),
         // 0 and 1 are the same tables in libjpeg.
-        OutputFormat::Jpeg => jpeg(&on_white(picture), quality.clamp(1, 100)),
+        OutputFormat::Jpg => jpeg(&on_white(picture), quality.clamp(1, 100)),
         OutputFormat::Png => png(picture),
     }
     .map_err(|reason| PictureError::Unwritable { format, reason })
@@ -110,7 +111,7 @@ mod tests {
 
     #[test]
     fn jpeg_shows_white_where_nothing_is_seen() {
-        let file = half_hidden().encode(OutputFormat::Jpeg, 95).expect("a file");
+        let file = half_hidden().encode(OutputFormat::Jpg, 95).expect("a file");
         let read = Picture::decode(&file, &DecodeLimits::default()).expect("a picture");
         assert!(read.alpha.is_none());
         assert!(read.rgb.get_pixel(10, 30).0.iter().all(|v| *v > 245));

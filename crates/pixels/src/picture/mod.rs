@@ -10,6 +10,7 @@ mod decode;
 mod encode;
 mod shrink;
 
+use api::OutputFormat;
 use image::{GrayImage, RgbImage};
 
 /// 8-bit sRGB pixels, orientation applied, and the alpha channel when the file had a meaningful one.
@@ -46,40 +47,6 @@ pub struct Cost {
 impl Default for DecodeLimits {
     fn default() -> Self {
         Self { max_pixels: 100_000_000, min_side: 64, max_bytes: 1 << 30 }
-    }
-}
-
-/// The file formats a picture can be written in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum OutputFormat {
-    /// Lossy WebP.
-    #[default]
-    WebP,
-    /// Baseline JPEG, 4:2:0.
-    Jpeg,
-    /// PNG; quality has no meaning.
-    Png,
-}
-
-impl OutputFormat {
-    /// The longest side a file of this format can declare, in pixels: 14 bits in VP8, 16 bits in JPEG, 31 bits in PNG.
-    #[must_use]
-    pub fn max_side(self) -> u32 {
-        match self {
-            Self::WebP => 16_383,
-            Self::Jpeg => 65_535,
-            Self::Png => 0x7FFF_FFFF,
-        }
-    }
-}
-
-impl std::fmt::Display for OutputFormat {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::WebP => "WebP",
-            Self::Jpeg => "JPEG",
-            Self::Png => "PNG",
-        })
     }
 }
 

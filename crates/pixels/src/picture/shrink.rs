@@ -9,13 +9,11 @@ use rayon::prelude::*;
 
 use super::Picture;
 use crate::fit_within;
+use crate::raster::{Kernel, taps, to_byte};
 
 /// Rows of the result that are made together. Neighbouring bands share the six rows times the factor that the kernel
 /// spans, which are brought to width twice: about a tenth of the work.
 const BAND: usize = 64;
-
-/// Half the kernel's width at factor 1, in pixels.
-const SUPPORT: f64 = 3.0;
 
 pub(super) fn to_fit(picture: Picture, max_width: u32, max_height: u32) -> Picture {
     let (width, height) =
@@ -65,25 +63,25 @@ fn resampled<const C: usize, To: Copy + Default + Send>(
     pixel: impl Fn(usize) -> [f32; C] + Sync,
     finished: impl Fn([f32; C]) -> To + Sync,
 ) -> Vec<To> {
-    let (across, down) = (taps(from.0, to.0), taps(from.1, to.1));
+    let (across, down) = (taps(from.0, to.0, Kernel::Lanczos), taps(from.1, to.1, Kernel::Lanczos));
     let mut out = vec![To::default(); to.0 * to.1];
     for (band, down) in out.chunks_mut(BAND * to.0).zip(down.chunks(BAND)) {
-        let first = down.iter().map(|tap| tap.first).min().unwrap_or(0);
-        let end = down.iter().map(|tap| tap.first + tap.weights.len()).max().unwrap_or(0);
+        let rows = || down.iter().flatten().map(|(row, _)| *row);
+        let first = rows().min().unwrap_or(0);
+        let end = rows().max().map_or(0, |last| last + 1);
         let mut wide = vec![[0.0f32; C]; (end - first) * to.0];
         wide.par_chunks_exact_mut(to.0).enumerate().for_each(|(row, to)| {
             let row = (first + row) * from.0;
-            for (to, tap) in to.iter_mut().zip(&across) {
-                for (at, weight) in tap.weights.iter().enumerate() {
-                    add(to, *weight, &pixel(row + tap.first + at));
+            for (to, taps) in to.iter_mut().zip(&across) {
+                for (column, weight) in taps {
+                    add(to, *weight, &pixel(row + column));
                 }
             }
         });
-        band.par_chunks_exact_mut(to.0).zip(down).for_each(|(band, tap)| {
+        band.par_chunks_exact_mut(to.0).zip(down).for_each(|(band, taps)| {
             let mut sums = vec![[0.0f32; C]; to.0];
-            for (weight, from) in
-                tap.weights.iter().zip(wide[(tap.first - first) * to.0..].chunks_exact(to.0))
-            {
+            for (row, weight) in taps {
+                let from = &wide[(row - first) * to.0..][..to.0];
                 sums.iter_mut().zip(from).for_each(|(sum, from)| add(sum, *weight, from));
             }
             band.iter_mut().zip(sums).for_each(|(to, sums)| *to = finished(sums));
@@ -96,41 +94,6 @@ fn add<const C: usize>(sums: &mut [f32; C], weight: f32, samples: &[f32; C]) {
     for (sum, sample) in sums.iter_mut().zip(samples) {
         *sum += weight * sample;
     }
-}
-
-fn to_byte(value: f32) -> u8 {
-    (value * 255.0).round().clamp(0.0, 255.0) as u8
-}
-
-/// The samples that one sample of the result is the weighted sum of.
-struct Tap {
-    first: usize,
-    /// Sum to one.
-    weights: Vec<f32>,
-}
-
-/// For every sample of a line of `to` made from a line of `from`; nothing is enlarged here.
-fn taps(from: usize, to: usize) -> Vec<Tap> {
-    let factor = from as f64 / to as f64;
-    let reach = SUPPORT * factor.max(1.0);
-    let tap = |at: usize| {
-        let centre = (at as f64 + 0.5) * factor;
-        let first = (centre - reach).floor().max(0.0) as usize;
-        let end = ((centre + reach).ceil() as usize).min(from);
-        let weights = (first..end).map(|sample| lanczos((sample as f64 + 0.5 - centre) / factor.max(1.0)));
-        let weights: Vec<f64> = weights.collect();
-        let sum: f64 = weights.iter().sum();
-        Tap { first, weights: weights.into_iter().map(|weight| (weight / sum) as f32).collect() }
-    };
-    (0..to).map(tap).collect()
-}
-
-/// The windowed sinc sinc(x) · sinc(x / 3) for |x| < 3 (Duchon 1979).
-fn lanczos(x: f64) -> f64 {
-    let sinc = |x: f64| {
-        if x.abs() < 1e-9 { 1.0 } else { (std::f64::consts::PI * x).sin() / (std::f64::consts::PI * x) }
-    };
-    if x.abs() < SUPPORT { sinc(x) * sinc(x / SUPPORT) } else { 0.0 }
 }
 
 #[cfg(test)]
@@ -154,8 +117,8 @@ mod tests {
         let (u, v) = ((f64::from(x) + 0.5) * factor, (f64::from(y) + 0.5) * factor_down);
         let (mut sum, mut total) = ([0.0; 3], 0.0);
         for (column, row, pixel) in picture.enumerate_pixels() {
-            let weight = lanczos((f64::from(column) + 0.5 - u) / factor)
-                * lanczos((f64::from(row) + 0.5 - v) / factor_down);
+            let weight = Kernel::Lanczos.at((f64::from(column) + 0.5 - u) / factor)
+                * Kernel::Lanczos.at((f64::from(row) + 0.5 - v) / factor_down);
             total += weight;
             for (sum, value) in sum.iter_mut().zip(pixel.0) {
                 *sum += weight * f64::from(value);

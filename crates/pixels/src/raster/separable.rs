@@ -6,63 +6,68 @@ use std::ops::{Add, Mul};
 
 use rayon::prelude::*;
 
+use super::Raster;
+
 /// Which input samples make one output sample, with their weights.
-pub(crate) type Taps<T> = Vec<(usize, T)>;
+pub type Taps<T> = Vec<(usize, T)>;
 
-/// An interleaved picture of floating-point samples.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Samples<T> {
-    pub(crate) width: usize,
-    pub(crate) height: usize,
-    pub(crate) channels: usize,
-    /// height × width × channels.
-    pub(crate) values: Vec<T>,
-}
-
-impl<T: From<u8>> Samples<T> {
-    /// The bytes of an 8-bit picture, 0 to 255.
-    pub(crate) fn from_bytes(bytes: &[u8], (width, height): (u32, u32), channels: usize) -> Self {
-        let values = bytes.iter().map(|v| T::from(*v)).collect();
-        Self { width: width as usize, height: height as usize, channels, values }
+impl<T: From<u8>> Raster<T> {
+    /// The bytes of an 8-bit picture (height × width × `channels`), 0 to 255.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8], (width, height): (u32, u32), channels: usize) -> Self {
+        let data = bytes.iter().map(|v| T::from(*v)).collect();
+        Self { width: width as usize, height: height as usize, channels, data }
     }
 }
 
-impl<T: Copy + Default + Send + Sync + Mul<Output = T> + Add<Output = T>> Samples<T> {
+impl<T: Copy + Default + Send + Sync + Mul<Output = T> + Add<Output = T>> Raster<T> {
     /// Each output column is the weighted sum of input columns, each output row of (already resampled) rows.
-    pub(crate) fn resample(&self, columns: &[Taps<T>], rows: &[Taps<T>]) -> Self {
+    #[must_use]
+    pub fn resample(&self, columns: &[Taps<T>], rows: &[Taps<T>]) -> Self {
         self.resample_by(columns, rows, |sum, sample, weight| sum + sample * weight)
     }
 
-    /// [`Samples::resample`] with another way to add `sample · weight` to a sum: its rounding.
-    pub(crate) fn resample_by(
+    /// [`Raster::resample`] with another way to add `sample · weight` to a sum, `add(sum, sample, weight)`: its rounding.
+    #[must_use]
+    pub fn resample_by(
         &self,
         columns: &[Taps<T>],
         rows: &[Taps<T>],
         add: impl Fn(T, T, T) -> T + Sync,
     ) -> Self {
-        let channels = self.channels;
-        let (width, height) = (columns.len(), rows.len());
-        let add_scaled = |out: &mut [T], from: &[T], weight: T| {
-            out.iter_mut().zip(from).for_each(|(sum, sample)| *sum = add(*sum, *sample, weight));
-        };
-        let mut narrow = vec![T::default(); self.height * width * channels];
-        narrow
-            .par_chunks_exact_mut((width * channels).max(1))
-            .zip(self.values.par_chunks_exact((self.width * channels).max(1)))
+        self.resample_rows(columns, &add).resample_columns(rows, &add)
+    }
+
+    /// Brings every row to the width that has `columns`.
+    pub(crate) fn resample_rows(&self, columns: &[Taps<T>], add: impl Fn(T, T, T) -> T + Sync) -> Self {
+        let (channels, width) = (self.channels, columns.len());
+        let mut data = vec![T::default(); self.height * width * channels];
+        data.par_chunks_exact_mut((width * channels).max(1))
+            .zip(self.data.par_chunks_exact((self.width * channels).max(1)))
             .for_each(|(out, row)| {
                 for (pixel, taps) in out.chunks_exact_mut(channels).zip(columns) {
                     for &(x, weight) in taps {
-                        add_scaled(pixel, &row[x * channels..][..channels], weight);
+                        let from = &row[x * channels..][..channels];
+                        pixel
+                            .iter_mut()
+                            .zip(from)
+                            .for_each(|(sum, sample)| *sum = add(*sum, *sample, weight));
                     }
                 }
             });
-        let stride = width * channels;
-        let mut values = vec![T::default(); height * stride];
-        values.par_chunks_exact_mut(stride.max(1)).zip(rows).for_each(|(out, taps)| {
+        Self { width, height: self.height, channels, data }
+    }
+
+    /// Brings every column to the height that has `rows`.
+    pub(crate) fn resample_columns(&self, rows: &[Taps<T>], add: impl Fn(T, T, T) -> T + Sync) -> Self {
+        let (stride, height) = (self.width * self.channels, rows.len());
+        let mut data = vec![T::default(); height * stride];
+        data.par_chunks_exact_mut(stride.max(1)).zip(rows).for_each(|(out, taps)| {
             for &(y, weight) in taps {
-                add_scaled(out, &narrow[y * stride..][..stride], weight);
+                let from = &self.data[y * stride..][..stride];
+                out.iter_mut().zip(from).for_each(|(sum, sample)| *sum = add(*sum, *sample, weight));
             }
         });
-        Self { width, height, channels, values }
+        Self { width: self.width, height, channels: self.channels, data }
     }
 }

@@ -5,7 +5,7 @@
 
 use rayon::prelude::*;
 
-use super::separable::Taps;
+use pixels::raster::Taps;
 
 /// Fraction bits of a weight.
 const PRECISION: u32 = 22;

@@ -1,12 +1,11 @@
 //! Resampling as the reference's libraries do it, to the bit where they work in integers.
 //!
 //! torch `nearest` and `nearest-exact`, Pillow LANCZOS on 8 bits ([`lanczos`]), OpenCV INTER_CUBIC and INTER_AREA
-//! ([`opencv`]), torch's antialiased bicubic and its bilinear (`torch`). All are separable; one loop (`separable`) runs those that are
-//! weighted sums in floating point. Sizes are (width, height) in pixels.
+//! ([`opencv`]), torch's antialiased bicubic and its bilinear (`torch`). All are separable; [`pixels::Raster::resample`] runs those
+//! that are weighted sums in floating point. Sizes are (width, height) in pixels.
 
 pub mod lanczos;
 pub mod opencv;
-pub(crate) mod separable;
 pub(crate) mod torch;
 
 use image::RgbImage;

@@ -6,7 +6,8 @@
 
 use image::RgbImage;
 
-use super::separable::{Samples, Taps};
+use pixels::Raster;
+use pixels::raster::Taps;
 
 const A: f64 = -0.75;
 /// A partly covered end pixel counts only if more than this share of it is covered.
@@ -62,7 +63,7 @@ fn cubic_weights(input: u32, output: u32) -> Vec<[(usize, f32); 4]> {
 }
 
 /// INTER_CUBIC on f64 samples, whose positions and weights the library computes in f32.
-pub(crate) fn cubic_f64(samples: &Samples<f64>, to: (u32, u32)) -> Samples<f64> {
+pub(crate) fn cubic_f64(samples: &Raster<f64>, to: (u32, u32)) -> Raster<f64> {
     samples.resample(&cubic_taps(samples.width, to.0), &cubic_taps(samples.height, to.1))
 }
 
@@ -104,9 +105,9 @@ pub fn area(image: &RgbImage, (width, height): (u32, u32)) -> RgbImage {
             return whole_area(image, factor);
         }
     }
-    let samples = Samples::<f32>::from_bytes(image, image.dimensions(), 3)
+    let samples = Raster::<f32>::from_bytes(image, image.dimensions(), 3)
         .resample(&area_taps(from_width, width), &area_taps(from_height, height));
-    rgb(width, height, samples.values.into_iter().map(|v| v.round_ties_even().clamp(0.0, 255.0) as u8))
+    rgb(width, height, samples.data.into_iter().map(|v| v.round_ties_even().clamp(0.0, 255.0) as u8))
 }
 
 /// Means of `factor`×`factor` blocks, halves rounded up.

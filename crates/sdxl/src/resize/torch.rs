@@ -1,6 +1,7 @@
 //! torch's interpolations of f32 images: bicubic with antialiasing and bilinear with half-pixel centres.
 
-use super::separable::{Samples, Taps};
+use pixels::Raster;
+use pixels::raster::Taps;
 
 const A: f32 = -0.5;
 const REACH: f32 = 2.0;
@@ -8,7 +9,7 @@ const REACH: f32 = 2.0;
 /// `interpolate(mode="bicubic", antialias=True)`: A = -0.5, the kernel widened for reductions. Bit for bit: in f32, with the
 /// fused multiply-adds of the library's x86-64 build, because its result is cut to 8 bits and one step more or less is a
 /// different picture to CLIP.
-pub(crate) fn bicubic_antialiased(samples: &Samples<f32>, to: (u32, u32)) -> Samples<f32> {
+pub(crate) fn bicubic_antialiased(samples: &Raster<f32>, to: (u32, u32)) -> Raster<f32> {
     let (columns, rows) = (cubic_taps(samples.width, to.0), cubic_taps(samples.height, to.1));
     samples.resample_by(&columns, &rows, |sum, sample, weight| sample.mul_add(weight, sum))
 }
@@ -43,7 +44,7 @@ fn cubic(x: f32) -> f32 {
 }
 
 /// `interpolate(mode="bilinear", align_corners=False)` without antialiasing.
-pub(crate) fn bilinear(samples: &Samples<f32>, to: (u32, u32)) -> Samples<f32> {
+pub(crate) fn bilinear(samples: &Raster<f32>, to: (u32, u32)) -> Raster<f32> {
     samples.resample(&linear_taps(samples.width, to.0), &linear_taps(samples.height, to.1))
 }
 
@@ -66,9 +67,9 @@ mod tests {
 
     #[test]
     fn bilinear_between_two_samples() {
-        let two = Samples { width: 2, height: 1, channels: 1, values: vec![0f32, 1.0] };
+        let two = Raster { width: 2, height: 1, channels: 1, data: vec![0f32, 1.0] };
         // torch.nn.functional.interpolate of [0, 1] to 4: 0, 0.25, 0.75, 1
-        assert_eq!(bilinear(&two, (4, 1)).values, [0.0, 0.25, 0.75, 1.0]);
-        assert_eq!(bilinear(&two, (2, 1)).values, [0.0, 1.0]);
+        assert_eq!(bilinear(&two, (4, 1)).data, [0.0, 0.25, 0.75, 1.0]);
+        assert_eq!(bilinear(&two, (2, 1)).data, [0.0, 1.0]);
     }
 }

@@ -1,20 +1,20 @@
 //! The engine: a profile's networks and numbers, ready for any number of transfers.
 
+use std::path::PathBuf;
+
 use candle_core::Device;
 use diffusion::SigmaTable;
 
 use super::cache::Cache;
 use super::loader::Loader;
 use super::models::{Models, vae_tiles};
-use super::run::Run;
-use crate::hub::Hub;
-use crate::profile::{Conditioning, Sampling, SdxlProfile};
-use crate::{Cancel, Engine, Error, Outcome, Progress, Transfer};
+use crate::Error;
+use crate::profile::{Conditioning, Sampling, SdxlProfile, WeightFiles};
 
 /// The `sdxl` engine.
 ///
 /// The subject's alpha channel is ignored, as in the reference; a note says so. A profile for a distilled model fixes
-/// steps and guidance; [`Outcome::ignored`] then lists them.
+/// steps and guidance; [`Outcome::ignored`](engine::Outcome::ignored) then lists them.
 pub struct Sdxl {
     pub(super) models: Models,
     pub(super) sampling: Sampling,
@@ -26,37 +26,18 @@ pub struct Sdxl {
 }
 
 impl Sdxl {
-    /// The engine that `profile` describes, with weights from `hub`'s cache or from paths, on `device`.
+    /// The engine that `profile` describes, on `device`; `files` is where the profile's weights are on this machine.
     ///
     /// # Errors
     /// [`Error::Profile`] for weights that are missing or do not fit the profile's dimensions.
-    pub fn new(profile: &SdxlProfile, hub: &Hub, device: &Device) -> Result<Self, Error> {
+    pub fn new(profile: &SdxlProfile, files: WeightFiles<PathBuf>, device: &Device) -> Result<Self, Error> {
         Ok(Self {
-            models: Models::new(Loader::open(profile, hub, device)?, profile.memory)?,
+            models: Models::new(Loader::open(profile, files, device)?, profile.memory)?,
             sampling: profile.sampling.clone(),
             conditioning: profile.conditioning.clone(),
             tiles: vae_tiles(profile),
             table: SigmaTable::scaled_linear(),
             cache: Cache::default(),
         })
-    }
-}
-
-impl Engine for Sdxl {
-    fn name(&self) -> &'static str {
-        "sdxl"
-    }
-
-    fn transfer(
-        &self,
-        transfer: &Transfer,
-        progress: &dyn Progress,
-        cancel: &Cancel,
-    ) -> Result<Outcome, Error> {
-        Run::new(self, &transfer.settings, progress, cancel)?.outcome(transfer)
-    }
-
-    fn alive(&self) -> Result<(), Error> {
-        Ok(self.models.device().synchronize()?)
     }
 }
