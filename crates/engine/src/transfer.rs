@@ -39,6 +39,23 @@ pub struct Settings {
     pub intermediates: bool,
 }
 
+impl Default for Settings {
+    /// The API's defaults, with no prompt and the seed 0.
+    fn default() -> Self {
+        Self {
+            prompt: String::new(),
+            negative_prompt: String::new(),
+            guidance_scale: 2.0,
+            steps: 6,
+            strength: Strength::default(),
+            max_width: 1920,
+            max_height: 1920,
+            seed: 0,
+            intermediates: false,
+        }
+    }
+}
+
 impl Settings {
     /// The numbers of a request, with its seed settled.
     #[must_use]
@@ -80,4 +97,20 @@ pub struct Intermediate {
     pub name: &'static str,
     /// The picture.
     pub picture: Picture,
+}
+
+#[cfg(test)]
+mod tests {
+    use api::{FormValue, Schema};
+
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_those_of_the_api() {
+        let url = || FormValue::Text("http://host/picture.png".to_owned());
+        let form = vec![("subject_image".to_owned(), url()), ("material_image".to_owned(), url())];
+        let request = Schema::default().from_form(form).expect("nothing else is required");
+        let of_the_api = Settings::of(&request.parameters, 0);
+        assert_eq!(Settings { prompt: of_the_api.prompt.clone(), ..Settings::default() }, of_the_api);
+    }
 }
