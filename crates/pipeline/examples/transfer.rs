@@ -3,7 +3,9 @@
 
 use std::path::Path;
 
-use pipeline::{Cancel, DecodeLimits, DeviceChoice, OutputFormat, Picture, Progress, Settings, Transfer, profile};
+use pipeline::{
+    Cancel, DecodeLimits, DeviceChoice, OutputFormat, Picture, Progress, Settings, Transfer, profile,
+};
 
 /// Says on standard error how far a transfer is.
 struct Steps;

@@ -14,8 +14,8 @@ mod statistics;
 use image::{GrayImage, RgbImage};
 use rayon::prelude::*;
 
-pub(crate) use self::resize::taps;
 pub use self::resize::Kernel;
+pub(crate) use self::resize::taps;
 pub use self::separable::Taps;
 
 /// Interleaved samples: `data[(y * width + x) * channels + c]`.
@@ -174,7 +174,6 @@ impl Raster {
     pub fn crop(&self, area: Area) -> Self {
         self.window(area.x as isize, area.y as isize, area.width, area.height)
     }
-
 }
 
 /// Rounds a sample in [0, 1] to 8 bits.
