@@ -56,7 +56,16 @@ impl Default for Settings {
     }
 }
 
+/// What a random seed is drawn from: 32 bits, as the service this stands in for does; short enough to be typed again.
+const RANDOM_SEEDS: std::ops::RangeInclusive<u64> = 0..=u32::MAX as u64;
+
 impl Settings {
+    /// The seed of a request: the given one, else one drawn now.
+    #[must_use]
+    pub fn seed_of(parameters: &api::Parameters) -> u64 {
+        parameters.seed.unwrap_or_else(|| rand::random_range(RANDOM_SEEDS))
+    }
+
     /// The numbers of a request, with its seed settled.
     #[must_use]
     pub fn of(parameters: &api::Parameters, seed: u64) -> Self {
