@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use api::Parameters;
-use jobs::BlobKey;
+use jobs::{BlobKey, Job};
 use serde::{Deserialize, Serialize};
 use url::Url;
+
+use crate::failure::Failure;
 
 /// What a worker is to do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -51,6 +53,20 @@ pub(crate) struct TransferResult {
     pub(crate) cost: u64,
     /// What the key had left at the end; kept, so that the same question always gets the same answer.
     pub(crate) remaining_credits: u64,
+}
+
+impl TransferResult {
+    /// The stored result of a job that is COMPLETED.
+    ///
+    /// # Errors
+    /// An internal error, with the reason in the log, if there is none or it cannot be read.
+    pub(crate) fn of(job: &Job) -> Result<Self, Failure> {
+        let stored = job.result.as_ref().ok_or_else(Failure::internal)?;
+        Self::deserialize(stored).map_err(|error| {
+            tracing::error!(id = %job.id, %error, "a stored result cannot be read");
+            Failure::internal()
+        })
+    }
 }
 
 /// One stored picture.

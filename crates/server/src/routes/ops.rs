@@ -28,8 +28,8 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
 }
 
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Failure> {
-    let counts = app.jobs.counts().await.map_err(|error| Failure::store(&error))?;
-    let endings = app.jobs.endings().await.map_err(|error| Failure::store(&error))?;
+    let counts = app.jobs.counts().await?;
+    let endings = app.jobs.endings().await?;
     let page = app.metrics.text(&counts, &endings, app.unready().is_none());
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], page).into_response())
 }
