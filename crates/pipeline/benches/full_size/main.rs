@@ -194,14 +194,11 @@ fn transfer(side: u32, steps: u32, guidance_scale: f64) -> Transfer {
         RgbImage::from_fn(512, 512, |x, y| Rgb([((x + y) % 64 * 4) as u8, (x % 128) as u8, (y % 96) as u8]));
     let settings = Settings {
         prompt: "marble sculpture".to_owned(),
-        negative_prompt: String::new(),
         guidance_scale,
         steps,
         strength: Strength::Strong,
-        max_width: 1920,
-        max_height: 1920,
         seed: 42,
-        intermediates: false,
+        ..Settings::default()
     };
     Transfer { subject: Picture::opaque(subject), material: Picture::opaque(material), settings }
 }
