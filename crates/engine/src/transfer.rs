@@ -16,7 +16,7 @@ pub struct Transfer {
     pub settings: Settings,
 }
 
-/// The numbers of one transfer, in range (the API's table B.1).
+/// The numbers of one transfer, in range (docs/api-contract.md B.1).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// What to paint, for engines that read text.
