@@ -5,14 +5,14 @@ mod int8;
 use candle_core::{D, Device, Layout, Result, Tensor};
 
 use crate::Activation;
-use crate::cpu;
+use crate::cpu::Values;
 use crate::cpu::epilogue::Epilogue;
 use crate::cpu::gemm::{Shape, gemm};
-use crate::cpu::micro::Micro;
-use crate::cpu::micro::int8::Int8Micro;
+use crate::cpu::microkernel::Microkernel;
+use crate::cpu::microkernel::int8::Int8Microkernel;
 use crate::cpu::pack::{Packed, Rows};
-use crate::cpu::scratch::{Output, Shared};
-use crate::gpu::Ending;
+use crate::cpu::scratch::Output;
+use crate::gpu;
 use crate::weight::Weight;
 
 /// A linear map: weight (out, in), optional bias (out), optional activation after the bias.
@@ -42,44 +42,49 @@ impl Linear {
         self.activation = Some(activation);
         self
     }
-}
 
-/// `x` (…, in) → (…, out), or (…, out/2) with GEGLU.
-pub fn linear(x: &Tensor, map: &Linear) -> Result<Tensor> {
-    sum(x, map, None)
-}
-
-/// `linear` plus `addend` (…, out) before the activation. Not together with GEGLU.
-pub fn linear_add(x: &Tensor, map: &Linear, addend: &Tensor) -> Result<Tensor> {
-    sum(x, map, Some(addend))
-}
-
-fn sum(x: &Tensor, map: &Linear, addend: Option<&Tensor>) -> Result<Tensor> {
-    if map.gated && (addend.is_some() || map.activation.is_some()) {
-        candle_core::bail!("GEGLU takes neither an addend nor an activation");
+    /// `x` (…, in) → (…, out), or (…, out/2) with GEGLU.
+    ///
+    /// # Errors
+    /// Where the weight does not fit `x`, or the device fails.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.run(x, None)
     }
-    match map.weight.takes(x) {
-        true if map.int8 => int8::fast(Int8Micro::best(), x, map, addend),
-        true => fast(Micro::best(), x, map, addend),
-        false => plain(x, map, addend),
+
+    /// [`Linear::forward`] plus `residual` (…, out) before the activation.
+    ///
+    /// # Errors
+    /// Where the weight does not fit `x` or the residual the result, of a map with GEGLU, or where the device fails.
+    pub fn forward_with_residual(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
+        self.run(x, Some(residual))
+    }
+
+    fn run(&self, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
+        if self.gated && (residual.is_some() || self.activation.is_some()) {
+            candle_core::bail!("GEGLU takes neither a residual nor an activation");
+        }
+        if !self.weight.supports(x) {
+            return reference(x, self, residual);
+        }
+        if self.int8 {
+            return int8::optimised(Int8Microkernel::best(), x, self, residual);
+        }
+        optimised(Microkernel::best(), x, self, residual)
     }
 }
 
 /// The definition.
-fn plain(x: &Tensor, map: &Linear, addend: Option<&Tensor>) -> Result<Tensor> {
+fn reference(x: &Tensor, map: &Linear, residual: Option<&Tensor>) -> Result<Tensor> {
     let mut dims = x.dims().to_vec();
     let width = x.dim(D::Minus1)?;
     // One matrix product whatever the leading dimensions: batched products re-pack the weight for each of them.
     let rows = x.contiguous()?.reshape(((), width))?;
-    let weight = map.weight.plain(x)?;
-    let y = match map.int8 {
-        true => int8::plain_product(&rows, &weight)?,
-        false => rows.matmul(&weight.t()?)?,
-    };
+    let weight = map.weight.tensor(x)?;
+    let y = if map.int8 { int8::reference_product(&rows, &weight)? } else { rows.matmul(&weight.t()?)? };
     if let Some(last) = dims.last_mut() {
         *last = if map.gated { y.dim(1)? / 2 } else { y.dim(1)? };
     }
-    if let Some(y) = ended(&y, map, addend)? {
+    if let Some(y) = finish(&y, map, residual)? {
         return y.reshape(dims);
     }
     let y = match &map.bias {
@@ -90,8 +95,8 @@ fn plain(x: &Tensor, map: &Linear, addend: Option<&Tensor>) -> Result<Tensor> {
         *last = y.dim(1)?;
     }
     let y = y.reshape(dims)?;
-    let y = match addend {
-        Some(addend) => (y + addend)?,
+    let y = match residual {
+        Some(residual) => (y + residual)?,
         None => y,
     };
     match map.activation {
@@ -102,21 +107,21 @@ fn plain(x: &Tensor, map: &Linear, addend: Option<&Tensor>) -> Result<Tensor> {
 }
 
 /// The product `y` (rows, out) with all that follows it in one pass, where a GPU can: `y` itself or GEGLU's half of it.
-fn ended(y: &Tensor, map: &Linear, addend: Option<&Tensor>) -> Result<Option<Tensor>> {
+fn finish(y: &Tensor, map: &Linear, residual: Option<&Tensor>) -> Result<Option<Tensor>> {
     if map.gated {
-        return crate::gpu::geglu(y, map.bias.as_ref()).transpose();
+        return gpu::geglu(y, map.bias.as_ref()).transpose();
     }
-    let skip = match addend {
-        Some(addend) if y.device().is_cuda() => Some(addend.contiguous()?.reshape(y.shape())?),
+    let residual = match residual {
+        Some(residual) if y.device().is_cuda() => Some(residual.contiguous()?.reshape(y.shape())?),
         _ => None,
     };
-    let ending = Ending {
+    let epilogue = gpu::Epilogue {
         bias: map.bias.as_ref(),
-        skip: skip.as_ref(),
+        residual: residual.as_ref(),
         activation: map.activation,
-        ..Ending::default()
+        ..gpu::Epilogue::default()
     };
-    match crate::gpu::finish_rows(y, ending) {
+    match gpu::finish_rows(y, epilogue) {
         Some(finished) => finished.map(|()| Some(y.clone())),
         None => Ok(None),
     }
@@ -124,26 +129,39 @@ fn ended(y: &Tensor, map: &Linear, addend: Option<&Tensor>) -> Result<Option<Ten
 
 /// Rows of any layout times the packed weight.
 #[allow(unsafe_code)]
-fn fast(micro: &'static Micro, x: &Tensor, map: &Linear, addend: Option<&Tensor>) -> Result<Tensor> {
-    let sizes = Sizes::of(x, map, addend)?;
+fn optimised(
+    microkernel: &'static Microkernel,
+    x: &Tensor,
+    map: &Linear,
+    residual: Option<&Tensor>,
+) -> Result<Tensor> {
+    let sizes = Sizes::of(x, map, residual)?;
     let Sizes { m, n, k, .. } = sizes;
-    if map.gated && !n.is_multiple_of(micro.nr) {
+    if map.gated && !n.is_multiple_of(microkernel.nr) {
         // Values and gates do not share whole panels: GEGLU as a step of its own.
-        return crate::geglu(&fast(micro, x, &Linear { gated: false, ..map.clone() }, None)?);
+        return crate::geglu(&optimised(microkernel, x, &Linear { gated: false, ..map.clone() }, None)?);
     }
-    let row = |lane| map.row(lane, micro.nr, n);
+    let row = |lane| map.row(lane, microkernel.nr, n);
     let packed =
-        map.weight.packed(|values| Packed::new(values, n, k, micro.nr, |lane, i| row(lane) * k + i))?;
+        map.weight.packed(|values| Packed::new(values, n, k, microkernel.nr, |lane, i| row(lane) * k + i))?;
     let x = match strides(x.layout()) {
         Some(_) => x.clone(),
         None => x.contiguous()?,
     };
-    finished(&x, map, addend, &sizes, |values, (inner, steps), c, epilogue| {
-        let rows = Rows { micro, values, rows: m, inner, steps, width: micro.mr };
-        // SAFETY: rows and weight are packed for this micro-kernel; `gemm` writes all of the output, which has room for
-        // it, from these threads only.
-        unsafe { gemm(micro, Shape::rows_first(micro, m, n, k), &rows, packed, c, epilogue) };
-    })
+    let values = Values::of(&x)?;
+    let (inner, steps) = common_strides(&x)?;
+    let rows = Rows { microkernel, values: &values, rows: m, inner, steps, width: microkernel.mr };
+    let addends = Addends::of(map, residual)?;
+    let addends = addends.values()?;
+    let mut output = Output::new(m * sizes.width);
+    let c = (output.shared(), sizes.width);
+    // SAFETY: rows and weight are packed for this microkernel; `gemm` writes all of the output, m rows of `width` values,
+    // which has room for it, from these threads only.
+    let y = unsafe {
+        gemm(microkernel, Shape::rows_first(microkernel, m, n, k), &rows, packed, c, addends.epilogue(map));
+        output.finish()
+    };
+    Tensor::from_vec(y, sizes.dims, &Device::Cpu)
 }
 
 /// Sizes of one call.
@@ -159,7 +177,7 @@ struct Sizes {
 
 impl Sizes {
     /// The sizes, where everything fits.
-    fn of(x: &Tensor, map: &Linear, addend: Option<&Tensor>) -> Result<Self> {
+    fn of(x: &Tensor, map: &Linear, residual: Option<&Tensor>) -> Result<Self> {
         let &[n, k] = map.weight.dims() else {
             candle_core::bail!("a linear map's weight has two dimensions, not {:?}", map.weight.dims())
         };
@@ -169,8 +187,8 @@ impl Sizes {
             Some(last) if *last == k => *last = width,
             _ => candle_core::bail!("a linear map of {k} values cannot take {:?}", x.dims()),
         }
-        if let Some(addend) = addend.filter(|addend| addend.dims() != dims) {
-            candle_core::bail!("{:?} cannot be added to {dims:?}", addend.dims());
+        if let Some(residual) = residual.filter(|residual| residual.dims() != dims) {
+            candle_core::bail!("{:?} cannot be added to {dims:?}", residual.dims());
         }
         if let Some(bias) = map.bias.as_ref().filter(|bias| bias.dims() != [n]) {
             candle_core::bail!("a bias of {:?} where {n} values are needed", bias.dims());
@@ -184,39 +202,57 @@ impl Linear {
     /// the gates of these in their second.
     fn row(&self, lane: usize, nr: usize, n: usize) -> usize {
         let half = nr / 2;
-        match self.gated {
-            true => lane / nr * half + lane % half + if lane % nr < half { 0 } else { n / 2 },
-            false => lane,
+        if self.gated {
+            lane / nr * half + lane % half + if lane % nr < half { 0 } else { n / 2 }
+        } else {
+            lane
         }
     }
 }
 
-/// The result that `work` writes whole: it gets the values of `x`, their [`strides`], the output with the distance between
-/// its rows, and what ends in the product.
-#[allow(unsafe_code)]
-fn finished(
-    x: &Tensor,
-    map: &Linear,
-    addend: Option<&Tensor>,
-    sizes: &Sizes,
-    work: impl FnOnce(&[f32], (usize, [usize; 3]), (Shared, usize), Epilogue<'_>),
-) -> Result<Tensor> {
-    let y = with_values(map.bias.as_ref(), |column_bias| {
-        with_values(addend, |addend| {
-            cpu::read(x, |values, layout| {
-                let Some(strides) = strides(layout) else {
-                    candle_core::bail!("rows without a common stride: {layout:?}")
-                };
-                let mut output = Output::new(sizes.m * sizes.width);
-                let (activation, gated) = (map.activation, map.gated);
-                let epilogue = Epilogue { column_bias, addend, activation, gated, ..Epilogue::default() };
-                work(values, strides, (output.shared(), sizes.width), epilogue);
-                // SAFETY: `work` has written m rows of `width` values.
-                Ok(unsafe { output.finish() })
-            })
-        })
-    })?;
-    Tensor::from_vec(y, sizes.dims.clone(), &Device::Cpu)
+/// What is added to the products of a map, contiguous.
+struct Addends {
+    bias: Option<Tensor>,
+    residual: Option<Tensor>,
+}
+
+/// The values of [`Addends`].
+struct AddendValues<'a> {
+    bias: Option<Values<'a>>,
+    residual: Option<Values<'a>>,
+}
+
+impl Addends {
+    fn of(map: &Linear, residual: Option<&Tensor>) -> Result<Self> {
+        let in_order = |x: Option<&Tensor>| x.map(Tensor::contiguous).transpose();
+        Ok(Self { bias: in_order(map.bias.as_ref())?, residual: in_order(residual)? })
+    }
+
+    fn values(&self) -> Result<AddendValues<'_>> {
+        let bias = Values::optional(self.bias.as_ref())?;
+        Ok(AddendValues { bias, residual: Values::optional(self.residual.as_ref())? })
+    }
+}
+
+impl AddendValues<'_> {
+    /// What ends in the products of `map`.
+    fn epilogue(&self, map: &Linear) -> Epilogue<'_> {
+        Epilogue {
+            column_bias: self.bias.as_deref(),
+            residual: self.residual.as_deref(),
+            activation: map.activation,
+            gated: map.gated,
+            ..Epilogue::default()
+        }
+    }
+}
+
+/// [`strides`] of a tensor that has them.
+fn common_strides(x: &Tensor) -> Result<(usize, [usize; 3])> {
+    match strides(x.layout()) {
+        Some(strides) => Ok(strides),
+        None => candle_core::bail!("rows without a common stride: {:?}", x.layout()),
+    }
 }
 
 /// Rows of a batch element, and steps from one batch element to the next, one row to the next, one value to the next; for
@@ -234,26 +270,18 @@ fn strides(layout: &Layout) -> Option<(usize, [usize; 3])> {
     }
 }
 
-/// Calls `f` with the values of a tensor that need not be there.
-pub(crate) fn with_values<R>(x: Option<&Tensor>, f: impl FnOnce(Option<&[f32]>) -> Result<R>) -> Result<R> {
-    match x {
-        Some(x) => cpu::read_contiguous(x, |values| f(Some(values))),
-        None => f(None),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use candle_core::{DType, Device, Result, Tensor};
 
-    use super::{Linear, fast, plain};
+    use super::{Linear, optimised, reference};
     use crate::Activation;
     use crate::compare::{assert_close, noise};
-    use crate::cpu::micro::Micro;
+    use crate::cpu::microkernel::Microkernel;
 
     #[test]
-    fn fast_form_agrees_with_the_plain_one() -> Result<()> {
-        for micro in Micro::all() {
+    fn optimised_agrees_with_reference() -> Result<()> {
+        for microkernel in Microkernel::all() {
             for (m, n, k) in [
                 (1, 1, 1),
                 (1, 33, 7),
@@ -274,13 +302,13 @@ mod tests {
                     let x = noise(&[m, k], 3);
                     if m > 0 {
                         assert_close(
-                            &fast(micro, &x, &make(), None)?,
-                            &plain(&x, &make(), None)?,
+                            &optimised(microkernel, &x, &make(), None)?,
+                            &reference(&x, &make(), None)?,
                             2e-6,
-                            micro.name,
+                            microkernel.name,
                         );
                     } else {
-                        assert_eq!(fast(micro, &x, &make(), None)?.dims(), [0, n]);
+                        assert_eq!(optimised(microkernel, &x, &make(), None)?.dims(), [0, n]);
                     }
                 }
             }
@@ -294,9 +322,14 @@ mod tests {
         let tokens = noise(&[2, 12, 35], 2).transpose(1, 2)?;
         let four = noise(&[2, 3, 5, 12], 3).transpose(1, 2)?;
         let some = noise(&[2, 40, 12], 4).narrow(1, 3, 30)?;
-        for micro in Micro::all() {
+        for microkernel in Microkernel::all() {
             for x in [&tokens, &four, &some] {
-                assert_close(&fast(micro, x, &map(), None)?, &plain(x, &map(), None)?, 2e-6, micro.name);
+                assert_close(
+                    &optimised(microkernel, x, &map(), None)?,
+                    &reference(x, &map(), None)?,
+                    2e-6,
+                    microkernel.name,
+                );
             }
         }
         Ok(())
@@ -304,18 +337,18 @@ mod tests {
 
     #[test]
     fn weights_in_f16_give_the_bits_of_the_same_weights_in_f32() -> Result<()> {
-        for micro in Micro::all() {
+        for microkernel in Microkernel::all() {
             for (m, n, k) in [(1, 33, 7), (7, 31, 640), (77, 100, 65), (400, 1100, 333)] {
                 let half = noise(&[n, k], 1).to_dtype(DType::F16)?;
                 let x = noise(&[m, k], 3);
-                let want = fast(micro, &x, &Linear::new(half.to_dtype(DType::F32)?, None), None)?;
+                let want = optimised(microkernel, &x, &Linear::new(half.to_dtype(DType::F32)?, None), None)?;
                 assert_close(
-                    &fast(micro, &x, &Linear::new(half.clone(), None), None)?,
+                    &optimised(microkernel, &x, &Linear::new(half.clone(), None), None)?,
                     &want,
                     0.0,
-                    micro.name,
+                    microkernel.name,
                 );
-                assert_close(&plain(&x, &Linear::new(half, None), None)?, &want, 2e-6, micro.name);
+                assert_close(&reference(&x, &Linear::new(half, None), None)?, &want, 2e-6, microkernel.name);
             }
         }
         Ok(())
@@ -325,17 +358,17 @@ mod tests {
     fn sums_with_skips() -> Result<()> {
         let map = || Linear::new(noise(&[45, 12], 1), Some(noise(&[45], 2))).activation(Activation::Silu);
         let (x, skip) = (noise(&[2, 37, 12], 3), noise(&[2, 45, 37], 4).transpose(1, 2)?);
-        for micro in Micro::all() {
-            let want = plain(&x, &map(), Some(&skip))?;
-            assert_close(&fast(micro, &x, &map(), Some(&skip))?, &want, 2e-6, micro.name);
-            assert!(fast(micro, &x, &map(), Some(&x)).is_err(), "an addend of another shape");
+        for microkernel in Microkernel::all() {
+            let want = reference(&x, &map(), Some(&skip))?;
+            assert_close(&optimised(microkernel, &x, &map(), Some(&skip))?, &want, 2e-6, microkernel.name);
+            assert!(optimised(microkernel, &x, &map(), Some(&x)).is_err(), "a residual of another shape");
         }
         Ok(())
     }
 
     #[test]
     fn geglu_in_and_after_the_product() -> Result<()> {
-        for micro in Micro::all() {
+        for microkernel in Microkernel::all() {
             // The last three widths are no multiples of a panel.
             for (m, n, k) in
                 [(1, 64, 7), (77, 128, 640), (200, 2048, 333), (5, 6, 9), (9, 100, 40), (3, 72, 8)]
@@ -343,13 +376,18 @@ mod tests {
                 for bias in [None, Some(noise(&[n], 2))] {
                     let map = || Linear::geglu(noise(&[n, k], 1), bias.clone());
                     let x = noise(&[m, k], 3);
-                    let what = format!("{} {m}x{n}x{k}", micro.name);
-                    assert_close(&fast(micro, &x, &map(), None)?, &plain(&x, &map(), None)?, 5e-6, &what);
+                    let what = format!("{} {m}x{n}x{k}", microkernel.name);
+                    assert_close(
+                        &optimised(microkernel, &x, &map(), None)?,
+                        &reference(&x, &map(), None)?,
+                        5e-6,
+                        &what,
+                    );
                 }
             }
         }
         let map = Linear::geglu(noise(&[8, 4], 1), None).activation(Activation::Silu);
-        assert!(super::linear(&noise(&[2, 4], 1), &map).is_err());
+        assert!(map.forward(&noise(&[2, 4], 1)).is_err());
         Ok(())
     }
 
@@ -359,11 +397,14 @@ mod tests {
         let map = Linear::new(blank, None);
         let twin = map.clone();
         let x = noise(&[3, 32], 1);
-        let y = fast(Micro::best(), &x, &map, None)?;
+        let y = optimised(Microkernel::best(), &x, &map, None)?;
         assert_eq!(y.sqr()?.sum_all()?.to_scalar::<f32>()?, 0.0);
-        assert!(plain(&x, &twin, None).is_err(), "the tensor is let go once it is packed");
-        assert_eq!(fast(Micro::best(), &x, &twin, None)?.dims(), [3, 64]);
-        assert!(fast(Micro::best(), &noise(&[3, 31], 1), &map, None).is_err(), "a wrong width is an error");
+        assert!(reference(&x, &twin, None).is_err(), "the tensor is let go once it is packed");
+        assert_eq!(optimised(Microkernel::best(), &x, &twin, None)?.dims(), [3, 64]);
+        assert!(
+            optimised(Microkernel::best(), &noise(&[3, 31], 1), &map, None).is_err(),
+            "a wrong width is an error"
+        );
         Ok(())
     }
 }

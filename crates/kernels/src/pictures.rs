@@ -11,7 +11,7 @@ pub(crate) fn channels_last(x: &Tensor) -> Option<Tensor> {
     rows.is_contiguous().then_some(rows)
 }
 
-/// Pictures joined along their channels, which stay side by side where they are.
+/// Pictures concatenated along their channels, which stay side by side where they are.
 pub(crate) fn cat_channels(x: &[&Tensor]) -> Result<Tensor> {
     let rows: Option<Vec<Tensor>> = x.iter().map(|x| channels_last(x)).collect();
     match rows {
@@ -20,9 +20,9 @@ pub(crate) fn cat_channels(x: &[&Tensor]) -> Result<Tensor> {
     }
 }
 
-/// Pictures joined along their channels, where the device's operations would join them one by one; none where each reads them as
-/// they lie.
-pub fn join(x: &[&Tensor]) -> Result<Option<Tensor>> {
+/// Pictures concatenated along their channels, where each of the device's operations would concatenate them anew; none where
+/// they are read as they lie.
+pub fn concat(x: &[&Tensor]) -> Result<Option<Tensor>> {
     match x {
         [first, _, ..] if !first.device().is_cpu() => cat_channels(x).map(Some),
         _ => Ok(None),
@@ -31,9 +31,10 @@ pub fn join(x: &[&Tensor]) -> Result<Option<Tensor>> {
 
 /// `x` (b, c, h, w) as it must lie in memory to be added quickly to activations of `dtype` on its device.
 pub fn laid_out_for(dtype: DType, x: &Tensor) -> Result<Tensor> {
-    match crate::gpu::channels_last(x.device(), dtype) && channels_last(x).is_none() {
-        true => x.permute((0, 2, 3, 1))?.contiguous()?.permute((0, 3, 1, 2)),
-        false => Ok(x.clone()),
+    if crate::gpu::channels_last(x.device(), dtype) && channels_last(x).is_none() {
+        x.permute((0, 2, 3, 1))?.contiguous()?.permute((0, 3, 1, 2))
+    } else {
+        Ok(x.clone())
     }
 }
 
@@ -50,10 +51,10 @@ pub fn as_tokens(x: &Tensor) -> Result<Tensor> {
 pub fn linear_picture_add(tokens: &Tensor, map: &Linear, x: &Tensor) -> Result<Tensor> {
     let (batch, channels, height, width) = x.dims4()?;
     if channels_last(x).is_some() {
-        let y = crate::linear_add(tokens, map, &as_tokens(x)?)?;
+        let y = map.forward_with_residual(tokens, &as_tokens(x)?)?;
         return y.reshape((batch, height, width, channels))?.permute((0, 3, 1, 2));
     }
-    let y = crate::linear(tokens, map)?.transpose(1, 2)?.contiguous()?;
+    let y = map.forward(tokens)?.transpose(1, 2)?.contiguous()?;
     x + y.reshape((batch, channels, height, width))?
 }
 
@@ -89,7 +90,7 @@ pub fn to_bytes(x: &Tensor) -> Result<Vec<u8>> {
 mod tests {
     use candle_core::{DType, Result, Tensor};
 
-    use super::{add_wide, as_tokens, join, linear_picture_add, to_bytes};
+    use super::{add_wide, as_tokens, concat, linear_picture_add, to_bytes};
     use crate::Linear;
     use crate::compare::{assert_close, noise};
 
@@ -100,7 +101,7 @@ mod tests {
         assert_eq!(tokens.dims(), [2, 20, 3]);
         let map = Linear::new(Tensor::eye(3, DType::F32, x.device())?, None);
         assert_close(&linear_picture_add(&tokens, &map, &x)?, &(&x * 2.0)?, 1e-6, "x + x");
-        assert!(join(&[&x, &x])?.is_none(), "the CPU's forms read pictures where they lie");
+        assert!(concat(&[&x, &x])?.is_none(), "the CPU's layers read pictures where they lie");
         Ok(())
     }
 

@@ -68,19 +68,19 @@ impl LineArt {
 
     /// The drawing (b, 1, h, w) of `x` (b, 3, h, w).
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let mut x = norm_relu(&kernels::conv2d(&kernels::pad_reflect(x, 3)?, &self.entry)?)?;
+        let mut x = norm_relu(&self.entry.forward(&kernels::pad_reflect(x, 3)?)?)?;
         for down in &self.down {
-            x = norm_relu(&kernels::conv2d(&x, down)?)?;
+            x = norm_relu(&down.forward(&x)?)?;
         }
         for (first, second) in &self.residual {
-            let y = norm_relu(&kernels::conv2d(&kernels::pad_reflect(&x, 1)?, first)?)?;
-            let y = kernels::conv2d(&kernels::pad_reflect(&y, 1)?, second)?;
+            let y = norm_relu(&first.forward(&kernels::pad_reflect(&x, 1)?)?)?;
+            let y = second.forward(&kernels::pad_reflect(&y, 1)?)?;
             x = (x + kernels::instance_norm(&y, EPS)?)?;
         }
         for up in &self.up {
-            x = norm_relu(&kernels::conv_transpose2d(&x, up)?)?;
+            x = norm_relu(&up.forward(&x)?)?;
         }
-        Ok(kernels::conv2d(&kernels::pad_reflect(&x, 3)?, &self.exit)?)
+        Ok(self.exit.forward(&kernels::pad_reflect(&x, 3)?)?)
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
-use kernels::{Activation, Conv2d};
+use kernels::{Activation, Conv2d, Corners, Input, Rounding};
 use serde::{Deserialize, Serialize};
 
 use crate::weights::{Change, Renamed, Source, WeightFile};
@@ -136,7 +136,7 @@ impl U2Net {
         for stage in &self.encoder {
             let input = match encoder.last() {
                 None => x.clone(),
-                Some(finer) => kernels::max_pool2d(finer, 2, true)?,
+                Some(finer) => kernels::max_pool2d(finer, 2, Rounding::Ceil)?,
             };
             encoder.push(stage.forward(&[&input])?);
         }
@@ -153,16 +153,17 @@ impl U2Net {
         let features = stages.decoder.iter().rev().chain(stages.encoder.last());
         let mut maps: Vec<Tensor> = Vec::new();
         for (side, features) in self.sides.iter().zip(features) {
-            let map = kernels::conv2d(features, side)?;
+            let map = side.forward(features)?;
             let (_, _, h, w) = maps.first().unwrap_or(&map).dims4()?;
-            maps.push(kernels::upsample_bilinear(&map, h, w, false)?);
+            maps.push(kernels::upsample_bilinear(&map, h, w, Corners::HalfPixel)?);
         }
         Ok(maps)
     }
 
     /// The output d0 from the side maps.
     pub fn fuse(&self, logits: &[Tensor]) -> Result<Tensor> {
-        Ok(kernels::sigmoid(&kernels::conv2d_joined(&logits.iter().collect::<Vec<_>>(), &self.fusion)?)?)
+        let logits: Vec<&Tensor> = logits.iter().collect();
+        Ok(kernels::sigmoid(&self.fusion.forward(Input::Concat(&logits))?)?)
     }
 }
 
@@ -186,10 +187,7 @@ impl SmallU {
         let w = weights.at(stage);
         let StageWidths { mid, out } = widths;
         // The deepest convolution of a pooling U is dilated by 2; RSU-4F doubles the dilation at every step.
-        let dilation = |level: usize| match pools {
-            true => 1 + usize::from(level == depth),
-            false => 1 << (level - 1),
-        };
+        let dilation = |level: usize| if pools { 1 + usize::from(level == depth) } else { 1 << (level - 1) };
         let down = (1..=depth).map(|level| {
             let from = if level == 1 { out } else { mid };
             block(&w.at(format!("rebnconv{level}")), from, mid, dilation(level))
@@ -206,21 +204,21 @@ impl SmallU {
         })
     }
 
-    /// `x`: pictures joined along their channels.
+    /// `x`: pictures concatenated along their channels.
     fn forward(&self, x: &[&Tensor]) -> Result<Tensor> {
-        let entry = kernels::conv2d_joined(x, &self.entry)?;
-        let mut levels = vec![kernels::conv2d(&entry, &self.down[0])?];
+        let entry = self.entry.forward(x)?;
+        let mut levels = vec![self.down[0].forward(&entry)?];
         let mut deepest = levels[0].clone();
         for (i, conv) in self.down.iter().enumerate().skip(1) {
             let pool = self.pools && i + 1 < self.down.len();
-            let input = if pool { kernels::max_pool2d(&deepest, 2, true)? } else { deepest };
-            deepest = kernels::conv2d(&input, conv)?;
+            let input = if pool { kernels::max_pool2d(&deepest, 2, Rounding::Ceil)? } else { deepest };
+            deepest = conv.forward(&input)?;
             levels.push(deepest.clone());
         }
         levels.pop();
         let mut x = deepest;
         for (conv, skip) in self.up.iter().zip(levels.iter().rev()) {
-            x = kernels::conv2d_joined(&[&resized(&x, skip)?, skip], conv)?;
+            x = conv.forward(&[&resized(&x, skip)?, skip])?;
         }
         Ok((x + entry)?)
     }
@@ -229,7 +227,7 @@ impl SmallU {
 /// `coarse` at the size of `fine`.
 fn resized(coarse: &Tensor, fine: &Tensor) -> Result<Tensor> {
     let (_, _, h, w) = fine.dims4()?;
-    Ok(kernels::upsample_bilinear(coarse, h, w, false)?)
+    Ok(kernels::upsample_bilinear(coarse, h, w, Corners::HalfPixel)?)
 }
 
 /// Convolution 3×3 (padding = dilation), batch normalisation folded in, ReLU.

@@ -1,5 +1,5 @@
 //! Attention with an online softmax over blocks of keys (Milakov and Gimelshein 2018; Dao et al. 2022), on the
-//! micro-kernel. No buffer grows with tokens².
+//! microkernel. No buffer grows with tokens².
 //!
 //! Everything is transposed: a block of scores is Sᵀ = K·Qᵀ, keys by queries, stored with as many queries to a row as a
 //! panel has lanes. So maximum, exponential and sum run down the columns without a step across lanes, and the shares Pᵀ
@@ -9,7 +9,7 @@ use candle_core::Layout;
 
 use super::lanes::{Lanes, versions};
 use super::math::exp;
-use super::micro::Micro;
+use super::microkernel::Microkernel;
 use super::pack::Rows;
 use super::parallel;
 use super::scratch::{Output, Shared, lease};
@@ -34,7 +34,7 @@ impl<'a> Operand<'a> {
     /// One head as lanes of `width`, either its rows (k runs over d) or its columns (k runs over rows).
     fn head(
         &self,
-        micro: &'static Micro,
+        microkernel: &'static Microkernel,
         head: usize,
         heads: usize,
         width: usize,
@@ -45,7 +45,7 @@ impl<'a> Operand<'a> {
         let rows = self.layout.dims()[lane];
         let steps = [0, self.step(lane), self.step(k)];
         let values = &self.values[start.min(self.values.len())..];
-        Rows { micro, values, rows, inner: rows.max(1), steps, width }
+        Rows { microkernel, values, rows, inner: rows.max(1), steps, width }
     }
 }
 
@@ -62,13 +62,13 @@ pub(crate) struct Sizes {
 /// softmax(scale·Q·Kᵀ + mask)·V as (b, queries, heads, d). `mask` (queries, keys). There is at least one key.
 #[allow(unsafe_code)]
 pub(crate) fn attend(
-    micro: &'static Micro,
+    microkernel: &'static Microkernel,
     [q, k, v]: [Operand<'_>; 3],
     sizes: Sizes,
     scale: f32,
     mask: Option<&[f32]>,
 ) -> Vec<f32> {
-    let (mr, nr) = (micro.mr, micro.nr);
+    let (mr, nr) = (microkernel.mr, microkernel.nr);
     let Sizes { batch, heads, queries, keys, dim } = sizes;
     let (key_panels, dim_panels) = (keys.div_ceil(mr), dim.div_ceil(mr));
     let (k_size, v_size) = (key_panels * dim * mr, dim_panels * keys * mr);
@@ -81,10 +81,10 @@ pub(crate) fn attend(
         unsafe {
             if is_v {
                 let into = packed.slice(all * k_size + head * v_size, v_size);
-                v.head(micro, head, heads, mr, true).pack_into(0..dim_panels, 0..keys, into);
+                v.head(microkernel, head, heads, mr, true).pack_into(0..dim_panels, 0..keys, into);
             } else {
                 let into = packed.slice(head * k_size, k_size);
-                k.head(micro, head, heads, mr, false).pack_into(0..key_panels, 0..dim, into);
+                k.head(microkernel, head, heads, mr, false).pack_into(0..key_panels, 0..dim, into);
             }
         }
     });
@@ -105,7 +105,7 @@ pub(crate) fn attend(
         let (q_space, rest) = space.split_at_mut(panels.len() * dim * nr);
         let (o_space, rest) = rest.split_at_mut(panels.len() * dim_panels * mr * nr);
         let (state, scores) = rest.split_at_mut(panels.len() * 2 * nr);
-        q.head(micro, head, heads, nr, false).pack_into(panels.clone(), 0..dim, q_space);
+        q.head(microkernel, head, heads, nr, false).pack_into(panels.clone(), 0..dim, q_space);
         q_space.iter_mut().for_each(|value| *value *= scale);
         o_space.fill(0.0);
         for state in state.chunks_exact_mut(2 * nr) {
@@ -122,7 +122,7 @@ pub(crate) fn attend(
                     let k = packed.at(head * k_size + key_panel * dim * mr);
                     let rows = mr.min(len - row * mr);
                     // SAFETY: `q` holds dim·nr values, `s` mr·nr, and a panel of keys dim·mr that nobody writes now.
-                    unsafe { micro.tile(rows, dim, (k, q.as_ptr()), (s.as_mut_ptr(), nr), false) };
+                    unsafe { microkernel.tile(rows, dim, (k, q.as_ptr()), (s.as_mut_ptr(), nr), false) };
                 }
                 if let Some(mask) = mask {
                     for query in panel * nr..((panel + 1) * nr).min(queries) {
@@ -131,13 +131,13 @@ pub(crate) fn attend(
                         }
                     }
                 }
-                soften(micro, &mut scores[..len * nr], nr, &mut state[i * 2 * nr..][..2 * nr], o);
+                soften(microkernel, &mut scores[..len * nr], nr, &mut state[i * 2 * nr..][..2 * nr], o);
                 for c in 0..dim_panels {
                     let v = packed.at(all * k_size + head * v_size + (c * keys + k0) * mr);
                     let o = o[c * mr * nr..].as_mut_ptr();
                     // SAFETY: `o` holds dim_panels tiles of mr·nr, `scores` len·nr values, and the panel of values
                     // len·mr from key k0 on.
-                    unsafe { micro.tile(mr, len, (v, scores.as_ptr()), (o, nr), true) };
+                    unsafe { microkernel.tile(mr, len, (v, scores.as_ptr()), (o, nr), true) };
                 }
             }
         }
@@ -146,7 +146,7 @@ pub(crate) fn attend(
             let first = panel * nr;
             let start = ((head / heads * queries + first) * heads + head % heads) * dim;
             let to = Target { out: out.from(start), apart: heads * dim, rows: nr.min(queries - first) };
-            unload(micro, o, &state[i * 2 * nr + nr..][..nr], to);
+            unload(microkernel, o, &state[i * 2 * nr + nr..][..nr], to);
         }
     });
     // SAFETY: the tasks cover all queries of all heads.

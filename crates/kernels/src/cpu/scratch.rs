@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
 
-use half::f16;
+use bytemuck::{Pod, Zeroable};
 
 /// Buffers kept for later; more than this many are freed.
 const KEPT: usize = 64;
@@ -22,10 +22,12 @@ static POOL: Mutex<Vec<Aligned<f32>>> = Mutex::new(Vec::new());
 #[repr(C, align(64))]
 struct Line([u8; 64]);
 
-/// Numbers of which every pattern of bits is one.
-pub(crate) trait Number: Copy + Default + Send + Sync {}
-impl Number for f32 {}
-impl Number for f16 {}
+// SAFETY: bytes without padding, all patterns of which are values.
+#[allow(unsafe_code)]
+unsafe impl Zeroable for Line {}
+// SAFETY: as above.
+#[allow(unsafe_code)]
+unsafe impl Pod for Line {}
 
 /// Values that begin at a line of the cache, so that no vector of a panel lies in two.
 pub(crate) struct Aligned<T> {
@@ -34,7 +36,7 @@ pub(crate) struct Aligned<T> {
     kind: PhantomData<T>,
 }
 
-impl<T: Number> Aligned<T> {
+impl<T: Pod> Aligned<T> {
     /// `len` values that `write` writes.
     ///
     /// # Safety
@@ -61,21 +63,17 @@ impl<T> Default for Aligned<T> {
     }
 }
 
-impl<T: Number> Deref for Aligned<T> {
+impl<T: Pod> Deref for Aligned<T> {
     type Target = [T];
 
-    #[allow(unsafe_code)]
     fn deref(&self) -> &[T] {
-        // SAFETY: the lines hold at least `len` values, aligned better than they need, and any bits are a number.
-        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
+        &bytemuck::cast_slice(&self.lines)[..self.len]
     }
 }
 
-impl<T: Number> DerefMut for Aligned<T> {
-    #[allow(unsafe_code)]
+impl<T: Pod> DerefMut for Aligned<T> {
     fn deref_mut(&mut self) -> &mut [T] {
-        // SAFETY: as above.
-        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
+        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.len]
     }
 }
 

@@ -10,7 +10,7 @@ mod config;
 mod transformer;
 
 use candle_core::{DType, Tensor};
-use kernels::{Conv2d, Linear, Norm};
+use kernels::{Activation, Conv2d, GroupNorm, Input, Linear};
 
 pub use config::{AdapterLayer, UNetConfig};
 pub use transformer::{Context, ImagePrompt};
@@ -36,7 +36,7 @@ pub struct UNet {
     /// Coarse to fine.
     up: Vec<Stage>,
     upsamplers: Vec<Conv2d>,
-    norm_out: Norm,
+    norm_out: GroupNorm,
     conv_out: Conv2d,
 }
 
@@ -84,7 +84,9 @@ impl UNet {
             mid: (res(0)?, transformer, res(1)?),
             up,
             upsamplers,
-            norm_out: weights.norm("conv_norm_out", base, EPS)?,
+            norm_out: weights
+                .group_norm("conv_norm_out", base, config.groups, EPS)?
+                .activation(Activation::Silu),
             conv_out: weights.conv2d("conv_out", base, config.out_channels, 3)?.padding(1),
             config: config.clone(),
         };
@@ -141,7 +143,7 @@ impl UNet {
             skips.push(x.clone());
             Ok(x)
         };
-        let mut x = kernels::conv2d(&x.to_dtype(dtype)?, &self.conv_in)?;
+        let mut x = self.conv_in.forward(&x.to_dtype(dtype)?)?;
         x = keep(&mut skips, x, None)?;
         for (level, stage) in self.down.iter().enumerate() {
             let last = stage.len() - 1;
@@ -151,7 +153,7 @@ impl UNet {
                 x = keep(&mut skips, x, (level > 0 && i == last).then_some(level))?;
             }
             if let Some(downsampler) = self.downsamplers.get(level) {
-                x = kernels::conv2d(&x, downsampler)?;
+                x = downsampler.forward(&x)?;
                 x = keep(&mut skips, x, (level == 0).then_some(0))?;
             }
         }
@@ -170,14 +172,14 @@ impl UNet {
                 {
                     // To the exact size of the next skip, so that odd sizes work.
                     let (_, _, h, w) = finer.dims4()?;
-                    x = kernels::upsample_conv2d(&x, h, w, upsampler)?;
+                    x = upsampler.forward(Input::Upsampled { picture: &x, height: h, width: w })?;
                 }
                 observe(&format!("out{block}"), &x)?;
                 block += 1;
             }
         }
-        let x = kernels::group_norm_silu(&x, &self.norm_out, self.config.groups)?;
-        Ok(kernels::conv2d(&x, &self.conv_out)?.to_dtype(DType::F32)?)
+        let x = self.norm_out.forward(&x)?;
+        Ok(self.conv_out.forward(&x)?.to_dtype(DType::F32)?)
     }
 
     /// SiLU of the embedding of timestep and vector, (b, embedding): every residual block takes it in this form.
@@ -188,9 +190,8 @@ impl UNet {
         vector: &Tensor,
         observe: &mut dyn FnMut(&str, &Tensor) -> Result<()>,
     ) -> Result<Tensor> {
-        let mlp = |x: &Tensor, [first, second]: &[Linear; 2]| {
-            kernels::linear(&kernels::silu(&kernels::linear(x, first)?)?, second)
-        };
+        let mlp =
+            |x: &Tensor, [first, second]: &[Linear; 2]| second.forward(&kernels::silu(&first.forward(x)?)?);
         let timesteps = Tensor::full(timestep as f32, batch, vector.device())?;
         // Sinusoids in f32 even for an f16 model: f16 cannot tell timesteps near 999 apart.
         let sinusoid = kernels::sinusoid(&timesteps, self.config.model_channels)?.to_dtype(vector.dtype())?;

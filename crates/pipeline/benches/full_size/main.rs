@@ -30,7 +30,7 @@ use std::time::Instant;
 
 use candle_core::{DType, Device};
 use image::{Rgb, RgbImage};
-use kernels::Form;
+use kernels::Optimisation;
 use pipeline::{
     Arena, Cancel, Engine, Picture, Progress, Settings, Silent, Strength, Transfer, View, profile,
 };
@@ -110,7 +110,7 @@ fn main() -> Result<(), Failure> {
     let engine = profile::engine(&profile, &device)?;
     println!("loaded in {:.2} s, {} threads", begin.elapsed().as_secs_f64(), rayon::current_num_threads());
     for without in flag("without").unwrap_or_default().split(',') {
-        kernels::leave_out(&forms(without)?);
+        kernels::disable(&forms(without)?);
         for side in &sides {
             if resident {
                 engine.transfer(&transfer(*side, 1, guidance), &Silent, &Cancel::default())?;
@@ -128,9 +128,9 @@ fn main() -> Result<(), Failure> {
 }
 
 /// The forms of a list with plus signs between them.
-fn forms(list: &str) -> Result<Vec<Form>, Failure> {
+fn forms(list: &str) -> Result<Vec<Optimisation>, Failure> {
     let known = |name: &str| {
-        let found = Form::NAMES.into_iter().find(|(each, _)| *each == name);
+        let found = Optimisation::NAMES.into_iter().find(|(each, _)| *each == name);
         found.map(|(_, form)| form).ok_or_else(|| Failure::from(format!("there is no form {name:?}")))
     };
     list.split('+').filter(|name| !name.is_empty()).map(known).collect()
