@@ -1,4 +1,4 @@
-//! DPM++ SDE with the Brownian tree against the reference, call by call, and against Appendix A of pipeline.md.
+//! DPM++ SDE with the Brownian tree against the reference, call by call, and against its recorded numbers.
 #![allow(clippy::expect_used)] // a test fails by panicking
 
 mod golden;

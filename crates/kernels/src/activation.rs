@@ -25,6 +25,9 @@ pub enum Activation {
 
 impl Activation {
     /// The function applied to every element of `x`.
+    ///
+    /// # Errors
+    /// Where the device fails.
     pub fn apply(self, x: &Tensor) -> Result<Tensor> {
         if cpu::supports(x) { self.optimised(Microkernel::best(), x) } else { self.reference(x) }
     }
@@ -48,26 +51,41 @@ impl Activation {
 }
 
 /// x·σ(x) (SiLU, also called swish).
+///
+/// # Errors
+/// Where the device fails.
 pub fn silu(x: &Tensor) -> Result<Tensor> {
     Activation::Silu.apply(x)
 }
 
 /// x·Φ(x) with the error function.
+///
+/// # Errors
+/// Where the device fails.
 pub fn gelu(x: &Tensor) -> Result<Tensor> {
     Activation::Gelu.apply(x)
 }
 
 /// x·σ(1.702x), the approximation OpenAI's CLIP was trained with.
+///
+/// # Errors
+/// Where the device fails.
 pub fn quick_gelu(x: &Tensor) -> Result<Tensor> {
     Activation::QuickGelu.apply(x)
 }
 
 /// 1/(1+e^-x).
+///
+/// # Errors
+/// Where the device fails.
 pub fn sigmoid(x: &Tensor) -> Result<Tensor> {
     Activation::Sigmoid.apply(x)
 }
 
 /// Halves the last dimension into (value, gate), value first, and returns value·gelu(gate) (Shazeer 2020, GEGLU).
+///
+/// # Errors
+/// Where the last dimension is odd, or the device fails.
 pub fn geglu(x: &Tensor) -> Result<Tensor> {
     if cpu::supports(x) {
         return optimised_geglu(Microkernel::best(), x);

@@ -15,6 +15,9 @@ pub const SCORES_BUDGET: usize = 1 << 24;
 /// `q` (b, heads, n, d), `k` and `v` (b, heads, m, d) → (b, heads, n, d).
 ///
 /// `scale` multiplies the scores; `mask` (n, m) is added to them (−∞ forbids a key).
+///
+/// # Errors
+/// Where the shapes do not fit, or the device fails.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64, mask: Option<&Tensor>) -> Result<Tensor> {
     if mask.is_none()
         && let Some(fused) = crate::gpu::attention(q, k, v, scale)
@@ -65,6 +68,9 @@ fn optimised(
 }
 
 /// `y` plus `weight` times [`attention`] of the same shape. May be computed within `y`.
+///
+/// # Errors
+/// Where the shapes do not fit, or the device fails.
 pub fn attention_add(y: Tensor, [q, k, v]: [&Tensor; 3], scale: f64, weight: f64) -> Result<Tensor> {
     match crate::gpu::attention_add(&y, [q, k, v], scale, weight) {
         Some(added) => added.map(|()| y),
@@ -73,6 +79,9 @@ pub fn attention_add(y: Tensor, [q, k, v]: [&Tensor; 3], scale: f64, weight: f64
 }
 
 /// [`attention`] with `tile` queries at a time: the result does not depend on it beyond rounding.
+///
+/// # Errors
+/// Where the shapes do not fit, or the device fails.
 pub fn attention_in_tiles(
     q: &Tensor,
     k: &Tensor,
@@ -105,17 +114,26 @@ pub fn attention_in_tiles(
 }
 
 /// (b, n, heads·d) → (b, heads, n, d).
+///
+/// # Errors
+/// Where the shapes do not fit, or the device fails.
 pub fn split_heads(x: &Tensor, heads: usize) -> Result<Tensor> {
     let (batch, tokens, width) = x.dims3()?;
     x.reshape((batch, tokens, heads, width / heads))?.transpose(1, 2)
 }
 
 /// (b, heads, n, d) → (b, n, heads·d), the inverse of [`split_heads`].
+///
+/// # Errors
+/// Where the shapes do not fit, or the device fails.
 pub fn merge_heads(x: &Tensor) -> Result<Tensor> {
     x.transpose(1, 2)?.contiguous()?.flatten_from(2)
 }
 
 /// The mask that lets a token attend to itself and to earlier ones: (n, n), 0 or −∞, f32.
+///
+/// # Errors
+/// For more than 2³² tokens, or where the device fails.
 pub fn causal_mask(tokens: usize, device: &Device) -> Result<Tensor> {
     let index = Tensor::arange(0u32, u32::try_from(tokens).map_err(candle_core::Error::wrap)?, device)?;
     let query = index.reshape((tokens, 1))?.broadcast_as((tokens, tokens))?;

@@ -22,6 +22,9 @@ pub(crate) fn cat_channels(x: &[&Tensor]) -> Result<Tensor> {
 
 /// Pictures concatenated along their channels, where each of the device's operations would concatenate them anew; none where
 /// they are read as they lie.
+///
+/// # Errors
+/// Where the shapes do not fit, or the device fails.
 pub fn concat(x: &[&Tensor]) -> Result<Option<Tensor>> {
     match x {
         [first, _, ..] if !first.device().is_cpu() => cat_channels(x).map(Some),
@@ -30,6 +33,9 @@ pub fn concat(x: &[&Tensor]) -> Result<Option<Tensor>> {
 }
 
 /// `x` (b, c, h, w) as it must lie in memory to be added quickly to activations of `dtype` on its device.
+///
+/// # Errors
+/// Where `x` has other dimensions, or the device fails.
 pub fn laid_out_for(dtype: DType, x: &Tensor) -> Result<Tensor> {
     if crate::gpu::channels_last(x.device(), dtype) && channels_last(x).is_none() {
         x.permute((0, 2, 3, 1))?.contiguous()?.permute((0, 3, 1, 2))
@@ -39,6 +45,9 @@ pub fn laid_out_for(dtype: DType, x: &Tensor) -> Result<Tensor> {
 }
 
 /// A picture's positions as tokens: (b, c, h, w) → (b, h·w, c). A view.
+///
+/// # Errors
+/// Where `x` has other dimensions, or the device fails.
 pub fn as_tokens(x: &Tensor) -> Result<Tensor> {
     let (batch, channels, height, width) = x.dims4()?;
     match channels_last(x) {
@@ -48,6 +57,9 @@ pub fn as_tokens(x: &Tensor) -> Result<Tensor> {
 }
 
 /// `x` (b, c, h, w) plus the linear map of `tokens` (b, h·w, in), one a position.
+///
+/// # Errors
+/// Where the shapes do not fit, or the device fails.
 pub fn linear_picture_add(tokens: &Tensor, map: &Linear, x: &Tensor) -> Result<Tensor> {
     let (batch, channels, height, width) = x.dims4()?;
     if channels_last(x).is_some() {
@@ -59,6 +71,9 @@ pub fn linear_picture_add(tokens: &Tensor, map: &Linear, x: &Tensor) -> Result<T
 }
 
 /// `x` plus a feature map of its shape, or of one image for all. The map may be f32 beside half precision; the sum is taken in f32.
+///
+/// # Errors
+/// Where the shapes do not fit, or the device fails.
 pub fn add_wide(x: &Tensor, feature: &Tensor) -> Result<Tensor> {
     if let Some(y) = crate::gpu::add_wide(x, feature) {
         return y;
@@ -68,6 +83,9 @@ pub fn add_wide(x: &Tensor, feature: &Tensor) -> Result<Tensor> {
 }
 
 /// A picture (1, c, h, w), nominally in [-1, 1], as bytes (h, w, c) on the CPU: `(x + 1)/2` clamped, times 255, fractions dropped.
+///
+/// # Errors
+/// Where `x` is not one picture, or the device fails.
 pub fn to_bytes(x: &Tensor) -> Result<Vec<u8>> {
     let bytes = match crate::gpu::bytes(x) {
         Some(bytes) => bytes?.flatten_all()?,

@@ -36,6 +36,9 @@ impl Rounding {
 }
 
 /// Nearest-neighbour resize to `height` × `width`: source index floor(i·in/out).
+///
+/// # Errors
+/// Where `x` has other dimensions, or the device fails.
 pub fn upsample_nearest(x: &Tensor, height: usize, width: usize) -> Result<Tensor> {
     let (_, _, h, w) = x.dims4()?;
     if (h, w) == (height, width) {
@@ -70,6 +73,9 @@ fn planes(
 }
 
 /// Bilinear resize to `height` × `width` (also downwards, without anti-aliasing).
+///
+/// # Errors
+/// Where `x` has other dimensions, or the device fails.
 pub fn upsample_bilinear(x: &Tensor, height: usize, width: usize, corners: Corners) -> Result<Tensor> {
     let (_, _, h, w) = x.dims4()?;
     if (h, w) == (height, width) {
@@ -84,6 +90,9 @@ pub fn upsample_bilinear(x: &Tensor, height: usize, width: usize, corners: Corne
 }
 
 /// Maximum over `size` × `size` windows at stride `size`; `rounding` says whether a last, partial window counts too.
+///
+/// # Errors
+/// Where `x` has other dimensions, or the device fails.
 pub fn max_pool2d(x: &Tensor, size: usize, rounding: Rounding) -> Result<Tensor> {
     let (_, _, h, w) = x.dims4()?;
     if supports(x) && size > 0 {
@@ -105,12 +114,18 @@ fn reference_max_pool2d(x: &Tensor, size: usize, rounding: Rounding) -> Result<T
 
 /// Mean over 2 × 2 windows at stride 2. An odd axis gets one zero on BOTH sides, and these zeros count in the mean
 /// (the pooling of ComfyUI's T2I-Adapter; windows (0,x0), (x1,x2), …), giving ceil(n/2).
+///
+/// # Errors
+/// Where `x` has other dimensions, or the device fails.
 pub fn avg_pool2d_padded(x: &Tensor) -> Result<Tensor> {
     let (_, _, h, w) = x.dims4()?;
     x.pad_with_zeros(2, h % 2, h % 2)?.pad_with_zeros(3, w % 2, w % 2)?.contiguous()?.avg_pool2d(2)
 }
 
 /// Mirrors `margin` rows and columns on every side without repeating the edge. `margin` must be below both sizes.
+///
+/// # Errors
+/// Where `margin` reaches across the picture, or the device fails.
 pub fn pad_reflect(x: &Tensor, margin: usize) -> Result<Tensor> {
     let (_, _, h, w) = x.dims4()?;
     if margin >= h || margin >= w {
@@ -130,6 +145,9 @@ pub fn pad_reflect(x: &Tensor, margin: usize) -> Result<Tensor> {
 }
 
 /// (b, c, h·f, w·f) → (b, c·f², h, w), channel index c·f² + dy·f + dx (torch's pixel_unshuffle).
+///
+/// # Errors
+/// Where the sides are no multiples of `factor`, or the device fails.
 pub fn pixel_unshuffle(x: &Tensor, factor: usize) -> Result<Tensor> {
     let (batch, channels, height, width) = x.dims4()?;
     let (h, w) = (height / factor, width / factor);

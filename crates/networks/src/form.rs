@@ -49,6 +49,9 @@ pub struct FormNet {
 
 impl FormNet {
     /// Builds the network from the tensors that `training/form/export.py` writes.
+    ///
+    /// # Errors
+    /// A tensor that is missing, of another shape, unreadable or of no use to the network; a configuration that describes none.
     pub fn load(config: &FormConfig, weights: &Weights) -> Result<Self> {
         let FormConfig { widths, blocks } = config;
         let relu = |conv: Conv2d| conv.activation(Activation::Relu);
@@ -82,6 +85,9 @@ impl FormNet {
     }
 
     /// `x` (b, 4, h, w) → the six planes (b, 6, h, w) as trained.
+    ///
+    /// # Errors
+    /// Where the input's shape does not fit the network, or the device fails.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let mut x = self.stem.forward(x)?;
         let mut skips = Vec::new();
@@ -101,6 +107,9 @@ impl FormNet {
     }
 
     /// `x` (b, 4, h, w) → what it says of the surface.
+    ///
+    /// # Errors
+    /// Where the input's shape does not fit the network, or the device fails.
     pub fn surface(&self, x: &Tensor) -> Result<Surface> {
         let planes = self.forward(x)?;
         let normal = planes.narrow(1, 0, 3)?;

@@ -111,6 +111,9 @@ enum Projection {
 
 impl IpAdapter {
     /// Builds the adapter with the maps of `layers` only; the file's other layers stay on disk.
+    ///
+    /// # Errors
+    /// A tensor that is missing, of another shape, unreadable or of no use to the network; a configuration that describes none.
     pub fn load(config: &IpAdapterConfig, layers: &[AdapterLayer], weights: &Weights) -> Result<Self> {
         let image = weights.at("image_proj");
         let projection = match config {
@@ -135,6 +138,9 @@ impl IpAdapter {
     }
 
     /// The tokens (b, n, context) of a picture's states.
+    ///
+    /// # Errors
+    /// Where the input's shape does not fit the network, or the device fails.
     pub fn tokens(&self, image: &ImageStates) -> Result<Tensor> {
         match &self.projection {
             Projection::Standard { linear, norm, tokens, .. } => {
@@ -146,6 +152,9 @@ impl IpAdapter {
 
     /// The tokens of no picture, for the unconditional half of guidance. `black` makes the states of the black picture,
     /// which PLUS takes for it; STANDARD takes a zero embedding and does not ask.
+    ///
+    /// # Errors
+    /// Those of `black`, and where the device fails.
     pub fn empty_tokens(&self, black: impl FnOnce() -> Result<ImageStates>) -> Result<Tensor> {
         match &self.projection {
             Projection::Standard { linear, norm, tokens, nothing } => {
@@ -157,6 +166,9 @@ impl IpAdapter {
 
     /// Keys and values of `tokens` (b, n, context) for every layer of the adapter; `weight` multiplies the attention to
     /// them.
+    ///
+    /// # Errors
+    /// Where the input's shape does not fit the network, or the device fails.
     pub fn prompt(&self, tokens: &Tensor, weight: f64) -> Result<ImagePrompt> {
         let layer = |(index, (k, v)): (&usize, &(Linear, Linear))| {
             Ok((*index, (k.forward(tokens)?, v.forward(tokens)?)))

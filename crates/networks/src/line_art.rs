@@ -41,6 +41,9 @@ pub struct LineArt {
 
 impl LineArt {
     /// Builds the network from tensors named as in `sk_model.pth`.
+    ///
+    /// # Errors
+    /// A tensor that is missing, of another shape, unreadable or of no use to the network; a configuration that describes none.
     pub fn load(config: &LineArtConfig, weights: &Weights) -> Result<Self> {
         let c = config.channels;
         let down = |name, input, output| -> Result<Conv2d> {
@@ -67,6 +70,9 @@ impl LineArt {
     }
 
     /// The drawing (b, 1, h, w) of `x` (b, 3, h, w).
+    ///
+    /// # Errors
+    /// Where the input's shape does not fit the network, or the device fails.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let mut x = norm_relu(&self.entry.forward(&kernels::pad_reflect(x, 3)?)?)?;
         for down in &self.down {

@@ -48,6 +48,9 @@ struct Stage {
 
 impl T2iAdapter {
     /// Builds the network from tensors named `adapter.…`.
+    ///
+    /// # Errors
+    /// A tensor that is missing, of another shape, unreadable or of no use to the network; a configuration that describes none.
     pub fn load(config: &T2iConfig, weights: &Weights) -> Result<Self> {
         let w = weights.at("adapter");
         let inputs = config.hint_channels * UNSHUFFLE * UNSHUFFLE;
@@ -63,6 +66,9 @@ impl T2iAdapter {
     }
 
     /// The four features of `hint` (b, 3, 16a, 16c).
+    ///
+    /// # Errors
+    /// Where the input's shape does not fit the network, or the device fails.
     pub fn forward(&self, hint: &Tensor) -> Result<Vec<Tensor>> {
         let hint = match self.hint_channels {
             1 => hint.mean_keepdim(1)?,

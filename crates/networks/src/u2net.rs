@@ -91,6 +91,9 @@ pub struct U2Net {
 
 impl U2Net {
     /// Builds the network from tensors named as in the published `.pth` files.
+    ///
+    /// # Errors
+    /// A tensor that is missing, of another shape, unreadable or of no use to the network; a configuration that describes none.
     pub fn load(config: &U2NetConfig, weights: &Weights) -> Result<Self> {
         let mut encoder = Vec::new();
         let mut decoder = Vec::new();
@@ -117,6 +120,9 @@ impl U2Net {
 
     /// The tensors of a file under the published names: safetensors or `.pth`, or an ONNX export whose convolutions stand
     /// in execution order (rembg's `u2net.onnx` and `u2netp.onnx`).
+    ///
+    /// # Errors
+    /// A file that cannot be read or is damaged.
     pub fn weights(path: &Path, dtype: DType, device: &Device) -> Result<Weights> {
         let file: Arc<dyn Source> = Arc::new(WeightFile::open(path)?);
         let exported = file.shape("conv.0.weight").is_some();
@@ -125,12 +131,18 @@ impl U2Net {
     }
 
     /// `x` (b, 3, h, w) → subject probability (b, 1, h, w).
+    ///
+    /// # Errors
+    /// Where the input's shape does not fit the network, or the device fails.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let logits = self.side_logits(&self.stages(x)?)?;
         self.fuse(&logits)
     }
 
     /// The stages' features.
+    ///
+    /// # Errors
+    /// Where the input's shape does not fit the network, or the device fails.
     pub fn stages(&self, x: &Tensor) -> Result<Stages> {
         let mut encoder: Vec<Tensor> = Vec::new();
         for stage in &self.encoder {
@@ -149,6 +161,9 @@ impl U2Net {
     }
 
     /// The six side maps as logits (b, 1, h, w), finest first; their sigmoids are the outputs d1 to d6.
+    ///
+    /// # Errors
+    /// Where the input's shape does not fit the network, or the device fails.
     pub fn side_logits(&self, stages: &Stages) -> Result<Vec<Tensor>> {
         let features = stages.decoder.iter().rev().chain(stages.encoder.last());
         let mut maps: Vec<Tensor> = Vec::new();
@@ -161,6 +176,9 @@ impl U2Net {
     }
 
     /// The output d0 from the side maps.
+    ///
+    /// # Errors
+    /// Where the input's shape does not fit the network, or the device fails.
     pub fn fuse(&self, logits: &[Tensor]) -> Result<Tensor> {
         let logits: Vec<&Tensor> = logits.iter().collect();
         Ok(kernels::sigmoid(&self.fusion.forward(Input::Concat(&logits))?)?)

@@ -153,7 +153,7 @@ impl FromStr for Sampler {
 /// The noisy sample a run starts from: `known + noise·sigma`, all (b, c, h, w).
 ///
 /// From the top of the model's range (`sigma` within 1e-5 of `sigma_max`) the noise is scaled by `sqrt(1+sigma²)` instead, as the
-/// reference does (pipeline.md 14.2): there `known` counts as lost in the noise, and `x` has the variance of training.
+/// reference does (ComfyUI's `noise_scaling`, `max_denoise`): there `known` counts as lost in the noise, and `x` has the variance of training.
 ///
 /// # Errors
 /// Tensor errors.

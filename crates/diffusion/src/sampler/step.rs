@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn coefficients_of_six_karras_steps() {
-        // pipeline.md 14.3: sigma, midpoint, then down/sigma and up to the midpoint and to the next sigma.
+        // Computed beforehand from the definition: sigma, midpoint, then down/sigma and up to the midpoint and to the next sigma.
         let table = [
             (14.614643, 9.428068, 0.416168, 7.203881, 6.082151, 0.173196, 5.530425),
             (6.082151, 3.684603, 0.367001, 2.931516, 2.232154, 0.134690, 2.076396),

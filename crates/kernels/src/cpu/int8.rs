@@ -29,10 +29,12 @@ fn quantise(values: &[f32], integers: &mut [i8]) -> f32 {
     // Magnitudes order like their bits, and these keep what is not a number.
     let bits = values.iter().fold(0, |most: i32, x| most.max((x.to_bits() & 0x7fff_ffff).cast_signed()));
     let largest = f32::from_bits(bits.cast_unsigned());
-    let (scale, inverse) = match largest.is_finite() {
-        true if largest < LEAST => (0.0, 0.0),
-        true => (largest / MOST, MOST / largest),
-        false => (f32::NAN, 0.0),
+    let (scale, inverse) = if !largest.is_finite() {
+        (f32::NAN, 0.0)
+    } else if largest < LEAST {
+        (0.0, 0.0)
+    } else {
+        (largest / MOST, MOST / largest)
     };
     for (integer, x) in integers.iter_mut().zip(values) {
         *integer = (x * inverse + MAGIC).to_bits() as i8;

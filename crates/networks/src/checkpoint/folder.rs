@@ -32,10 +32,10 @@ struct Scheduler {
 
 impl Folder {
     pub(super) fn open(path: &Path) -> Result<Self> {
-        match path.join("unet").is_dir() {
-            true => Ok(Self(path.to_path_buf())),
-            false => Err(Error::file(path, "has no folder `unet` in it: not a diffusers model")),
+        if !path.join("unet").is_dir() {
+            return Err(Error::file(path, "has no folder `unet` in it: not a diffusers model"));
         }
+        Ok(Self(path.to_path_buf()))
     }
 
     /// What `scheduler/scheduler_config.json` says the UNet predicts; noise, where there is no such file.

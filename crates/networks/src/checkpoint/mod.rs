@@ -45,6 +45,9 @@ enum Parts {
 
 impl Checkpoint {
     /// Opens a single file, or a diffusers folder with `unet`, `vae`, `text_encoder` and `text_encoder_2` in it.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is damaged, and a model that predicts neither noise nor v.
     pub fn open(path: &Path) -> Result<Self> {
         let (parts, prediction) = if path.is_dir() {
             let folder = folder::Folder::open(path)?;
@@ -70,6 +73,9 @@ impl Checkpoint {
     }
 
     /// The UNet's weights.
+    ///
+    /// # Errors
+    /// A part that cannot be read, or a LoRA that does not fit it.
     pub fn unet(&self, config: &UNetConfig, dtype: DType, device: &Device) -> Result<Weights> {
         let source = match &self.parts {
             Parts::Single(file) => below(file, UNET, |name| {
@@ -83,6 +89,9 @@ impl Checkpoint {
     }
 
     /// The autoencoder's weights.
+    ///
+    /// # Errors
+    /// A part that cannot be read, or a LoRA that does not fit it.
     pub fn vae(&self, dtype: DType, device: &Device) -> Result<Weights> {
         let source = match &self.parts {
             Parts::Single(file) => {
@@ -94,6 +103,9 @@ impl Checkpoint {
     }
 
     /// CLIP-L's weights.
+    ///
+    /// # Errors
+    /// A part that cannot be read, or a LoRA that does not fit it.
     pub fn clip_l(&self, dtype: DType, device: &Device) -> Result<Weights> {
         let source = match &self.parts {
             Parts::Single(file) => below(file, CLIP_L, |name| Some(vec![(name.to_owned(), Change::Keep)])),
@@ -103,6 +115,9 @@ impl Checkpoint {
     }
 
     /// CLIP-G's weights.
+    ///
+    /// # Errors
+    /// A part that cannot be read, or a LoRA that does not fit it.
     pub fn clip_g(&self, dtype: DType, device: &Device) -> Result<Weights> {
         let source = match &self.parts {
             Parts::Single(file) => below(file, CLIP_G, keys::open_clip),

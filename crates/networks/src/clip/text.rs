@@ -87,6 +87,9 @@ pub struct ClipText {
 
 impl ClipText {
     /// Builds the encoder from tensors with transformers' names.
+    ///
+    /// # Errors
+    /// A tensor that is missing, of another shape, unreadable or of no use to the network; a configuration that describes none.
     pub fn load(config: &ClipTextConfig, weights: &Weights) -> Result<Self> {
         let width = config.width;
         if config.layers < 2 || config.heads == 0 || !width.is_multiple_of(config.heads) {
@@ -119,6 +122,9 @@ impl ClipText {
     }
 
     /// Encodes chunks of exactly [`ClipText::positions`] ids each.
+    ///
+    /// # Errors
+    /// Where a chunk has another length or an unknown token, or the device fails.
     pub fn forward(&self, chunks: &[Vec<u32>]) -> Result<TextStates> {
         let device = self.token_embedding.device();
         let ids = Tensor::new(chunks.concat(), device)?;

@@ -72,6 +72,9 @@ pub struct ClipVision {
 
 impl ClipVision {
     /// Builds the encoder from tensors with transformers' names.
+    ///
+    /// # Errors
+    /// A tensor that is missing, of another shape, unreadable or of no use to the network; a configuration that describes none.
     pub fn load(config: &ClipVisionConfig, weights: &Weights) -> Result<Self> {
         let (width, patch) = (config.width, config.patch_size);
         if config.layers < 2 || config.heads == 0 || !width.is_multiple_of(config.heads) || patch == 0 {
@@ -98,6 +101,9 @@ impl ClipVision {
     }
 
     /// `pixels` (b, 3, side, side), normalised.
+    ///
+    /// # Errors
+    /// Where the input's shape does not fit the network, or the device fails.
     pub fn forward(&self, pixels: &Tensor) -> Result<ImageStates> {
         let patches = self.patches.forward(pixels)?.flatten_from(2)?.transpose(1, 2)?;
         let (batch, _, width) = patches.dims3()?;

@@ -60,6 +60,9 @@ pub struct DinoV2 {
 
 impl DinoV2 {
     /// Builds the backbone from tensors with transformers' names.
+    ///
+    /// # Errors
+    /// A tensor that is missing, of another shape, unreadable or of no use to the network; a configuration that describes none.
     pub fn load(config: &DinoConfig, w: &Weights) -> Result<Self> {
         let (width, patch, grid) = (config.width, config.patch_size, config.grid());
         if config.depth < FEATURES || config.heads == 0 || !width.is_multiple_of(config.heads) || grid < 2 {
@@ -92,6 +95,9 @@ impl DinoV2 {
     }
 
     /// The four features (b, rows·columns, width) of `x`, in the order of the layers.
+    ///
+    /// # Errors
+    /// Where the input's shape does not fit the network, or the device fails.
     pub fn features(&self, x: &Tensor) -> Result<Vec<Tensor>> {
         let (batch, _, h, w) = x.dims4()?;
         let patches = self.patches.forward(x)?.flatten_from(2)?.transpose(1, 2)?;
@@ -112,6 +118,9 @@ impl DinoV2 {
     }
 
     /// Position embeddings (1, 1 + rows·columns, width), class token first, for a grid of patches.
+    ///
+    /// # Errors
+    /// Where the device fails.
     pub fn positions_for(&self, rows: usize, columns: usize) -> Result<Tensor> {
         if (rows, columns) == (self.grid, self.grid) {
             return Ok(self.positions.clone());

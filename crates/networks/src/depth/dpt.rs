@@ -45,6 +45,9 @@ pub struct DptHead {
 
 impl DptHead {
     /// Builds the head from tensors with transformers' names; `width` is that of the backbone.
+    ///
+    /// # Errors
+    /// A tensor that is missing, of another shape, unreadable or of no use to the network; a configuration that describes none.
     pub fn load(config: &DptConfig, width: usize, weights: &Weights) -> Result<Self> {
         let (neck, head, features) = (weights.at("neck"), weights.at("head"), config.features);
         let stage = |i: usize| neck.at("reassemble_stage.layers").at(i);
@@ -80,6 +83,9 @@ impl DptHead {
     }
 
     /// (b, rows·patch, columns·patch) from four features (b, rows·columns, width).
+    ///
+    /// # Errors
+    /// Where there are not four features of the grid's size, or the device fails.
     pub fn forward(&self, features: &[Tensor], grid: (usize, usize), patch: usize) -> Result<Tensor> {
         let mut pyramid = Vec::new();
         for (i, ((feature, projection), lateral)) in

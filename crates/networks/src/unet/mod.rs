@@ -42,6 +42,9 @@ pub struct UNet {
 
 impl UNet {
     /// Builds the network from tensors with diffusers' names.
+    ///
+    /// # Errors
+    /// A tensor that is missing, of another shape, unreadable or of no use to the network; a configuration that describes none.
     pub fn load(config: &UNetConfig, weights: &Weights) -> Result<Self> {
         config.check()?;
         let (base, emb) = (config.model_channels, config.embedding());
@@ -96,6 +99,9 @@ impl UNet {
 
     /// Keys and values of `text` (b, n, context) and, where an image prompt says so, of image tokens, for all
     /// cross-attentions.
+    ///
+    /// # Errors
+    /// Where the input's shape does not fit the network, or the device fails.
     pub fn context(&self, text: &Tensor, image: Option<&ImagePrompt>) -> Result<Context> {
         let down = self.down.iter().flat_map(Stage::transformers);
         let up = self.up.iter().flat_map(Stage::transformers);
@@ -111,6 +117,9 @@ impl UNet {
     ///
     /// `vector` (b, vector_dim) is the pooled text with its sizes; `features` are a T2I-Adapter's four maps, already
     /// multiplied by their strength.
+    ///
+    /// # Errors
+    /// Where a shape does not fit the network, the context was made by another one, or the device fails.
     pub fn forward(
         &self,
         x: &Tensor,
@@ -124,6 +133,9 @@ impl UNet {
 
     /// [`UNet::forward`], showing every block's output, before features are added, to `observe` under the block's name
     /// (`time`, `vector`, `in0`…, `mid`, `out0`…).
+    ///
+    /// # Errors
+    /// Those of [`UNet::forward`], and of `observe`.
     pub fn forward_observed(
         &self,
         x: &Tensor,

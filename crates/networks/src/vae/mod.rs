@@ -85,6 +85,9 @@ pub struct Posterior {
 
 impl Vae {
     /// Builds the network from tensors with diffusers' names.
+    ///
+    /// # Errors
+    /// A tensor that is missing, of another shape, unreadable or of no use to the network; a configuration that describes none.
     pub fn load(config: &VaeConfig, weights: &Weights) -> Result<Self> {
         config.check()?;
         let latent = config.latent_channels;
@@ -101,6 +104,9 @@ impl Vae {
     }
 
     /// The posterior of pictures (b, 3, h, w) in [−1, 1].
+    ///
+    /// # Errors
+    /// Where the sides are no multiples of [`VaeConfig::factor`], or the device fails.
     pub fn encode(&self, pictures: &Tensor) -> Result<Posterior> {
         let (_, _, h, w) = pictures.dims4()?;
         if h % self.factor != 0 || w % self.factor != 0 || h == 0 || w == 0 {
@@ -115,6 +121,9 @@ impl Vae {
 
     /// The mean of [`Vae::encode`] of one picture (1, 3, h, w) in tiles of `tile` latent pixels that overlap by `overlap`,
     /// feathered linearly into each other. Equal to `encode` where one tile covers the latent.
+    ///
+    /// # Errors
+    /// Where the sides are no multiples of [`VaeConfig::factor`], tiles overlap by their whole size, or the device fails.
     pub fn encode_tiled(&self, picture: &Tensor, tile: usize, overlap: usize) -> Result<Tensor> {
         let (_, _, height, width) = picture.dims4()?;
         let (h, w) = (height / self.factor, width / self.factor);
@@ -130,6 +139,9 @@ impl Vae {
     }
 
     /// Pictures (b, 3, 8h, 8w), nominally in [−1, 1] but not clamped, f32, of unscaled latents (b, 4, h, w).
+    ///
+    /// # Errors
+    /// Where the input's shape does not fit the network, or the device fails.
     pub fn decode(&self, latents: &Tensor) -> Result<Tensor> {
         let x = self.post_quant.forward(latents)?;
         Ok(self.decoder.forward(&x)?.to_dtype(DType::F32)?)
@@ -137,6 +149,9 @@ impl Vae {
 
     /// [`Vae::decode`] of one latent (1, 4, h, w) in tiles of `tile` latent pixels that overlap by `overlap`, feathered
     /// linearly into each other. Equal to `decode` where one tile covers the latent.
+    ///
+    /// # Errors
+    /// Where tiles overlap by their whole size, or the device fails.
     pub fn decode_tiled(&self, latent: &Tensor, tile: usize, overlap: usize) -> Result<Tensor> {
         let (_, _, h, w) = latent.dims4()?;
         if h <= tile && w <= tile {

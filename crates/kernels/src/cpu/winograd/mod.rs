@@ -110,9 +110,10 @@ pub(crate) fn convolve(
         let panels = ((rows.1 - rows.0) * row_tiles).div_ceil(microkernel.nr);
         job.step(Part { rows, across, panels, nr: microkernel.nr }, alone);
     };
-    match alone {
-        true => parallel::each(steps, run),
-        false => (0..steps).for_each(run),
+    if alone {
+        parallel::each(steps, run);
+    } else {
+        (0..steps).for_each(run);
     }
     // SAFETY: the steps cover all rows of tiles, each all channels, and each tile is written to the picture's edge.
     unsafe { output.finish() }
@@ -151,9 +152,8 @@ struct Job<'a> {
 impl Job<'_> {
     /// One step, on the calling thread `alone` or over all.
     fn step(&self, part: Part, alone: bool) {
-        let each = |tasks: usize, work: &(dyn Fn(usize) + Sync)| match alone {
-            true => (0..tasks).for_each(work),
-            false => parallel::each(tasks, work),
+        let each = |tasks: usize, work: &(dyn Fn(usize) + Sync)| {
+            if alone { (0..tasks).for_each(work) } else { parallel::each(tasks, work) }
         };
         let (geometry, mr) = (self.geometry, self.microkernel.mr);
         let mut windows = lease(self.tile_size.products() * part.panels * geometry.input * part.nr);
