@@ -67,7 +67,7 @@ enum Mask {
 
 /// A denoiser that paints inside a mask and knows the picture outside it.
 ///
-/// Outside, the model sees `known + sigma·noise` and the sampler is told that the clean value is `known`. The model is not asked at all
+/// Outside, the model sees `known + sigma·noise` and the sampler gets `known` for the clean value. The model is not asked at all
 /// when nothing is painted at this noise level.
 #[derive(Debug)]
 pub struct Inpainted<D> {

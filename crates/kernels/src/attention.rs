@@ -9,7 +9,7 @@ use crate::cpu::attention::{Operand, Sizes};
 use crate::cpu::microkernel::Microkernel;
 use crate::cpu::{self, Values};
 
-/// Most scores held at once: 2²⁴ f32 = 64 MiB (and as much again for their softmax).
+/// Most scores held at once by the reference: 2²⁴ f32 = 64 MiB (and as much again for their softmax).
 pub const SCORES_BUDGET: usize = 1 << 24;
 
 /// `q` (b, heads, n, d), `k` and `v` (b, heads, m, d) → (b, heads, n, d).

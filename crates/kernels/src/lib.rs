@@ -17,6 +17,7 @@ mod compare;
 mod convolution;
 mod cpu;
 mod gpu;
+mod huge_pages;
 mod input;
 mod linear;
 mod mapped_file;

@@ -14,6 +14,17 @@ use super::scratch::{Shared, lease};
 
 /// Longest run of k: 320 · 16 columns of B are 20 KiB.
 pub(crate) const KC: usize = 320;
+/// Rows of A that lie in the L2 cache at a time while activations are A: 192 · [`KC`] values are 240 KiB.
+const ACTIVATION_ROWS: usize = 192;
+/// Most columns of C in a task that packs activations.
+const WIDEST_TASK: usize = 1024;
+/// Columns of C, pixels of a convolution, in a task that packs windows.
+const PIXELS: usize = 128;
+/// Rows of A that lie in the L2 cache at a time while weights are A: 96 · [`KC`] values are 120 KiB, beside
+/// 160 KiB of a block of B.
+const WEIGHT_ROWS: usize = 96;
+/// Tasks for each thread, so that the others take over from one that is slowed down.
+const TASKS: usize = 4;
 /// Largest tile of any microkernel.
 const TILE: usize = 8 * 32;
 
@@ -34,23 +45,23 @@ impl Shape {
     /// For an A that is packed on the way (activations) and a B that lies packed (weights): tasks are as wide as C, so
     /// that A is packed once, unless there are too few rows to keep all threads busy.
     pub(crate) fn rows_first(microkernel: &Microkernel, m: usize, n: usize, k: usize) -> Self {
-        let mc = parallel::even(m, 192, microkernel.mr);
+        let mc = parallel::even(m, ACTIVATION_ROWS, microkernel.mr);
         let rows = m.div_ceil(mc).max(1);
-        let columns = (4 * parallel::threads()).div_ceil(rows).max(n.div_ceil(1024));
+        let columns = (TASKS * parallel::threads()).div_ceil(rows).max(n.div_ceil(WIDEST_TASK));
         let task_n = parallel::even(n, n.div_ceil(columns).max(2 * microkernel.nr), microkernel.nr);
         Self { m, n, k, mc, task_m: mc, task_n }
     }
 
     /// For an A that lies packed (weights) and a B that is packed on the way (pixels).
     pub(crate) fn columns_first(microkernel: &Microkernel, m: usize, n: usize, k: usize) -> Self {
-        let task_n = parallel::even(n, 128, microkernel.nr);
+        let task_n = parallel::even(n, PIXELS, microkernel.nr);
         let columns = n.div_ceil(task_n).max(1);
-        let least = (4 * parallel::threads()).div_ceil(columns);
+        let least = (TASKS * parallel::threads()).div_ceil(columns);
         // The fewest rows of tasks (each packs its windows anew) of those that keep threads waiting the least.
         let longest = |rows: &usize| (columns * rows).div_ceil(parallel::threads()) as f32 / *rows as f32;
         let rows = (least..=2 * least).min_by(|a, b| longest(a).total_cmp(&longest(b))).unwrap_or(least);
         let task_m = parallel::even(m, m.div_ceil(rows).max(4 * microkernel.mr), microkernel.mr);
-        Self { m, n, k, mc: parallel::even(task_m, 96, microkernel.mr), task_m, task_n }
+        Self { m, n, k, mc: parallel::even(task_m, WEIGHT_ROWS, microkernel.mr), task_m, task_n }
     }
 }
 

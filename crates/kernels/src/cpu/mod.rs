@@ -9,6 +9,10 @@
 //! * `geometry`, `implicit`, `winograd`: convolutions on these products;
 //! * `attention`, `norm`, `pointwise`, `resize`: the rest.
 //!
+//! Sizes of blocks and tasks are named constants, chosen for the caches they name and then by `cargo bench -p kernels` at the
+//! shapes of SDXL's networks on the machines of `docs/performance.md` (Zen 3, Zen 4, Emerald Rapids). Only sizes along k change
+//! the order of a sum, and so the last bits of a result.
+//!
 //! Threads are rayon's global pool; no function here starts another parallel region inside a task. How work is split over
 //! threads never changes the order of a sum, so results do not depend on their number.
 

@@ -10,9 +10,12 @@ use std::sync::{Mutex, PoisonError};
 
 use bytemuck::{Pod, Zeroable};
 
-/// Buffers kept for later; more than this many are freed.
+use crate::huge_pages;
+
+/// Buffers kept for later; more than this many are freed. A bound against leaks of memory, far
+/// above what the threads of one machine hold at a time.
 const KEPT: usize = 64;
-/// Bytes from which huge pages are asked for.
+/// Bytes from which huge pages are asked for: two of them.
 const HUGE: usize = 4 << 20;
 
 static POOL: Mutex<Vec<Aligned<f32>>> = Mutex::new(Vec::new());
@@ -200,21 +203,10 @@ impl<T> Shared<T> {
     }
 }
 
-/// Asks for huge pages below `len` values not yet touched. Advice only: failure changes nothing.
-#[allow(unsafe_code)]
+/// [`huge_pages::advise`] for `len` values not yet touched, where they are many.
 fn advise<T>(from: *const T, len: usize) {
     let bytes = len * size_of::<T>();
-    if bytes < HUGE {
-        return;
+    if bytes >= HUGE {
+        huge_pages::advise(from.cast(), bytes);
     }
-    #[cfg(target_os = "linux")]
-    {
-        const PAGE: usize = 4096;
-        let skipped = from.addr().next_multiple_of(PAGE) - from.addr();
-        let whole = (bytes - skipped) / PAGE * PAGE;
-        // SAFETY: a range of whole pages inside an allocation of ours; MADV_HUGEPAGE changes no contents.
-        unsafe { libc::madvise(from.byte_add(skipped).cast_mut().cast(), whole, libc::MADV_HUGEPAGE) };
-    }
-    #[cfg(not(target_os = "linux"))]
-    let _ = from;
 }

@@ -23,7 +23,7 @@ const CLIP_G: &str = "conditioner.embedders.1.model.";
 
 /// What the UNet's output means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Prediction {
+pub enum PredictionType {
     /// The noise.
     Eps,
     /// v = α·noise − σ·signal (Salimans and Ho 2022).
@@ -34,7 +34,7 @@ pub enum Prediction {
 pub struct Checkpoint {
     path: PathBuf,
     parts: Parts,
-    prediction: Prediction,
+    prediction: PredictionType,
     loras: Vec<(Arc<Lora>, f64)>,
 }
 
@@ -62,7 +62,7 @@ impl Checkpoint {
     }
 
     /// What the UNet predicts.
-    pub fn prediction(&self) -> Prediction {
+    pub fn prediction(&self) -> PredictionType {
         self.prediction
     }
 
@@ -165,12 +165,12 @@ pub fn diffusers_vae(source: Arc<dyn Source>) -> Arc<dyn Source> {
 }
 
 /// Markers that tools put into single files.
-fn prediction(path: &Path, file: &dyn Source) -> Result<Prediction> {
+fn prediction(path: &Path, file: &dyn Source) -> Result<PredictionType> {
     let has = |name: &str| file.shape(name).is_some();
     if has("edm_mean") || has("edm_std") || has("edm_vpred.sigma_max") {
         return Err(edm(path));
     }
-    Ok(if has("v_pred") { Prediction::V } else { Prediction::Eps })
+    Ok(if has("v_pred") { PredictionType::V } else { PredictionType::Eps })
 }
 
 fn edm(path: &Path) -> Error {

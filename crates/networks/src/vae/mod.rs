@@ -76,7 +76,7 @@ pub struct Vae {
 
 /// A diagonal Gaussian over latents (b, 4, h, w).
 #[derive(Clone, Debug)]
-pub struct Posterior {
+pub struct LatentDistribution {
     /// Mean, the latent to use.
     pub mean: Tensor,
     /// Logarithm of the variance, within [−30, 20].
@@ -107,7 +107,7 @@ impl Vae {
     ///
     /// # Errors
     /// Where the sides are no multiples of [`VaeConfig::factor`], or the device fails.
-    pub fn encode(&self, pictures: &Tensor) -> Result<Posterior> {
+    pub fn encode(&self, pictures: &Tensor) -> Result<LatentDistribution> {
         let (_, _, h, w) = pictures.dims4()?;
         if h % self.factor != 0 || w % self.factor != 0 || h == 0 || w == 0 {
             let reason =
@@ -116,7 +116,7 @@ impl Vae {
         }
         let moments = self.quant.forward(&self.encoder.forward(pictures)?)?.to_dtype(DType::F32)?;
         let half = |i| moments.narrow(1, i * self.latent_channels, self.latent_channels)?.contiguous();
-        Ok(Posterior { mean: half(0)?, logvar: half(1)?.clamp(-30f32, 20f32)? })
+        Ok(LatentDistribution { mean: half(0)?, logvar: half(1)?.clamp(-30f32, 20f32)? })
     }
 
     /// The mean of [`Vae::encode`] of one picture (1, 3, h, w) in tiles of `tile` latent pixels that overlap by `overlap`,

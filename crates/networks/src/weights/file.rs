@@ -1,6 +1,6 @@
 //! One weight file, memory-mapped: a table of names, dtypes, shapes and byte ranges, whatever the format.
 //!
-//! The format is told by the content, not by the name: a zip archive or a bare pickle is a torch file, a length-prefixed
+//! The format follows from the content, not from the name: a zip archive or a bare pickle is a torch file, a length-prefixed
 //! JSON header is safetensors, anything else is tried as ONNX. Values are copied out of the map only when asked for.
 
 use std::path::{Path, PathBuf};

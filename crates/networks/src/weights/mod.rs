@@ -69,7 +69,7 @@ impl Weights {
     }
 
     /// The same tensors, checked by name and shape as ever but not read: zeros that take no memory come back. Building a
-    /// network from it costs milliseconds and tells whether its file fits.
+    /// network from it costs milliseconds and shows whether its file fits.
     #[must_use]
     pub fn unread(&self) -> Self {
         let shared = Shared {

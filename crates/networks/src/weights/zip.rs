@@ -9,14 +9,17 @@ use zip::{CompressionMethod, ZipArchive};
 
 /// Member names and the byte ranges of their contents.
 pub(super) fn members(bytes: &[u8]) -> Result<BTreeMap<String, Range<usize>>, String> {
-    let damaged = |reason: &dyn std::fmt::Display| format!("damaged zip archive ({reason}); download the file again");
+    let damaged =
+        |reason: &dyn std::fmt::Display| format!("damaged zip archive ({reason}); download the file again");
     let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|error| damaged(&error))?;
     let mut members = BTreeMap::new();
     for i in 0..archive.len() {
         let member = archive.by_index_raw(i).map_err(|error| damaged(&error))?;
-        let name = member.name().to_owned();
+        let name = member.name().map_err(|error| damaged(&error))?.into_owned();
         if member.compression() != CompressionMethod::Stored || member.encrypted() {
-            return Err(format!("member `{name}` is not merely stored; torch neither compresses nor encrypts"));
+            return Err(format!(
+                "member `{name}` is not merely stored; torch neither compresses nor encrypts"
+            ));
         }
         let start = member.data_start().and_then(|start| usize::try_from(start).ok());
         let range = start.and_then(|start| {

@@ -40,10 +40,16 @@ const STEP: usize = 36 * 96;
 const WINDOWS: usize = 3 << 20;
 /// Fewest tiles of a step (where there are as many).
 const FEWEST: usize = 64;
-/// Output channels of a task.
+/// Output channels of a task: their transformed weights are 36 · 24 · [`KC`] values, 378 KiB of the L2 cache.
 const CHANNELS: usize = 24;
 /// Input channels whose transformed weights a task holds at a time.
 const KC: usize = 112;
+
+/// Channels from which F(4×4) pays, and F(2×2): below them the transformations cost more than the products saved.
+const ENOUGH_FOR_FOUR: usize = 128;
+const ENOUGH_FOR_TWO: usize = 32;
+/// Fewest pixels that make enough tiles for a panel.
+const ENOUGH_PIXELS: usize = 64;
 
 /// F(m×m, 3×3).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -59,10 +65,10 @@ impl TileSize {
         let fits = (geometry.kernel_height, geometry.kernel_width) == (3, 3)
             && (geometry.stride, geometry.padding, geometry.dilation) == (1, 1, 1)
             && (geometry.out_height, geometry.out_width) == (geometry.height, geometry.width)
-            && geometry.height * geometry.width >= 64;
+            && geometry.height * geometry.width >= ENOUGH_PIXELS;
         match geometry.input.min(geometry.output) {
-            128.. if fits && !exact => Some(TileSize::Four),
-            32.. if fits => Some(TileSize::Two),
+            ENOUGH_FOR_FOUR.. if fits && !exact => Some(TileSize::Four),
+            ENOUGH_FOR_TWO.. if fits => Some(TileSize::Two),
             _ => None,
         }
     }

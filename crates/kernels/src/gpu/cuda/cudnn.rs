@@ -219,7 +219,7 @@ impl Plan {
             workspace: 0,
             shape,
         };
-        // SAFETY: the descriptors have just been made, and are told what the case says.
+        // SAFETY: the descriptors have just been made, and are set to what the case says.
         unsafe {
             result::set_tensor4d_descriptor(plan.x, format, values, x.map(int))?;
             result::set_filter4d_descriptor(plan.weight, values, format, weight.map(int))?;

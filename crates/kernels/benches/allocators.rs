@@ -1,11 +1,10 @@
-//! Allocators beside each other on the networks that fault in the most memory: the system's, `kernels::Arena`, mimalloc with
-//! several delays before it gives pages back.
+//! Allocators beside each other on the layers that fault in the most memory, those of SDXL's autoencoder: the system's,
+//! `kernels::Arena`, mimalloc with several delays before it gives pages back.
 //!
-//! `cargo bench -p networks --bench allocators [-- ROUNDS [SIDE]]`: SDXL's autoencoder at its published dimensions (weights of
-//! zeros) decodes a latent of SIDE (default 48, a picture of 384²) and encodes the picture again. Every allocator has a process
-//! of its own; they take turns, and what counts is the median over the rounds of the ratio to the Arena's time in the same round:
-//! processor time of all threads, for a machine that others use too. Memory is the most that was resident, and what is still
-//! resident a second after the last pass.
+//! `cargo bench -p kernels --bench allocators [-- ROUNDS [SIDE]]`: the decoder's residual blocks and upsamplings from a latent of
+//! SIDE (default 48, a picture of 384²). Every allocator has a process of its own; they take turns, and what counts is the median
+//! over the rounds of the ratio to the Arena's time in the same round: processor time of all threads, for a machine that others
+//! use too. Memory is the most that was resident, and what is still resident a second after the last pass.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a bench fails by panicking
 
@@ -13,9 +12,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::process::Command;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use candle_core::{DType, Device, Tensor};
-use networks::Weights;
-use networks::vae::{Vae, VaeConfig};
+use candle_core::{Device, Result, Tensor};
+use kernels::{Activation, Conv2d, GroupNorm, Input};
 
 /// Name, allocator, `MIMALLOC_PURGE_DELAY` in milliseconds.
 const ALLOCATORS: [(&str, &str, &str); 5] = [
@@ -94,18 +92,75 @@ fn memory(line: &str) -> f64 {
 /// Seconds of processor time, and page faults, of this process.
 fn used() -> [f64; 2] {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let fields: Vec<f64> =
-        stat.rsplit(')').next().unwrap().split_whitespace().map(|field| field.parse().unwrap_or(0.0)).collect();
+    let fields: Vec<f64> = stat
+        .rsplit(')')
+        .next()
+        .unwrap()
+        .split_whitespace()
+        .map(|field| field.parse().unwrap_or(0.0))
+        .collect();
     // Of `man proc`: 10 minflt, 14 utime, 15 stime in hundredths of a second; the first two fields are cut off.
     [(fields[11] + fields[12]) / 100.0, fields[7]]
 }
 
+/// Two normalised convolutions around a skip, as in the autoencoder.
+struct ResBlock {
+    norms: [GroupNorm; 2],
+    convs: [Conv2d; 2],
+    shortcut: Option<Conv2d>,
+}
+
+fn conv(input: usize, output: usize, size: usize) -> Result<Conv2d> {
+    let weight = Tensor::full(1e-3f32, (output, input, size, size), &Device::Cpu)?;
+    Ok(Conv2d::new(weight, Some(Tensor::full(1e-3f32, output, &Device::Cpu)?)).padding(size / 2))
+}
+
+impl ResBlock {
+    fn new(input: usize, output: usize) -> Result<Self> {
+        let norm = |channels: usize| -> Result<GroupNorm> {
+            let ones = Tensor::full(1f32, channels, &Device::Cpu)?;
+            Ok(GroupNorm::new(ones.clone(), ones, 32, 1e-6)?.activation(Activation::Silu))
+        };
+        let shortcut = if input == output { None } else { Some(conv(input, output, 1)?) };
+        Ok(Self {
+            norms: [norm(input)?, norm(output)?],
+            convs: [conv(input, output, 3)?, conv(output, output, 3)?],
+            shortcut,
+        })
+    }
+
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let y = self.convs[0].forward(&self.norms[0].forward(x)?)?;
+        let skip = match &self.shortcut {
+            Some(shortcut) => &shortcut.forward(x)?,
+            None => x,
+        };
+        self.convs[1].forward_with_residual(&self.norms[1].forward(&y)?, skip)
+    }
+}
+
 /// One process: prints processor seconds, faults, peak and idle memory.
-fn passes(side: usize) -> networks::Result<()> {
-    let vae = Vae::load(&VaeConfig::sdxl(), &Weights::blank(DType::F32, &Device::Cpu))?;
-    let pass = || -> networks::Result<()> {
-        let latent = Tensor::full(0.5f32, (1, 4, side, side), &Device::Cpu)?;
-        vae.encode(&vae.decode(&latent)?).map(drop)
+fn passes(side: usize) -> Result<()> {
+    let mut levels = Vec::new();
+    let mut input = 512;
+    for (level, width) in [512, 512, 256, 128].into_iter().enumerate() {
+        let blocks = (0..3).map(|i| ResBlock::new(if i == 0 { input } else { width }, width));
+        let up = if level < 3 { Some(conv(width, width, 3)?) } else { None };
+        levels.push((blocks.collect::<Result<Vec<_>>>()?, up));
+        input = width;
+    }
+    let pass = || -> Result<()> {
+        let mut x = Tensor::randn(0f32, 1.0, (1, 512, side, side), &Device::Cpu)?;
+        for (blocks, up) in &levels {
+            for block in blocks {
+                x = block.forward(&x)?;
+            }
+            if let Some(up) = up {
+                let (_, _, h, w) = x.dims4()?;
+                x = up.forward(Input::Upsampled { picture: &x, height: 2 * h, width: 2 * w })?;
+            }
+        }
+        Ok(())
     };
     pass()?; // packs the weights
     let before = used();
@@ -121,7 +176,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-fn main() -> networks::Result<()> {
+fn main() -> Result<()> {
     let arguments: Vec<usize> = std::env::args().skip(1).filter_map(|a| a.parse().ok()).collect();
     let (rounds, side) = (*arguments.first().unwrap_or(&5), *arguments.get(1).unwrap_or(&48));
     if std::env::var_os("ALLOCATOR").is_some() {
@@ -145,7 +200,9 @@ fn main() -> networks::Result<()> {
             measured[i].push(numbers);
         }
     }
-    println!("| allocator | processor time / Arena's | seconds | page faults | peak, MB | resident a second later, MB |");
+    println!(
+        "| allocator | processor time / Arena's | seconds | page faults | peak, MB | resident a second later, MB |"
+    );
     println!("| --- | --- | --- | --- | --- | --- |");
     for ((name, ..), numbers) in ALLOCATORS.iter().zip(&measured) {
         let column = |i: usize| median(numbers.iter().map(|n| n[i]).collect());
