@@ -29,7 +29,7 @@ const WORKSPACE: usize = 512 << 20;
 
 /// Convolution with sums in f32: `x` (b, in, h, w), `weight` (out, in, kh, kw), no bias; `window` without padding at the end.
 /// The result is held by nobody else. Half precision comes back with its channels last.
-pub(in crate::gpu) fn conv2d(x: &Tensor, weight: &Tensor, window: Window) -> Option<Result<Tensor>> {
+pub(crate) fn conv2d(x: &Tensor, weight: &Tensor, window: Window) -> Option<Result<Tensor>> {
     let cuda = device(x)?;
     let known = matches!(x.dtype(), DType::F16 | DType::BF16 | DType::F32);
     let fits = known && weight.dtype() == x.dtype() && x.elem_count() > 0;

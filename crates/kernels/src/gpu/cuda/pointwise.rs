@@ -33,7 +33,7 @@ fn known(x: &Tensor) -> bool {
 }
 
 /// Adds to rows `y` (…, width), contiguous and held by nobody else, in place.
-pub(in crate::gpu) fn finish_rows(y: &Tensor, epilogue: Epilogue<'_>) -> Option<Result<()>> {
+pub(crate) fn finish_rows(y: &Tensor, epilogue: Epilogue<'_>) -> Option<Result<()>> {
     (known(y) && y.is_contiguous()).then(|| {
         let width = y.dims().last().copied().unwrap_or(1);
         finish(y, &epilogue, ("finish", "finish_one"), width, y.elem_count(), width)
@@ -41,7 +41,7 @@ pub(in crate::gpu) fn finish_rows(y: &Tensor, epilogue: Epilogue<'_>) -> Option<
 }
 
 /// Adds to a picture `y` (b, c, h, w), channels first or last, held by nobody else, in place.
-pub(in crate::gpu) fn finish_picture(y: &Tensor, epilogue: Epilogue<'_>) -> Option<Result<()>> {
+pub(crate) fn finish_picture(y: &Tensor, epilogue: Epilogue<'_>) -> Option<Result<()>> {
     let &[_, channels, height, width] = y.dims() else { return None };
     if !known(y) {
         return None;
@@ -118,7 +118,7 @@ fn finish(
 
 /// GEGLU of rows `x` (…, 2·width) after their bias (2·width): (…, width).
 #[allow(unsafe_code)]
-pub(in crate::gpu) fn geglu(x: &Tensor, bias: Option<&Tensor>) -> Option<Result<Tensor>> {
+pub(crate) fn geglu(x: &Tensor, bias: Option<&Tensor>) -> Option<Result<Tensor>> {
     let both = x.dims().last().copied().unwrap_or(0);
     if !known(x) || !x.is_contiguous() || both % 2 != 0 || both == 0 {
         return None;
@@ -157,7 +157,7 @@ pub(in crate::gpu) fn geglu(x: &Tensor, bias: Option<&Tensor>) -> Option<Result<
 
 /// `x` (b, c, h, w) in half precision, channels last, plus `feature` (1, c, h, w) in f32.
 #[allow(unsafe_code)]
-pub(in crate::gpu) fn add_wide(x: &Tensor, feature: &Tensor) -> Option<Result<Tensor>> {
+pub(crate) fn add_wide(x: &Tensor, feature: &Tensor) -> Option<Result<Tensor>> {
     let (rows, image) = (rows_of(x)?, rows_of(feature)?);
     let n = pack(x.dtype());
     let fits = known(x)
@@ -189,7 +189,7 @@ pub(in crate::gpu) fn add_wide(x: &Tensor, feature: &Tensor) -> Option<Result<Te
 
 /// Nearest neighbours of a picture in half precision whose channels come last.
 #[allow(unsafe_code)]
-pub(in crate::gpu) fn nearest(x: &Tensor, height: usize, width: usize) -> Option<Result<Tensor>> {
+pub(crate) fn nearest(x: &Tensor, height: usize, width: usize) -> Option<Result<Tensor>> {
     let rows = rows_of(x)?;
     let n = pack(x.dtype());
     let fits = known(x)
@@ -216,7 +216,7 @@ pub(in crate::gpu) fn nearest(x: &Tensor, height: usize, width: usize) -> Option
 
 /// A picture (1, 3, h, w) from -1 to 1 as bytes (h, w, 3).
 #[allow(unsafe_code)]
-pub(in crate::gpu) fn bytes(x: &Tensor) -> Option<Result<Tensor>> {
+pub(crate) fn bytes(x: &Tensor) -> Option<Result<Tensor>> {
     let fits = known(x) && x.rank() == 4 && x.dims()[0] == 1;
     let run = || {
         let Some(cuda) = device(x) else { candle_core::bail!("a CUDA tensor is needed") };
