@@ -6,6 +6,9 @@
 //! a quarter above the most that was lately in use. Blocks it has to ask the system for are advised to lie on huge pages.
 //! Everything smaller is the system allocator's.
 //!
+//! It is in this crate because the blocks it is for are those of tensors, and because it is `unsafe`, which no other crate is.
+//! `benches/allocators.rs` puts it beside glibc's allocator and mimalloc.
+//!
 //! A program installs it with `#[global_allocator] static ARENA: kernels::Arena = kernels::Arena::new();`, bounds what is
 //! kept by what memory there is ([`Arena::keep_at_most`]), and calls [`Arena::trim`] now and then, so that what one large
 //! job used does not stay for ever.
@@ -249,7 +252,7 @@ unsafe impl GlobalAlloc for Arena {
                 if idle.keep(block) {
                     return;
                 }
-                // A block larger than all that may be kept turns out no other.
+                // A block larger than all that may be kept evicts no other.
                 if block.size > idle.most { None } else { idle.oldest() }
             };
             // SAFETY: the block was asked for with the layout of its class, and nobody has it any more.

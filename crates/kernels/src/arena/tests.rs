@@ -80,7 +80,7 @@ fn what_is_kept_is_bounded() {
         assert_eq!(kept(&arena), (BLOCKS, BLOCKS * LEAST));
         let large = arena.alloc(layout(MOST));
         arena.dealloc(large, layout(MOST));
-        assert_eq!(kept(&arena), (1, MOST), "the largest turns out all others");
+        assert_eq!(kept(&arena), (1, MOST), "the largest evicts all others");
         let larger = arena.alloc(layout(MOST + LEAST));
         arena.dealloc(larger, layout(MOST + LEAST));
         assert_eq!(kept(&arena), (0, 0), "it needed the room of the other, and is too large to be kept");
