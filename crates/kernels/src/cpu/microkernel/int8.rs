@@ -1,10 +1,10 @@
-//! The micro-kernel on 8-bit integers: C (mr × nr, i32) = A·B over all of k, A and B packed in panels.
+//! The microkernel on 8-bit integers: C (mr × nr, i32) = A·B over all of k, A and B packed in panels.
 //!
 //! k is cut into groups, the last filled with zeros. For every group a panel of A holds the values of each of `mr` rows in
-//! words of 32 bits, and a panel of B those of each of `nr` columns in i8. Integers are added exactly, so that every form
+//! words of 32 bits, and a panel of B those of each of `nr` columns in i8. Integers are added exactly, so that every one
 //! gives the same sums:
 //!
-//! | form | mr × nr | group | a word of A | step |
+//! | instructions | mr × nr | group | a word of A | step |
 //! | --- | --- | --- | --- | --- |
 //! | AVX-512 VNNI | 12 × 32 | 4 | four u8, each the value + 128 | `vpdpbusd`: four products and their sum |
 //! | AVX-512 BW | 8 × 32 | 2 | two i16 | B widened to i16, `vpmaddwd`, an addition |
@@ -16,7 +16,7 @@
 
 use std::sync::OnceLock;
 
-use super::{Micro, portable};
+use super::{Microkernel, portable};
 
 /// Computes one tile: `(words, a, b, start, c)`.
 type TileFn = unsafe fn(usize, *const u32, *const i8, *const i32, *mut i32);
@@ -37,34 +37,35 @@ pub(crate) enum Word {
     Run,
 }
 
-/// A micro-kernel on integers and its tile.
-pub(crate) struct Int8Micro {
-    /// The form that works on the sums; a tile has as many columns as its.
-    pub(crate) float: &'static Micro,
+/// A microkernel on integers and its tile.
+pub(crate) struct Int8Microkernel {
+    /// The microkernel that works on the sums; a tile has as many columns as its.
+    pub(crate) float: &'static Microkernel,
     /// Rows of a tile: lanes of a panel of A.
     pub(crate) mr: usize,
     pub(crate) word: Word,
     tile: TileFn,
 }
 
-static PORTABLE: Int8Micro = Int8Micro { float: &portable::MICRO, mr: 4, word: Word::Run, tile: tile_4x8 };
+static PORTABLE: Int8Microkernel =
+    Int8Microkernel { float: &portable::MICRO, mr: 4, word: Word::Run, tile: tile_4x8 };
 
-impl Int8Micro {
-    /// The form that goes with [`Micro::best`], or the fastest.
+impl Int8Microkernel {
+    /// The one that goes with [`Microkernel::best`], or the fastest.
     pub(crate) fn best() -> &'static Self {
-        static BEST: OnceLock<&'static Int8Micro> = OnceLock::new();
+        static BEST: OnceLock<&'static Int8Microkernel> = OnceLock::new();
         BEST.get_or_init(|| {
-            let (all, wish) = (Self::all(), Micro::best().name);
-            all.iter().find(|form| form.float.name == wish).or(all.first()).copied().unwrap_or(&PORTABLE)
+            let (all, wish) = (Self::all(), Microkernel::best().name);
+            all.iter().find(|kernel| kernel.float.name == wish).or(all.first()).copied().unwrap_or(&PORTABLE)
         })
     }
 
-    /// Every form this processor can run, fastest first.
+    /// Every one this processor can run, fastest first.
     pub(crate) fn all() -> Vec<&'static Self> {
         let mut all = Vec::new();
         #[cfg(target_arch = "x86_64")]
         {
-            let floats = Micro::all();
+            let floats = Microkernel::all();
             let has = |name| floats.iter().any(|float| float.name == name);
             if has("avx512") && std::arch::is_x86_feature_detected!("avx512vnni") {
                 all.push(&x86::VNNI);
@@ -105,7 +106,7 @@ impl Int8Micro {
         start: *const i32,
         c: *mut i32,
     ) {
-        // SAFETY: the caller's promise; the form was chosen from those the processor can run.
+        // SAFETY: the caller's promise; it was chosen from those the processor can run.
         unsafe { (self.tile)(words, a, b, start, c) }
     }
 }
@@ -113,7 +114,7 @@ impl Int8Micro {
 #[allow(unsafe_code)]
 unsafe fn tile_4x8(words: usize, a: *const u32, b: *const i8, _: *const i32, c: *mut i32) {
     let len = 4 * words;
-    // SAFETY: the promise of `Int8Micro::tile`: 4 rows and 8 columns of `len` values, 4 rows of 8 at `c`.
+    // SAFETY: the promise of `Int8Microkernel::tile`: 4 rows and 8 columns of `len` values, 4 rows of 8 at `c`.
     unsafe {
         for row in 0..4 {
             let x = std::slice::from_raw_parts(a.add(row * words).cast::<i8>(), len);
@@ -134,18 +135,18 @@ mod x86 {
     use std::arch::x86_64::*;
 
     use super::super::{avx, portable};
-    use super::{Int8Micro, Word};
+    use super::{Int8Microkernel, Word};
 
-    pub(super) static VNNI: Int8Micro =
-        Int8Micro { float: &avx::AVX512, mr: 12, word: Word::Four, tile: tile_12x32 };
-    pub(super) static AVX512: Int8Micro =
-        Int8Micro { float: &avx::AVX512, mr: 8, word: Word::Two, tile: tile_8x32 };
-    pub(super) static AVX2: Int8Micro =
-        Int8Micro { float: &avx::AVX2, mr: 6, word: Word::Two, tile: tile_6x16 };
-    pub(super) static SSE2: Int8Micro =
-        Int8Micro { float: &portable::MICRO, mr: 4, word: Word::Two, tile: tile_4x8 };
+    pub(super) static VNNI: Int8Microkernel =
+        Int8Microkernel { float: &avx::AVX512, mr: 12, word: Word::Four, tile: tile_12x32 };
+    pub(super) static AVX512: Int8Microkernel =
+        Int8Microkernel { float: &avx::AVX512, mr: 8, word: Word::Two, tile: tile_8x32 };
+    pub(super) static AVX2: Int8Microkernel =
+        Int8Microkernel { float: &avx::AVX2, mr: 6, word: Word::Two, tile: tile_6x16 };
+    pub(super) static SSE2: Int8Microkernel =
+        Int8Microkernel { float: &portable::MICRO, mr: 4, word: Word::Two, tile: tile_4x8 };
 
-    /// The promise is that of [`Int8Micro::tile`], with AVX-512F and VNNI detected.
+    /// The promise is that of [`Int8Microkernel::tile`], with AVX-512F and VNNI detected.
     #[target_feature(enable = "avx512f,avx512vnni")]
     #[allow(unsafe_code)]
     unsafe fn tile_12x32(words: usize, a: *const u32, b: *const i8, start: *const i32, c: *mut i32) {
@@ -190,7 +191,7 @@ mod x86 {
     macro_rules! tile_of_pairs {
         ($name:ident, $features:literal, $mr:literal, $n:literal, $zero:ident, $load:ident, $widen:ident, $splat:ident,
          $multiply:ident, $add:ident, $store:ident) => {
-            /// The promise is that of [`Int8Micro::tile`], with these features detected.
+            /// The promise is that of [`Int8Microkernel::tile`], with these features detected.
             #[target_feature(enable = $features)]
             #[allow(unsafe_code)]
             unsafe fn $name(words: usize, a: *const u32, b: *const i8, _: *const i32, c: *mut i32) {

@@ -1,8 +1,8 @@
-//! AVX2 and AVX-512 micro-kernels.
+//! AVX2 and AVX-512 microkernels.
 
 use std::arch::x86_64::*;
 
-use super::Micro;
+use super::Microkernel;
 
 /// A tile of 1 to `$mr` rows of two vectors: one function for each number of rows.
 macro_rules! tiles {
@@ -64,18 +64,18 @@ macro_rules! tiles {
 }
 
 tiles! {
-    /// The promise is that of [`Micro::tile`], with AVX2 and FMA detected.
+    /// The promise is that of [`Microkernel::tile`], with AVX2 and FMA detected.
     of_avx2, "avx2,fma", 6 x 8,
     _mm256_setzero_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_fmadd_ps, _mm256_add_ps, _mm256_storeu_ps
 }
 
 tiles! {
-    /// The promise is that of [`Micro::tile`], with AVX-512F detected.
+    /// The promise is that of [`Microkernel::tile`], with AVX-512F detected.
     of_avx512, "avx512f", 8 x 16,
     _mm512_setzero_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_fmadd_ps, _mm512_add_ps, _mm512_storeu_ps
 }
 
-pub(super) static AVX2: Micro = Micro {
+pub(super) static AVX2: Microkernel = Microkernel {
     mr: 6,
     nr: 16,
     name: "avx2",
@@ -83,7 +83,7 @@ pub(super) static AVX2: Micro = Micro {
     tiles: &[of_avx2::<1>, of_avx2::<2>, of_avx2::<3>, of_avx2::<4>, of_avx2::<5>, of_avx2::<6>],
 };
 
-pub(super) static AVX512: Micro = Micro {
+pub(super) static AVX512: Microkernel = Microkernel {
     mr: 8,
     nr: 32,
     name: "avx512",

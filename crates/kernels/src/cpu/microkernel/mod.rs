@@ -1,10 +1,10 @@
-//! The micro-kernel: C (mr × nr) = A·B over k, A and B packed in panels, C in registers (Goto and van de Geijn 2008; Van
+//! The microkernel: C (mr × nr) = A·B over k, A and B packed in panels, C in registers (Goto and van de Geijn 2008; Van
 //! Zee and van de Geijn 2015, BLIS).
 //!
 //! A panel of A holds, for every k, `mr` values; a panel of B `nr` values. Each step of k loads one run of B, broadcasts
 //! every value of A, and issues mr·nr/lanes fused multiply-adds:
 //!
-//! | form | mr × nr | accumulators | loads for each step of k |
+//! | instructions | mr × nr | accumulators | loads for each step of k |
 //! | --- | --- | --- | --- |
 //! | AVX-512 | 8 × 32 | 16 of 32 registers | 2 + 8 broadcasts for 16 FMA |
 //! | AVX2 + FMA | 6 × 16 | 12 of 16 | 2 + 6 for 12 |
@@ -23,9 +23,9 @@ use std::sync::OnceLock;
 /// Computes one tile: `(k, (a, b), (c, ldc), accumulate)`.
 type TileFn = unsafe fn(usize, (*const f32, *const f32), (*mut f32, usize), bool);
 
-/// A micro-kernel and its tile.
+/// A microkernel and its tile.
 #[derive(Debug)]
-pub(crate) struct Micro {
+pub(crate) struct Microkernel {
     /// Rows of a tile: lanes of a panel of A.
     pub(crate) mr: usize,
     /// Columns of a tile: lanes of a panel of B.
@@ -37,19 +37,23 @@ pub(crate) struct Micro {
     tiles: &'static [TileFn],
 }
 
-impl Micro {
-    /// The fastest form this processor has. `KERNELS_ISA` (`portable`, `neon`, `avx2`, `avx512`) asks for a lesser one, for
-    /// comparisons; a form the processor lacks is never chosen.
+impl Microkernel {
+    /// The fastest microkernel this processor has. `KERNELS_ISA` (`portable`, `neon`, `avx2`, `avx512`) asks for another one, for
+    /// comparisons; one the processor lacks is never chosen.
     pub(crate) fn best() -> &'static Self {
-        static BEST: OnceLock<&'static Micro> = OnceLock::new();
+        static BEST: OnceLock<&'static Microkernel> = OnceLock::new();
         BEST.get_or_init(|| {
             let wish = std::env::var("KERNELS_ISA").unwrap_or_default();
             let all = Self::all();
-            all.iter().find(|micro| micro.name == wish).or(all.first()).copied().unwrap_or(&portable::MICRO)
+            all.iter()
+                .find(|microkernel| microkernel.name == wish)
+                .or(all.first())
+                .copied()
+                .unwrap_or(&portable::MICRO)
         })
     }
 
-    /// Every form this processor can run, fastest first.
+    /// Every one this processor can run, fastest first.
     pub(crate) fn all() -> Vec<&'static Self> {
         let mut all = Vec::new();
         #[cfg(target_arch = "x86_64")]
@@ -89,7 +93,7 @@ impl Micro {
         (c, ldc): (*mut f32, usize),
         accumulate: bool,
     ) {
-        // SAFETY: the caller's promise; the form was chosen from those the processor can run.
+        // SAFETY: the caller's promise; it was chosen from those the processor can run.
         unsafe { (self.tiles[rows - 1])(k, (a, b), (c, ldc), accumulate) }
     }
 }

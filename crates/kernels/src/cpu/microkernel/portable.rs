@@ -1,11 +1,11 @@
-//! The micro-kernel without intrinsics: 4 × 8, small enough for sixteen registers of four lanes.
+//! The microkernel without intrinsics: 4 × 8, small enough for sixteen registers of four lanes.
 
-use super::Micro;
+use super::Microkernel;
 use crate::cpu::lanes::{Four, Lanes};
 
 const MR: usize = 4;
 
-pub(super) static MICRO: Micro = Micro {
+pub(super) static MICRO: Microkernel = Microkernel {
     mr: MR,
     nr: 8,
     name: "portable",
@@ -21,7 +21,7 @@ unsafe fn tile<const ROWS: usize>(
     accumulate: bool,
 ) {
     let mut sums = [[Four::splat(0.0); 2]; ROWS];
-    // SAFETY: the promise of `Micro::tile`: k·4 values at `a`, k·8 at `b`, ROWS rows of 8 at `c`.
+    // SAFETY: the promise of `Microkernel::tile`: k·4 values at `a`, k·8 at `b`, ROWS rows of 8 at `c`.
     unsafe {
         for i in 0..k {
             let (b0, b1) = (Four::load(b.add(8 * i)), Four::load(b.add(8 * i + 4)));

@@ -1,13 +1,13 @@
-//! The micro-kernel for NEON, which every aarch64 processor has: 6 × 16 with 24 accumulators.
+//! The microkernel for NEON, which every aarch64 processor has: 6 × 16 with 24 accumulators.
 
 use std::arch::aarch64::{float32x4_t, vaddq_f32, vdupq_n_f32, vfmaq_n_f32, vld1q_f32, vst1q_f32};
 
-use super::Micro;
+use super::Microkernel;
 
 const MR: usize = 6;
 const NR: usize = 16;
 
-pub(super) static MICRO: Micro = Micro {
+pub(super) static MICRO: Microkernel = Microkernel {
     mr: MR,
     nr: NR,
     name: "neon",
@@ -22,7 +22,7 @@ unsafe fn tile<const ROWS: usize>(
     (c, ldc): (*mut f32, usize),
     accumulate: bool,
 ) {
-    // SAFETY: the promise of `Micro::tile`: k·6 values at `a`, k·16 at `b`, ROWS rows of 16 at `c`.
+    // SAFETY: the promise of `Microkernel::tile`: k·6 values at `a`, k·16 at `b`, ROWS rows of 16 at `c`.
     unsafe {
         let mut sums = [[vdupq_n_f32(0.0); NR / 4]; ROWS];
         for i in 0..k {

@@ -1,10 +1,10 @@
-//! Which forms of the GPU's stand in place of the plain ones, so that a bench can compare them in one process.
+//! Which optimisations for GPUs are on, so that a bench can compare them in one process.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A form for GPUs that can be left out.
+/// An optimisation for GPUs that can be turned off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum Optimisation {
     /// Fused attention by our own kernel.
     Attention,
     /// The same with 128 queries a block instead of 64.
@@ -19,7 +19,7 @@ pub enum Form {
     ChannelsLast,
 }
 
-impl Form {
+impl Optimisation {
     /// All of them by name.
     pub const NAMES: [(&str, Self); 6] = [
         ("attention", Self::Attention),
@@ -35,16 +35,16 @@ impl Form {
     }
 }
 
-/// What is left out.
-static WITHOUT: AtomicU32 = AtomicU32::new(0);
+/// What is off.
+static DISABLED: AtomicU32 = AtomicU32::new(0);
 
-/// Leaves these forms out from now on, and no others: for benches.
-pub fn leave_out(forms: &[Form]) {
-    WITHOUT.store(forms.iter().fold(0, |bits, form| bits | form.bit()), Ordering::Relaxed);
+/// Turns these off from now on, and all others on: for benches.
+pub fn disable(optimisations: &[Optimisation]) {
+    DISABLED.store(optimisations.iter().fold(0, |bits, each| bits | each.bit()), Ordering::Relaxed);
 }
 
-/// Whether a form is in use.
+/// Whether it is on.
 #[allow(dead_code)] // a build without GPU asks for none
-pub(crate) fn on(form: Form) -> bool {
-    WITHOUT.load(Ordering::Relaxed) & form.bit() == 0
+pub(crate) fn enabled(optimisation: Optimisation) -> bool {
+    DISABLED.load(Ordering::Relaxed) & optimisation.bit() == 0
 }
