@@ -1,12 +1,17 @@
 """What the documents say exists: links and their anchors, options and commands, settings and variables, other names in code type,
-metrics, and every message of the program in docs/troubleshooting.md. Standard library only; `run` starts it."""
+metrics, the API's parameters and routes, and every message of the program in docs/troubleshooting.md; and that the README's
+transfers run. Standard library only; `run` starts it."""
 
+import json
 import os
 import re
+import shlex
 import subprocess
+import tempfile
 import unittest
 from functools import cache
 from pathlib import Path
+from urllib.request import urlopen
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
@@ -59,6 +64,23 @@ def words() -> set[str]:
 def help_of(*command: str) -> str:
     done = subprocess.run([BINARY, *command, "--help"], capture_output=True, text=True, check=True)
     return done.stdout
+
+
+@cache
+def openapi() -> dict:
+    """What a server of this build says of itself."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [BINARY, "serve", "--listen", "127.0.0.1:0", "--data-dir", folder]
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("MATERIAL_TRANSFER_")}
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as server:
+            try:
+                lines = iter(server.stderr.readline, "")
+                base = next(found[0] for line in lines if (found := re.findall(r"listening on (http://[\d.:]+)", line)))
+                with urlopen(f"{base}/openapi.json", timeout=20) as answer:
+                    return json.load(answer)
+            finally:
+                server.terminate()
+                server.communicate(timeout=60)
 
 
 class Documents(unittest.TestCase):
@@ -126,6 +148,49 @@ class Documents(unittest.TestCase):
                 if name not in words() | FOREIGN:
                     faults.append(f"{path.relative_to(ROOT)}: {name}")
         self.complain("names", faults)
+
+    def test_parameters_are_those_of_the_server(self):
+        """docs/api.md's table: every parameter, its default, its range or words."""
+        properties = dict(openapi()["components"]["schemas"]["TransferRequest"]["properties"])
+        properties.pop("base64")  # no parameter of the model; in the chapter on v1
+        table = (ROOT / "docs/api.md").read_text().split("## Parameters")[1].split("**Pictures**")[0]
+        rows = {name: cells for line in table.splitlines() if line.startswith("| `")
+                for cells in [line.split("|")] for name in re.findall(r"`(\w+)`", cells[1])}
+        self.assertEqual(sorted(rows), sorted(properties))
+        faults = []
+        for name, schema in properties.items():
+            _, _, _, default, allowed, *_ = rows[name]
+            wanted = json.dumps(schema["default"]).strip('"') if "default" in schema else "required"
+            wanted = {"": "empty", "null": "random"}.get(wanted, wanted.removesuffix(".0"))
+            if str(wanted) not in default:
+                faults.append(f"{name}: the default is {wanted}, not {default}")
+            # Ends that are the type's and not the parameter's are left out of the table.
+            bounds = [schema[end] for end in ("minimum", "maximum") if 0 <= schema.get(end, -1) < (1 << 31) - 1]
+            for part in [*schema.get("enum", []), *(f"{bound:g}" for bound in bounds)]:
+                if part not in allowed:
+                    faults.append(f"{name}: {part} is not in {allowed}")
+        self.complain("parameters", faults)
+
+    def test_routes_exist(self):
+        paths = {re.sub(r"\{\w+\}", "{}", path) for path in openapi()["paths"]} | {"/", "/openapi.json"}
+        faults = []
+        for path in DOCUMENTS:
+            for route in re.findall(r"(?:GET|POST|HEAD) `?(/[\w/{}.-]+)", path.read_text()):
+                route = re.sub(r"\{\w+\}", "{}", route).replace("{}/{}", "{}")
+                if route not in paths and route.replace("{}", "material-transfer") not in paths:
+                    faults.append(f"{path.relative_to(ROOT)}: {route}")
+        self.complain("routes", faults)
+
+    def test_the_transfers_of_the_readme_run(self):
+        blocks = "\n".join(re.findall(r"^```sh\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL))
+        commands = re.findall(r"(?:^|-- )(?:material-transfer )?(transfer --.*)$", blocks.replace("\\\n", " "), re.MULTILINE)
+        self.assertGreater(len(commands), 0)
+        for command in set(commands):
+            with tempfile.TemporaryDirectory() as folder:
+                options = [re.sub(r"^(output\.\w+)$", rf"{folder}/\1", word) for word in shlex.split(command)]
+                done = subprocess.run([BINARY, *options], cwd=ROOT, capture_output=True, text=True, check=False)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                self.assertEqual([path.name for path in Path(folder).iterdir()], ["output.png"])
 
     def test_metrics_exist(self):
         faults = []
