@@ -22,6 +22,7 @@ mod files;
 mod form;
 mod middleware;
 mod ops;
+mod pages;
 mod stream;
 mod v1;
 mod v2;
@@ -44,7 +45,9 @@ pub fn app(state: Arc<App>) -> Router {
         .route("/health/ready", get(ops::ready))
         .route("/metrics", get(ops::metrics))
         .route("/openapi.json", get(ops::openapi))
-        .route("/docs", get(ops::docs))
+        .route("/", get(pages::home).fallback(unknown))
+        .route("/docs", get(pages::docs))
+        .route("/playground/{*file}", get(pages::file))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(axum::middleware::from_fn_with_state(state.clone(), middleware::around))

@@ -154,12 +154,19 @@ impl App {
         blobs: Arc<dyn BlobStore>,
     ) -> Result<Arc<Self>, Error> {
         let schema = api::Schema::new(config.request_limits());
+        let keys = KeyRing::new(&config);
         Ok(Arc::new(Self {
-            openapi: api::openapi(&schema, SLUG, &config.path_prefix, env!("CARGO_PKG_VERSION")),
+            openapi: api::openapi(
+                &schema,
+                SLUG,
+                &config.path_prefix,
+                env!("CARGO_PKG_VERSION"),
+                !keys.is_open(),
+            ),
             schema,
             jobs,
             blobs,
-            keys: KeyRing::new(&config),
+            keys,
             rates: RateLimiter::default(),
             turnstile: Turnstile::default(),
             quotas: quotas(&config),

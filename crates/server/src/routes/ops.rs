@@ -1,10 +1,10 @@
-//! For operators and the curious, without a key: health, metrics, the OpenAPI document and a page that shows it.
+//! For operators and the curious, without a key: health, metrics and the OpenAPI document.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::response::{Html, IntoResponse as _, Response};
+use axum::response::{IntoResponse as _, Response};
 use http::{StatusCode, header};
 use serde_json::{Value, json};
 
@@ -36,11 +36,4 @@ pub(super) async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Fai
 
 pub(super) async fn openapi(State(app): State<Arc<App>>) -> Json<Value> {
     Json(app.openapi.clone())
-}
-
-/// Everything the page needs is in it, but the document, which it fetches from beside itself.
-pub(super) async fn docs() -> Response {
-    let only_itself = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \
-                       img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
-    ([(header::CONTENT_SECURITY_POLICY, only_itself)], Html(include_str!("docs.html"))).into_response()
 }
