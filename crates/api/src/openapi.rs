@@ -139,8 +139,7 @@ fn operations(paths: &mut Paths) {
         ("/health/ready", "getReadiness", "Is the model loaded? 503 while it is not", json()),
         ("/metrics", "getMetrics", "Prometheus text", text),
         ("/openapi.json", "getOpenapi", "This document", json()),
-        ("/docs", "getReference", "This document, to read", page.clone()),
-        ("/", "getPlayground", "The playground for people; where to look for programs", page),
+        ("/docs", "getReference", "This document; a page to read for browsers", page),
     ] {
         let mut answer = json!({ "200": { "description": summary, "content": content } });
         if path == "/health/ready" {

@@ -77,8 +77,9 @@ pub fn app(state: Arc<App>) -> Router {
 }
 
 async fn unknown(request: Request) -> Failure {
+    let failure = Failure::no_route(request.uri().path());
     body::discard(request);
-    Failure::not_found()
+    failure
 }
 
 async fn wrong_method(request: Request) -> Failure {

@@ -20,20 +20,27 @@ async function start() {
   model = Object.keys(document.paths).find((path) => path.startsWith('/v2/') && document.paths[path].post).split('/')[2];
   keyed = (document.security ?? []).some((way) => Object.keys(way).length > 0);
   const { properties } = document.components.schemas.TransferRequest;
-  pictures = PICTURES.map((name) => new Picture(name, properties[name].description, changed));
+  pictures = PICTURES.map((name) => new Picture(name, properties[name].description, writeSnippet));
   byId('pictures').append(...pictures.map((picture) => picture.element));
   settings = new Settings(properties, PICTURES, byId('main-settings'), byId('more-settings'), writeSnippet);
   listenForPasting(pictures);
   makeLanguages();
   byId('key-button').hidden = !keyed;
   await Promise.all([pictures[0].takeExample('pumpkin'), pictures[1].takeExample('marble')]);
+  await showExample();
   if (keyed && !api.key.get()) askForKey();
   await showHistory();
 }
 
-/** There is another picture: what is on the stage belongs to the last ones. */
-function changed() {
-  writeSnippet();
+/** What a result looks like, before there is one. */
+async function showExample() {
+  const answer = await fetch('playground/examples/pumpkin-marble.jpg');
+  await showBlob(byId('before'), pictures[0].file);
+  await showBlob(byId('after'), await answer.blob());
+  byId('after').alt = 'An example: the pumpkin, made of marble';
+  fit();
+  show('example');
+  byId('compare').hidden = false;
 }
 
 // ---------------------------------------------------------------- running
@@ -78,7 +85,7 @@ async function run(event) {
   try {
     const result = await job.run(model, form());
     const images = await Promise.all(result.images.map(async (image) => ({ name: image.name, file: await api.file(image) })));
-    const entry = { id: result.request_id, time: Date.now(), subject, material, values, seed: result.seed, images, facts: facts(result), notes: remarks(result) };
+    const entry = { id: result.request_id, time: Date.now(), subject, material, values, seed: result.seed, images, facts: facts(result), notes: remarks(result, values) };
     await present(entry);
     byId('announce').textContent = announced = 'The result is there.';
     if (!(await history.keep(entry))) byId('no-history').textContent = 'This browser keeps nothing here (a private window, or no room).';
@@ -94,7 +101,14 @@ async function run(event) {
 async function preview(subject) {
   byId('compare').classList.add('alone');
   byId('compare').hidden = !(await showBlob(byId('after'), subject));
+  fit();
   byId('after').alt = 'The subject';
+}
+
+/** The stage takes the form of the picture that is on it. */
+function fit() {
+  const { naturalWidth: width, naturalHeight: height } = byId('after');
+  if (height) byId('compare').style.setProperty('--ratio', String(width / height));
 }
 
 function failed(error) {
@@ -134,8 +148,10 @@ function facts(result) {
   return `${first.width} × ${first.height}, ${Math.ceil(Number(first.file_size) / 1024)} kB · ${seconds} s · seed ${result.seed}`;
 }
 
-function remarks(result) {
-  const ignored = result.ignored?.length ? [`This engine has no use for: ${result.ignored.join(', ')}.`] : [];
+/** Only what was given can have been ignored. */
+function remarks(result, values) {
+  const names = (result.ignored ?? []).filter((name) => name in values);
+  const ignored = names.length ? [`This engine has no use for: ${names.join(', ')}.`] : [];
   return [...ignored, ...(result.notes ?? [])];
 }
 
@@ -164,6 +180,7 @@ const extension = (file) => file.type.split('/')[1].replace('jpeg', 'jpg');
 /** A picture of the result beside the subject. */
 async function look(image) {
   await showBlob(byId('after'), image.file);
+  fit();
   byId('after').alt = image.name === 'output' ? 'The result' : `${words(image.name)}, made on the way`;
   for (const button of byId('steps').children) button.setAttribute('aria-pressed', String(button.dataset.name === image.name));
 }

@@ -19,18 +19,30 @@ pub(super) async fn live() -> Json<Value> {
 /// A model is loaded and work is taken.
 pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
     match app.unready() {
-        None => Json(json!({ "status": "ready" })).into_response(),
+        None => Json(facts(&app, json!({ "status": "ready" }))).into_response(),
         Some(reason) => {
-            (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "status": "unavailable", "error": reason })))
-                .into_response()
+            let body = facts(&app, json!({ "status": "unavailable", "error": reason }));
+            (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
         }
     }
+}
+
+/// What the first lines of the log say, as far as strangers may know: no paths, no keys.
+fn facts(app: &App, mut body: Value) -> Value {
+    let about = app.about();
+    body["version"] = json!(about.to_string());
+    // A profile may be a file, whose folder is nobody's business.
+    let profile = std::path::Path::new(&app.config.profile).file_stem();
+    body["profile"] = json!(profile.map(|name| name.to_string_lossy()));
+    body["devices"] = json!(about.devices());
+    body["keyed"] = json!(!app.keys.is_open());
+    body
 }
 
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Failure> {
     let counts = app.jobs.counts().await?;
     let endings = app.jobs.endings().await?;
-    let page = app.metrics.text(&counts, &endings, app.unready().is_none());
+    let page = app.metrics.text(&counts, &endings, app.unready().is_none(), app.about());
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], page).into_response())
 }
 

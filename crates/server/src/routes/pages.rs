@@ -59,6 +59,7 @@ static FILES: &[File] = files! {
     "examples/armchair.jpg": JPEG,
     "examples/bust.jpg": JPEG,
     "examples/pumpkin.jpg": JPEG,
+    "examples/pumpkin-marble.jpg": JPEG,
     "examples/teapot.jpg": JPEG,
     "examples/copper.jpg": JPEG,
     "examples/malachite.jpg": JPEG,
