@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use pipeline::{DeviceChoice, Engine, profile};
-use server::{Config, EngineFactory, Error};
-use tracing_subscriber::EnvFilter;
+use server::{About, Config, EngineFactory, Error};
 
+use crate::about;
 use crate::arguments::{self, ServeArguments};
 use crate::failure::Failure;
 use crate::log::{self, Lines};
@@ -25,6 +25,19 @@ pub(crate) fn run(options: &ServeArguments) -> Result<(), Failure> {
 }
 
 fn serve(options: &ServeArguments) -> Result<(), Failure> {
+    let config = config(options)?;
+    threads::set(config.threads)?;
+    let about = about::program();
+    let factory = engine_factory(&config, about.clone())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime
+        .context("the server does not start")?
+        .block_on(server::run(config, about, factory))
+        .map_err(Failure::from)
+}
+
+/// The settings of the options, the environment and the file.
+pub(crate) fn config(options: &ServeArguments) -> Result<Config, Failure> {
     // Variables that are no text cannot be settings, and those of other options need not be.
     let others = arguments::variables();
     let is_setting = |name: &str| {
@@ -35,19 +48,12 @@ fn serve(options: &ServeArguments) -> Result<(), Failure> {
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .filter(|(name, _)| is_setting(name) || !others.contains(name));
     let config = Config::load(options.config.as_deref(), environment, options.settings());
-    let config = config.map_err(|error| Failure::Input(error.to_string()))?;
-    threads::set(config.threads)?;
-    let factory = engine_factory(&config)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime
-        .context("the server does not start")?
-        .block_on(server::run(config, factory))
-        .map_err(Failure::from)
+    config.map_err(|error| Failure::Input(error.to_string()))
 }
 
 /// Makes engines as the settings say. The profile, its weights and the devices' names are looked at now, so that a mistake in them ends
 /// the start. Each worker opens its device itself: what a GPU's libraries keep is for one thread at a time.
-fn engine_factory(config: &Config) -> Result<EngineFactory, Failure> {
+fn engine_factory(config: &Config, about: About) -> Result<EngineFactory, Failure> {
     let profile = profile::load(&config.profile)
         .map_err(|error| Failure::Input(format!("the setting `profile`: {error}")))?;
     pipeline::check_files(&profile)?;
@@ -58,15 +64,16 @@ fn engine_factory(config: &Config) -> Result<EngineFactory, Failure> {
         for warning in &opened.warnings {
             tracing::warn!(worker, "{warning}");
         }
-        tracing::info!(worker, device = opened.description, "computing");
+        let why = about::reason(choice, Some(&opened));
+        tracing::info!(worker, device = opened.description, why, "computing");
+        about.computes_on(worker, &opened.description);
         Ok(Arc::<dyn Engine>::from(pipeline::engine(&profile, &opened.device)?))
     }))
 }
 
 /// Lets what is logged, panics included, go to standard error by way of a queue.
 fn start_log(arguments: &ServeArguments) -> Result<Lines, Failure> {
-    let filter = EnvFilter::try_new(&arguments.log);
-    let filter = filter.map_err(|error| Failure::Input(format!("--log {:?}: {error}", arguments.log)))?;
+    let filter = log::filter(&arguments.log)?;
     let lines = log::standard_error().and_then(Lines::to).context("the log does not start")?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(lines.clone());
     // A failed write would be reported on standard error, which is what has failed.

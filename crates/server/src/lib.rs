@@ -3,6 +3,7 @@
 //! [`app`] is the service as a router (tests call it in process), [`serve()`] puts it on a listener with workers beside
 //! it, [`run`] is the whole program from a [`Config`] to the last closed connection.
 
+mod about;
 mod base_url;
 mod budget;
 pub mod config;
@@ -14,6 +15,7 @@ mod fetching;
 mod interim;
 mod keys;
 mod metrics;
+mod process;
 mod rate;
 mod routes;
 mod serve;
@@ -22,6 +24,7 @@ mod task;
 mod turnstile;
 mod worker;
 
+pub use about::About;
 pub use config::{Config, ConfigError};
 pub use routes::app;
 pub use serve::{run, serve};

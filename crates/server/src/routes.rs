@@ -27,6 +27,7 @@ mod files;
 mod form;
 mod middleware;
 mod ops;
+mod pages;
 mod stream;
 mod v1;
 mod v2;
@@ -54,7 +55,9 @@ pub fn app(state: Arc<App>) -> Router {
         .route("/health/ready", get(ops::ready))
         .route("/metrics", get(ops::metrics))
         .route("/openapi.json", get(ops::openapi))
-        .route("/docs", get(ops::docs))
+        .route("/", get(pages::home).fallback(unknown))
+        .route("/docs", get(pages::docs))
+        .route("/playground/{*file}", get(pages::file))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(
@@ -74,8 +77,9 @@ pub fn app(state: Arc<App>) -> Router {
 }
 
 async fn unknown(request: Request) -> Failure {
+    let failure = Failure::no_route(request.uri().path());
     body::discard(request);
-    Failure::not_found()
+    failure
 }
 
 async fn wrong_method(request: Request) -> Failure {

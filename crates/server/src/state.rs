@@ -1,13 +1,14 @@
 //! What all routes and workers share: configuration, stores, keys, counters, and whether the server takes work.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use fetch::{Fetcher, SetupError};
 use jobs::{BlobStore, Caps, Embedded, JobStore, Options};
 use serde_json::Value;
 use tokio::sync::{Semaphore, watch};
 
+use crate::about::About;
 use crate::budget::Budget;
 use crate::config::Config;
 use crate::credits;
@@ -102,6 +103,8 @@ pub struct App {
     pub(crate) parsing: [Arc<Semaphore>; 2],
     /// The memory of decoding.
     pub(crate) decoding: Decoding,
+    /// Set by the program, once.
+    about: OnceLock<About>,
     phase: watch::Sender<Phase>,
     workers: Mutex<Vec<WorkerState>>,
     /// Why an engine could not be loaded.
@@ -154,12 +157,19 @@ impl App {
         blobs: Arc<dyn BlobStore>,
     ) -> Result<Arc<Self>, Error> {
         let schema = api::Schema::new(config.request_limits());
+        let keys = KeyRing::new(&config);
         Ok(Arc::new(Self {
-            openapi: api::openapi(&schema, SLUG, &config.path_prefix, env!("CARGO_PKG_VERSION")),
+            openapi: api::openapi(
+                &schema,
+                SLUG,
+                &config.path_prefix,
+                env!("CARGO_PKG_VERSION"),
+                !keys.is_open(),
+            ),
             schema,
             jobs,
             blobs,
-            keys: KeyRing::new(&config),
+            keys,
             rates: RateLimiter::default(),
             turnstile: Turnstile::default(),
             quotas: quotas(&config),
@@ -168,11 +178,22 @@ impl App {
             bodies: Budget::new(config.body_memory.0, config.max_body.0),
             parsing: PARSED_AT_ONCE.map(|permits| Arc::new(Semaphore::new(permits))),
             decoding: Decoding::new(config.decode_limits()),
+            about: OnceLock::new(),
             phase: watch::Sender::new(Phase::Running),
             workers: Mutex::new(vec![WorkerState::Loading; config.workers]),
             load_error: Mutex::default(),
             config,
         }))
+    }
+
+    /// Says what program this is; only the first call counts.
+    pub fn introduce(&self, about: About) {
+        let _ = self.about.set(about);
+    }
+
+    /// What program this is.
+    pub(crate) fn about(&self) -> &About {
+        self.about.get_or_init(About::default)
     }
 
     /// Moves on towards the end; never back.

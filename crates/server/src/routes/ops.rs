@@ -1,10 +1,10 @@
-//! For operators and the curious, without a key: health, metrics, the OpenAPI document and a page that shows it.
+//! For operators and the curious, without a key: health, metrics and the OpenAPI document.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::response::{Html, IntoResponse as _, Response};
+use axum::response::{IntoResponse as _, Response};
 use http::{StatusCode, header};
 use serde_json::{Value, json};
 
@@ -19,28 +19,33 @@ pub(super) async fn live() -> Json<Value> {
 /// A model is loaded and work is taken.
 pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
     match app.unready() {
-        None => Json(json!({ "status": "ready" })).into_response(),
+        None => Json(facts(&app, json!({ "status": "ready" }))).into_response(),
         Some(reason) => {
-            (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "status": "unavailable", "error": reason })))
-                .into_response()
+            let body = facts(&app, json!({ "status": "unavailable", "error": reason }));
+            (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
         }
     }
+}
+
+/// What the first lines of the log say, as far as strangers may know: no paths, no keys.
+fn facts(app: &App, mut body: Value) -> Value {
+    let about = app.about();
+    body["version"] = json!(about.to_string());
+    // A profile may be a file, whose folder is nobody's business.
+    let profile = std::path::Path::new(&app.config.profile).file_stem();
+    body["profile"] = json!(profile.map(|name| name.to_string_lossy()));
+    body["devices"] = json!(about.devices());
+    body["keyed"] = json!(!app.keys.is_open());
+    body
 }
 
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Failure> {
     let counts = app.jobs.counts().await?;
     let endings = app.jobs.endings().await?;
-    let page = app.metrics.text(&counts, &endings, app.unready().is_none());
+    let page = app.metrics.text(&counts, &endings, app.unready().is_none(), app.about());
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], page).into_response())
 }
 
 pub(super) async fn openapi(State(app): State<Arc<App>>) -> Json<Value> {
     Json(app.openapi.clone())
-}
-
-/// Everything the page needs is in it, but the document, which it fetches from beside itself.
-pub(super) async fn docs() -> Response {
-    let only_itself = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \
-                       img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
-    ([(header::CONTENT_SECURITY_POLICY, only_itself)], Html(include_str!("docs.html"))).into_response()
 }
