@@ -34,7 +34,7 @@ use self::{
     writer::{Published, Writer},
 };
 use crate::{
-    Beat, BlobKey, BlobStore, CancelOutcome, Claim, Clock, Counts, Draft, Endings, Error, Job, JobStore,
+    Beat, BlobKey, BlobStore, CancelOutcome, Claim, Clock, Counts, Endings, Error, Job, JobStore,
     LeaseToken, NewJob, Result, State, SystemClock, clock::StoreTime,
 };
 
@@ -346,15 +346,6 @@ impl BlobStore for Embedded {
     async fn link(&self, from: &BlobKey, to: &BlobKey) -> Result<bool> {
         let (from, to) = (from.clone(), to.clone());
         self.on_disk(move |around| around.shelf.link(&from, &to, around.time.now())).await
-    }
-
-    async fn draft(&self, key: &BlobKey) -> Result<Draft> {
-        let key = key.clone();
-        self.on_disk(move |around| around.shelf.draft(&key)).await
-    }
-
-    async fn seal(&self, draft: Draft) -> Result<()> {
-        self.on_disk(move |around| around.shelf.seal(draft, around.time.now())).await
     }
 
     async fn open(&self, key: &BlobKey) -> Result<Option<(File, u64)>> {

@@ -102,7 +102,7 @@ pub(crate) async fn contents(home: &dyn Home, key: &BlobKey) -> Option<Bytes> {
     home.blobs().get(key).await.unwrap()
 }
 
-/// Makes a test of every case, each on a fresh home from `$open` (an async function without arguments).
+/// Makes a test of every case, each on a fresh home from `$open` (an async function without arguments), if it has one.
 #[macro_export]
 macro_rules! conformance {
     ($open:path) => {
@@ -126,7 +126,9 @@ macro_rules! conformance {
         $($(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
-                conformance::$module::$case(&$open().await).await;
+                if let Some(home) = $open().await {
+                    conformance::$module::$case(&home).await;
+                }
             }
         )*)*
     };
