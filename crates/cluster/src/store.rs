@@ -170,7 +170,11 @@ impl Drop for Abandoned<'_> {
 impl JobStore for PostgresJobs {
     async fn submit(&self, job: NewJob) -> Result<Arc<Job>> {
         self.require_health()?;
-        self.noted(self.shared.database.change(Submit { entrance: self.entrance(), new: job })).await
+        let call = if job.wanting { Call::Arrival } else { Call::Work };
+        let submit = Submit { entrance: self.entrance(), new: job };
+        let accepted = self.noted(self.shared.database.change(submit)).await?;
+        self.shared.wake.tell(call);
+        Ok(accepted)
     }
 
     async fn deposit(&self, job: NewJob, result: Value, outputs: Vec<BlobKey>) -> Result<Arc<Job>> {
