@@ -49,7 +49,7 @@ fn serve(options: &ServeArguments) -> Result<(), Failure> {
 /// the start. Each worker opens its device itself: what a GPU's libraries keep is for one thread at a time.
 fn engine_factory(config: &Config) -> Result<EngineFactory, Failure> {
     let profile = profile::load(&config.profile)?;
-    profile::check_files(&profile)?;
+    pipeline::check_files(&profile)?;
     let choices = (0..config.workers).map(|worker| config.device_of(worker).parse());
     let choices = choices.collect::<Result<Vec<DeviceChoice>, _>>()?;
     Ok(Arc::new(move |worker| {
@@ -59,7 +59,7 @@ fn engine_factory(config: &Config) -> Result<EngineFactory, Failure> {
             tracing::warn!(worker, "{warning}");
         }
         tracing::info!(worker, device = opened.description, "computing");
-        Ok(Arc::<dyn Engine>::from(profile::engine(&profile, &opened.device)?))
+        Ok(Arc::<dyn Engine>::from(pipeline::engine(&profile, &opened.device)?))
     }))
 }
 

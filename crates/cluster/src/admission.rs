@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use jobs::{BlobKey, Caps, Error, Job, NewJob, State};
+use jobs::{BlobKey, Caps, Error, Job, NewJob};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -33,26 +33,8 @@ impl Entrance {
 
     /// Puts a waiting job at the end of the queue.
     async fn insert(&self, on: &Session<'_>, new: &NewJob) -> Result<Job, Fault> {
-        let job = Job {
-            id: new.id,
-            owner: rows::clean(&new.owner),
-            client: rows::clean(client_of(new)),
-            state: State::Queued,
-            payload: new.payload.clone(),
-            wanting: new.wanting,
-            charged: new.credits.is_some(),
-            inputs: new.inputs.clone(),
-            submitted_at: on.now().await?.cast_unsigned(),
-            started_at: None,
-            finished_at: None,
-            expires_at: None,
-            files_expire_at: None,
-            retry_count: 0,
-            result: None,
-            outputs: Vec::new(),
-            error: None,
-            cancel_requested: false,
-        };
+        let mut job = Job::queued(new.clone(), on.now().await?.cast_unsigned());
+        (job.owner, job.client) = (rows::clean(&job.owner), rows::clean(&job.client));
         let inserted = on
             .run(
                 "INSERT INTO @jobs (id, owner, client, profile, state, payload, wanting, charged, inputs, submitted_at)

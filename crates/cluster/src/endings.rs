@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use async_trait::async_trait;
-use jobs::{BlobKey, CANCELLED, CancelOutcome, Endings, Error, INTERRUPTED, Job, LeaseToken, State};
+use jobs::{Blame, BlobKey, CancelOutcome, Endings, Error, Failure, Job, LeaseToken, State};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -54,7 +54,7 @@ impl Tally {
 #[derive(Clone, Debug)]
 pub(crate) enum End {
     Completed { result: Value, outputs: Vec<BlobKey> },
-    Failed(String),
+    Failed(Failure),
 }
 
 /// Ends a job: its row is locked.
@@ -75,8 +75,8 @@ pub(crate) async fn finish(
             rows::name(on, job.id, &outputs, true).await?;
             (job.state, job.result, job.outputs) = (State::Completed, Some(result), outputs);
         }
-        End::Failed(error) => {
-            (job.state, job.error, job.charged) = (State::Failed, Some(rows::clean(&error)), false);
+        End::Failed(failure) => {
+            (job.state, job.failure, job.charged) = (State::Failed, Some(failure), false);
         }
     }
     on.run("DELETE FROM @names WHERE job = $1 AND NOT is_output", parameters![job.id]).await?;
@@ -104,7 +104,7 @@ async fn save_end(
     files_expire_at: i64,
 ) -> Result<(), Fault> {
     let result = job.result.as_ref().map(rows::text).transpose()?;
-    let error = job.error.as_ref().map(rows::text).transpose()?;
+    let error = job.failure.as_ref().map(rows::text).transpose()?;
     let expires_at = job.expires_at.map(u64::cast_signed);
     on.run(
         "UPDATE @jobs SET state = $2, payload = 'null', wanting = false, charged = $3, inputs = '{}', outputs = $4,
@@ -177,10 +177,10 @@ impl Change for Conclude {
         let (became, end) = match self.deed.clone() {
             Deed::End(end @ End::Completed { .. }) => (Became::Completed, end),
             Deed::End(end) => {
-                let cancelled = matches!(&end, End::Failed(error) if error == CANCELLED);
+                let cancelled = matches!(&end, End::Failed(failure) if failure.blame == Blame::Cancelled);
                 (if cancelled { Became::Cancelled } else { Became::Failed }, end)
             }
-            Deed::Release if job.cancel_requested => (Became::Cancelled, End::Failed(CANCELLED.to_owned())),
+            Deed::Release if job.cancel_requested => (Became::Cancelled, End::Failed(Failure::cancelled())),
             Deed::Release => {
                 requeue(on, &self.schema, job.id, 0).await?;
                 return Ok(Some(Became::Released));
@@ -213,7 +213,7 @@ impl Change for Cancel {
             State::Completed | State::Failed => CancelOutcome::AlreadyOver,
             State::Queued => {
                 job.cancel_requested = true;
-                finish(on, &self.limits, &self.schema, job, End::Failed(CANCELLED.to_owned())).await?;
+                finish(on, &self.limits, &self.schema, job, End::Failed(Failure::cancelled())).await?;
                 CancelOutcome::Cancelled
             }
             State::Processing => {
@@ -229,7 +229,7 @@ pub(crate) struct Refuse {
     pub(crate) limits: Arc<Limits>,
     pub(crate) schema: String,
     pub(crate) id: Uuid,
-    pub(crate) error: String,
+    pub(crate) failure: Failure,
 }
 
 #[async_trait]
@@ -239,7 +239,7 @@ impl Change for Refuse {
     async fn apply(&mut self, on: &Session<'_>) -> Result<bool, Fault> {
         let sql = format!("SELECT {} FROM @jobs j WHERE j.id = $1 AND j.state = 'QUEUED' FOR UPDATE", rows::JOB);
         let Some(row) = on.row(&sql, parameters![self.id]).await? else { return Ok(false) };
-        let end = End::Failed(self.error.clone());
+        let end = End::Failed(self.failure.clone());
         finish(on, &self.limits, &self.schema, rows::job(&row)?, end).await?;
         Ok(true)
     }
@@ -253,16 +253,16 @@ pub(crate) async fn interrupt(
     job: Job,
 ) -> Result<Became, Fault> {
     let id = job.id;
-    let (became, error) = if job.cancel_requested {
-        (Became::Cancelled, CANCELLED)
+    let (became, failure) = if job.cancel_requested {
+        (Became::Cancelled, Failure::cancelled())
     } else if job.retry_count > 0 {
         tracing::warn!(job = %id, "interrupted for the second time; it fails");
-        (Became::Interrupted, INTERRUPTED)
+        (Became::Interrupted, Failure::interrupted())
     } else {
         tracing::warn!(job = %id, "interrupted; it goes back to the queue");
         requeue(on, schema, id, 1).await?;
         return Ok(Became::Retried);
     };
-    finish(on, limits, schema, job, End::Failed(error.to_owned())).await?;
+    finish(on, limits, schema, job, End::Failed(failure)).await?;
     Ok(became)
 }

@@ -37,7 +37,7 @@ pub(crate) fn job(row: &Row) -> Result<Job, Fault> {
         retry_count: row.try_get::<_, i32>("retry_count")?.cast_unsigned(),
         result: optional(id, row.try_get("result")?)?,
         outputs: keys(row.try_get("outputs")?)?,
-        error: optional(id, row.try_get("error")?)?,
+        failure: optional(id, row.try_get("error")?)?,
         cancel_requested: row.try_get("cancel_requested")?,
     })
 }

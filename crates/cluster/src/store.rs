@@ -12,7 +12,7 @@ use std::{
 
 use async_trait::async_trait;
 use jobs::{
-    Beat, BlobKey, CancelOutcome, Claim, Counts, Endings, Error, Job, JobStore, LeaseToken, NewJob, Result,
+    Beat, BlobKey, CancelOutcome, Claim, Counts, Endings, Error, Failure, Job, JobStore, LeaseToken, NewJob, Result,
 };
 use serde_json::Value;
 use tokio::{sync::broadcast::error::RecvError, sync::watch, task::JoinHandle, time::sleep};
@@ -201,9 +201,9 @@ impl JobStore for PostgresJobs {
         self.noted(self.shared.database.change(supply)).await
     }
 
-    async fn refuse(&self, id: Uuid, error: &str) -> Result<bool> {
-        let (limits, schema, error) = (self.shared.limits.clone(), self.schema(), error.to_owned());
-        let refused = self.noted(self.shared.database.change(Refuse { limits, schema, id, error })).await?;
+    async fn refuse(&self, id: Uuid, failure: Failure) -> Result<bool> {
+        let (limits, schema) = (self.shared.limits.clone(), self.schema());
+        let refused = self.noted(self.shared.database.change(Refuse { limits, schema, id, failure })).await?;
         if refused {
             self.tally.count(Became::Failed);
             self.ended(id);
@@ -241,8 +241,8 @@ impl JobStore for PostgresJobs {
         self.conclude(token, Deed::End(End::Completed { result, outputs })).await
     }
 
-    async fn fail(&self, token: &LeaseToken, error: &str) -> Result<()> {
-        self.conclude(token, Deed::End(End::Failed(error.to_owned()))).await
+    async fn fail(&self, token: &LeaseToken, failure: Failure) -> Result<()> {
+        self.conclude(token, Deed::End(End::Failed(failure))).await
     }
 
     async fn release(&self, token: &LeaseToken) -> Result<()> {
@@ -284,6 +284,12 @@ impl JobStore for PostgresJobs {
     async fn progress(&self, id: Uuid) -> Result<Option<f32>> {
         let sql = "SELECT progress FROM @leases WHERE job = $1";
         Ok(self.shared.database.row(sql, parameters![id]).await?.map(|row| row.get(0)))
+    }
+
+    async fn oldest_waiting(&self) -> Result<Option<u64>> {
+        let sql = "SELECT min(submitted_at) FROM @jobs WHERE state = 'QUEUED'";
+        let row = self.shared.database.row(sql, &[]).await?;
+        Ok(row.and_then(|row| row.get::<_, Option<i64>>(0)).map(i64::cast_unsigned))
     }
 
     async fn counts(&self) -> Result<Counts> {

@@ -138,28 +138,6 @@ fn open_cuda(ordinal: usize) -> candle_core::Result<Device> {
     Device::new_cuda(ordinal)
 }
 
-/// Bytes of a CUDA device's memory, where that is one.
-pub(crate) fn memory(device: &Device) -> Option<u64> {
-    #[cfg(feature = "cuda")]
-    return kernels::card(device).ok().flatten().map(|card| card.memory as u64);
-    #[cfg(not(feature = "cuda"))]
-    {
-        let _ = device;
-        None
-    }
-}
-
-/// Compute capability of a CUDA device, ten times the major number plus the minor one; none for others.
-pub(crate) fn capability(device: &Device) -> Option<i32> {
-    #[cfg(feature = "cuda")]
-    return kernels::card(device).ok().flatten().map(|card| card.capability);
-    #[cfg(not(feature = "cuda"))]
-    {
-        let _ = device;
-        None
-    }
-}
-
 fn missing_kernels(device: &Device) -> Vec<String> {
     #[cfg(feature = "cuda")]
     return {

@@ -5,13 +5,11 @@
 
 use std::path::{Path, PathBuf};
 
+use fetch::{Cidr, ProxyUrl};
 use pipeline::DecodeLimits;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 use url::Url;
-
-use crate::cidr::Cidr;
-use crate::fetch::{self, ProxyUrl};
 
 mod check;
 mod document;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use jobs::{Beat, Claim, LeaseToken};
+use jobs::{Beat, Blame, Claim, LeaseToken};
 use pipeline::{Cancel, Engine, Progress};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc};
@@ -29,9 +29,6 @@ pub type EngineFactory =
 const BEAT: Duration = Duration::from_millis(500);
 /// How long a worker rests when the store fails, and how long it sleeps at most if no wake-up comes.
 const REST: Duration = Duration::from_secs(1);
-/// What the error of a job begins with that took too long.
-pub(crate) const OVERTIME: &str = "Request timed out";
-
 /// The running workers. Dropping this stops them, and their jobs go back to the queue.
 #[derive(Debug)]
 pub struct Workers {
@@ -192,7 +189,7 @@ impl Worker {
                         let _ = self.app.blobs.delete(key).await;
                     }
                     tracing::error!(%id, %error, "a result could not be stored");
-                    jobs.fail(token, INTERNAL).await?;
+                    jobs.fail(token, jobs::Failure::server(INTERNAL)).await?;
                 }
             },
             Err(Stopped::Cancelled) if pulse.lost() => tracing::warn!(%id, "the lease was lost"),
@@ -202,20 +199,20 @@ impl Worker {
             }
             Err(Stopped::Cancelled) if pulse.overtime() => {
                 let limit = self.app.config.job_timeout;
-                let text = format!("{OVERTIME}: it took longer than this server allows ({limit})");
-                jobs.fail(token, &text).await?;
+                let text = format!("Request timed out: it took longer than this server allows ({limit})");
+                jobs.fail(token, jobs::Failure::new(Blame::Overtime, &text)).await?;
                 failed(&text);
             }
             Err(Stopped::Cancelled) => {
-                jobs.fail(token, jobs::CANCELLED).await?;
+                jobs.fail(token, jobs::Failure::cancelled()).await?;
                 tracing::info!(%id, key, seconds, "job cancelled");
             }
             Err(Stopped::Input(text)) => {
-                jobs.fail(token, text).await?;
+                jobs.fail(token, jobs::Failure::client(text)).await?;
                 failed(text);
             }
             Err(Stopped::Fault(reason)) => {
-                jobs.fail(token, INTERNAL).await?;
+                jobs.fail(token, jobs::Failure::server(INTERNAL)).await?;
                 failed(reason);
             }
         }

@@ -109,7 +109,7 @@ macro_rules! conformance {
         $crate::conformance!(@cases $open;
             queue: first_in_first_out, full_queue, duplicates, missing_files, completing, failing, depositing,
                 terminal_is_final,
-                cancelling_waiting, cancelling_running, cancelling_over, deleting, counting, waiting_for_work,
+                cancelling_waiting, cancelling_running, cancelling_over, deleting, counting, the_oldest_waits, waiting_for_work,
                 waiting_for_the_end, claimers_never_share;
             turns: clients_take_turns, a_client_has_a_limit_of_its_own, places_are_told_as_they_come,
                 what_is_wanted_is_waited_for, wanting_in_turn, what_was_interrupted_runs_alone;

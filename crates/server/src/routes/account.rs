@@ -43,12 +43,7 @@ pub(super) async fn upload(State(app): State<Arc<App>>, request: Request) -> Res
     let (files, _share) = parse(&app, held).await?;
     let mut stored = Stored { blobs: app.blobs.clone(), keys: Vec::new() };
     for file in files {
-        let extension = match api::sniff(&file) {
-            Some("image/jpeg") => "jpg",
-            Some(kind) => kind.trim_start_matches("image/"),
-            None => "bin",
-        };
-        let key = BlobKey::random(extension);
+        let key = BlobKey::random(api::extension_of(&file));
         stored.keys.push(key.clone());
         app.blobs.put(&key, file.into()).await.map_err(|error| Failure::store(&error))?;
     }

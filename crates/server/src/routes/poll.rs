@@ -42,7 +42,7 @@ pub(super) async fn result(
         let body = status_of(&app, &job, &base).await?;
         return Ok(answer(&job, body));
     }
-    let result = result_of(&job)?;
+    let result = TransferResult::of(&job)?;
     let images: Vec<Image> = result.pictures.iter().map(|picture| image(&base, picture)).collect();
     let body = Completed {
         request_id: job.id.to_string(),
@@ -75,14 +75,6 @@ async fn find(app: &App, id: Id, request: Request) -> Result<(Arc<Job>, String),
     Ok((job, base_url(&app.config, &parts)))
 }
 
-fn result_of(job: &Job) -> Result<TransferResult, Failure> {
-    let stored = job.result.clone().ok_or_else(Failure::internal)?;
-    serde_json::from_value(stored).map_err(|error| {
-        tracing::error!(id = %job.id, %error, "a stored result cannot be read");
-        Failure::internal()
-    })
-}
-
 async fn status_of(app: &App, job: &Job, base: &str) -> Result<Status, Failure> {
     let id = job.id.to_string();
     let failed = job.state == jobs::State::Failed;
@@ -92,13 +84,13 @@ async fn status_of(app: &App, job: &Job, base: &str) -> Result<Status, Failure> 
         jobs::State::Processing => (None, app.jobs.progress(job.id).await.map_err(store)?),
         jobs::State::Completed | jobs::State::Failed => (None, None),
     };
-    let result = if job.state == jobs::State::Completed { Some(result_of(job)?) } else { None };
+    let result = if job.state == jobs::State::Completed { Some(TransferResult::of(job)?) } else { None };
     Ok(Status {
         status: job.state.as_str(),
         status_url: (!failed).then(|| format!("{base}/v2/requests/{id}/status")),
         response_url: (!failed).then(|| format!("{base}/v2/requests/{id}")),
         request_id: id,
-        error: failed.then(|| job.error.clone().unwrap_or_else(|| crate::failure::INTERNAL.to_owned())),
+        error: failed.then(|| job.error().unwrap_or(crate::failure::INTERNAL).to_owned()),
         queue_position,
         progress,
         metrics: metrics(job, result.as_ref()),

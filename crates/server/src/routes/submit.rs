@@ -319,8 +319,7 @@ async fn store_input(
             _ => return Ok(ImageRef::Url(url)),
         },
     };
-    let extension = api::sniff(&file).and_then(|kind| kind.strip_prefix("image/")).unwrap_or("bin");
-    let key = BlobKey::random(extension);
+    let key = BlobKey::random(api::extension_of(&file));
     inputs.push(key.clone());
     app.blobs.put(&key, file).await.map_err(store)?;
     Ok(ImageRef::Blob(key))

@@ -10,7 +10,7 @@ use api::response::OutputMetadata;
 use axum::response::{IntoResponse as _, Response};
 use http::header::{self, HeaderName, HeaderValue};
 use http::{StatusCode, Version};
-use jobs::{CancelOutcome, Job, JobStore, State};
+use jobs::{Blame, CancelOutcome, Job, JobStore, State};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 use uuid::Uuid;
 
@@ -69,13 +69,9 @@ fn interim(accepted: &Accepted) -> Option<&Interim> {
 
 async fn answer(app: &App, accepted: &Accepted, job: &Job) -> Result<Response, Failure> {
     if job.state == State::Failed {
-        return Err(failed(job.error.as_deref().unwrap_or_default()).about(job.id));
+        return Err(failed(job).about(job.id));
     }
-    let result: TransferResult = job
-        .result
-        .clone()
-        .and_then(|result| serde_json::from_value(result).ok())
-        .ok_or_else(Failure::internal)?;
+    let result = TransferResult::of(job)?;
     let picture = result.pictures.first().ok_or_else(Failure::internal)?;
     let file = app.blobs.open(&picture.key).await.map_err(|error| Failure::store(&error))?;
     let (file, length) = file.ok_or_else(|| Failure::no_request(&job.id.to_string()))?;
@@ -114,18 +110,14 @@ async fn answer(app: &App, accepted: &Accepted, job: &Job) -> Result<Response, F
     Ok(response)
 }
 
-/// An error that begins with the name of a field is the client's (400); whatever else went wrong is ours.
-fn failed(error: &str) -> Failure {
-    if error.starts_with(crate::worker::OVERTIME) {
-        return Failure::new(StatusCode::GATEWAY_TIMEOUT, error);
-    }
-    let field = error.split_once(": ").map(|(field, _)| field);
-    match field {
-        Some("subject_image" | "material_image" | "output_format" | "Content blocked") => {
-            Failure::new(StatusCode::BAD_REQUEST, error)
-        }
-        _ => Failure::internal(),
-    }
+/// The answer to a job that failed, by whose doing that was. What went wrong with us stands in the log.
+fn failed(job: &Job) -> Failure {
+    let status = match job.blame() {
+        Some(Blame::Client) => StatusCode::BAD_REQUEST,
+        Some(Blame::Overtime) => StatusCode::GATEWAY_TIMEOUT,
+        Some(Blame::Server | Blame::Cancelled | Blame::Interrupted) | None => return Failure::internal(),
+    };
+    Failure::new(status, job.error().unwrap_or_default())
 }
 
 /// A call that is waited for. Its job is cancelled when it is dropped before its time, which is when the client goes away.
@@ -164,15 +156,25 @@ impl Drop for Call {
 
 #[cfg(test)]
 mod tests {
+    use jobs::NewJob;
+
     use super::*;
 
     #[test]
-    fn whose_fault() {
-        assert_eq!(failed("subject_image: could not be downloaded (HTTP 404)").status, 400);
-        assert_eq!(failed("Content blocked: x").status, 400);
-        assert_eq!(failed(&format!("{}: it took longer than 30m", crate::worker::OVERTIME)).status, 504);
-        for ours in [crate::failure::INTERNAL, jobs::INTERRUPTED, jobs::CANCELLED, "weird: x", ""] {
-            assert_eq!(failed(ours), Failure::internal());
+    fn the_status_follows_from_the_blame_and_not_from_the_text() {
+        let status = |failure: jobs::Failure| {
+            let job = Job { failure: Some(failure), ..Job::queued(NewJob::default(), 0) };
+            failed(&job).status.as_u16()
+        };
+        for text in ["subject_image: HTTP 404", "Request timed out", jobs::CANCELLED, ""] {
+            assert_eq!(status(jobs::Failure::client(text)), 400);
+            assert_eq!(status(jobs::Failure::new(Blame::Overtime, text)), 504);
+            for ours in [Blame::Server, Blame::Cancelled, Blame::Interrupted] {
+                assert_eq!(status(jobs::Failure::new(ours, text)), 500);
+            }
         }
+        let ours =
+            Job { failure: Some(jobs::Failure::server("a path")), ..Job::queued(NewJob::default(), 0) };
+        assert_eq!(failed(&ours), Failure::internal(), "what went wrong with us is for the log");
     }
 }

@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 
 use super::Pulse;
 use crate::state::App;
-use crate::task::{ImageRef, StoredPicture, Task, TransferResult, TransferTask, output_format, settings};
+use crate::task::{ImageRef, StoredPicture, Task, TransferResult, TransferTask};
 
 /// Why there is no result.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ impl Attempt<'_> {
                 () = self.pulse.stop.notified() => Err(Stopped::Cancelled),
             }
         })?;
-        let mut settings = settings(&task.parameters, task.seed);
+        let mut settings = Settings::of(&task.parameters, task.seed);
         let (material, subject) = self.decode(engine, &mut settings, material, subject)?;
         let transfer = Transfer { material, subject, settings };
         let outcome =
@@ -181,7 +181,7 @@ impl Attempt<'_> {
     ) -> Result<StoredPicture, Stopped> {
         let format = task.parameters.output_format;
         let file = picture
-            .encode(output_format(format), task.parameters.output_quality)
+            .encode(format, task.parameters.output_quality)
             .map_err(|error| Stopped::Input(format!("output_format: {error}")))?;
         let key = BlobKey::random(format.extension());
         let bytes = file.len();
