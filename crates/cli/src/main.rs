@@ -4,6 +4,8 @@
 //! option, a picture, a profile), 1 for a fault of the machine or of ours, 130 after Ctrl-C.
 
 mod arguments;
+#[cfg(feature = "cluster")]
+mod cluster;
 mod failure;
 mod log;
 mod models;
@@ -49,10 +51,13 @@ fn look_after_memory(serving: bool) {
 
 fn main() -> ExitCode {
     let command = Arguments::parse().command;
-    look_after_memory(matches!(command, Command::Serve(_)));
+    look_after_memory(matches!(command, Command::Serve(_) | Command::Worker(_)));
     let done = match command {
         Command::Transfer(arguments) => transfer::run(&arguments),
-        Command::Serve(arguments) => serve::run(&arguments),
+        Command::Serve(arguments) => serve::run(&arguments, true),
+        Command::Worker(arguments) => serve::run(&arguments, false),
+        #[cfg(feature = "cluster")]
+        Command::Cluster(arguments) => cluster::run(&arguments),
         Command::Models(arguments) => models::run(&arguments),
     };
     match done {

@@ -1,6 +1,7 @@
 //! `material-transfer serve`: settings, log and engine, handed to the server.
 
 use std::io::IsTerminal;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,14 +18,31 @@ use crate::threads;
 /// How long the end waits for the log to be written.
 const LAST_LINES: Duration = Duration::from_millis(500);
 
-pub(crate) fn run(options: &ServeArguments) -> Result<(), Failure> {
+/// Serves, or with `api` false only works for others.
+pub(crate) fn run(options: &ServeArguments, api: bool) -> Result<(), Failure> {
     let log = start_log(options)?;
-    let served = serve(options);
+    let served = serve(options, api);
     log.flush(LAST_LINES);
     served
 }
 
-fn serve(options: &ServeArguments) -> Result<(), Failure> {
+fn serve(options: &ServeArguments, api: bool) -> Result<(), Failure> {
+    let mut settings = options.settings();
+    if !api {
+        settings.insert("api".to_owned(), toml::Value::from(false));
+    }
+    let config = load(options.config.as_deref(), settings)?;
+    threads::set(config.threads)?;
+    let factory = engine_factory(&config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime
+        .context("the server does not start")?
+        .block_on(server::run(config, factory))
+        .map_err(Failure::from)
+}
+
+/// The settings of all layers.
+pub(crate) fn load(file: Option<&Path>, flags: toml::Table) -> Result<Config, Failure> {
     // Variables that are no text cannot be settings, and those of other options need not be.
     let others = arguments::variables();
     let is_setting = |name: &str| {
@@ -34,15 +52,7 @@ fn serve(options: &ServeArguments) -> Result<(), Failure> {
     let environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .filter(|(name, _)| is_setting(name) || !others.contains(name));
-    let config = Config::load(options.config.as_deref(), environment, options.settings());
-    let config = config.map_err(|error| Failure::Input(error.to_string()))?;
-    threads::set(config.threads)?;
-    let factory = engine_factory(&config)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime
-        .context("the server does not start")?
-        .block_on(server::run(config, factory))
-        .map_err(Failure::from)
+    Config::load(file, environment, flags).map_err(|error| Failure::Input(error.to_string()))
 }
 
 /// Makes engines as the settings say. The profile, its weights and the devices' names are looked at now, so that a mistake in them ends

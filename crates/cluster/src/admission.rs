@@ -63,7 +63,8 @@ impl Entrance {
         let oldest = "ORDER BY finished_at, id LIMIT 1 FOR UPDATE SKIP LOCKED";
         let client = client.to_owned();
         while let Some(what) =
-            reached(on, &format!("{own} AND NOT deposit"), parameters![client], &self.limits.caps_each).await?
+            reached(on, &format!("{own} AND NOT deposit"), parameters![client], &self.limits.caps_each)
+                .await?
         {
             let sql = format!("SELECT id FROM @jobs WHERE client = $1 AND state = 'FAILED' {oldest}");
             match on.row(&sql, parameters![client]).await? {

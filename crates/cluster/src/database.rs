@@ -240,7 +240,8 @@ impl Database {
         loop {
             tries += 1;
             let mut connection = self.connection().await?;
-            let fault = match tokio::time::timeout(PATIENCE, self.attempt(&mut connection, &mut change)).await {
+            let fault = match tokio::time::timeout(PATIENCE, self.attempt(&mut connection, &mut change)).await
+            {
                 Ok(Ok(output)) => return Ok(output),
                 Ok(Err((fault, begun))) => {
                     let broken = matches!(&fault, Fault::Database(error) if error.is_closed());

@@ -217,7 +217,8 @@ impl Change for Cancel {
                 CancelOutcome::Cancelled
             }
             State::Processing => {
-                on.run("UPDATE @jobs SET cancel_requested = true WHERE id = $1", parameters![self.id]).await?;
+                on.run("UPDATE @jobs SET cancel_requested = true WHERE id = $1", parameters![self.id])
+                    .await?;
                 CancelOutcome::Requested
             }
         })
@@ -237,7 +238,8 @@ impl Change for Refuse {
     type Output = bool;
 
     async fn apply(&mut self, on: &Session<'_>) -> Result<bool, Fault> {
-        let sql = format!("SELECT {} FROM @jobs j WHERE j.id = $1 AND j.state = 'QUEUED' FOR UPDATE", rows::JOB);
+        let sql =
+            format!("SELECT {} FROM @jobs j WHERE j.id = $1 AND j.state = 'QUEUED' FOR UPDATE", rows::JOB);
         let Some(row) = on.row(&sql, parameters![self.id]).await? else { return Ok(false) };
         let end = End::Failed(self.failure.clone());
         finish(on, &self.limits, &self.schema, rows::job(&row)?, end).await?;

@@ -65,7 +65,8 @@ impl Change for Step {
 
     async fn apply(&mut self, on: &Session<'_>) -> Result<bool, Fault> {
         on.rows(LOCK, parameters![self.schema]).await?;
-        let newest = on.row("SELECT version, oldest FROM @migrations ORDER BY version DESC LIMIT 1", &[]).await?;
+        let newest =
+            on.row("SELECT version, oldest FROM @migrations ORDER BY version DESC LIMIT 1", &[]).await?;
         let (version, oldest) = match &newest {
             Some(row) => (row.try_get::<_, i32>(0)?, row.try_get::<_, i32>(1)?),
             None => (0, 0),
@@ -87,7 +88,11 @@ impl Change for Step {
             parameters![version + 1, step.oldest, env!("CARGO_PKG_VERSION")],
         )
         .await?;
-        tracing::info!(version = version + 1, schema = self.schema, "the tables are made or brought up to date");
+        tracing::info!(
+            version = version + 1,
+            schema = self.schema,
+            "the tables are made or brought up to date"
+        );
         Ok(true)
     }
 }

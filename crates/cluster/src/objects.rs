@@ -51,7 +51,8 @@ fn told(error: &object_store::Error) -> Error {
 impl Objects {
     /// Prepares the store at `s3://bucket/prefix`; nothing is asked of it yet.
     pub(crate) fn open(address: &str, settings: &[(String, String)]) -> Result<Self> {
-        let wrong = || unavailable(format!("{address:?} is no place for files; write it like s3://bucket/prefix"));
+        let wrong =
+            || unavailable(format!("{address:?} is no place for files; write it like s3://bucket/prefix"));
         let url = Url::parse(address).map_err(|_| wrong())?;
         let bucket = url.host_str().filter(|_| url.scheme() == "s3").ok_or_else(wrong)?;
         let prefix = Path::parse(url.path().trim_matches('/')).map_err(|_| wrong())?;
@@ -67,7 +68,8 @@ impl Objects {
         let mut builder = AmazonS3Builder::from_env().with_client_options(client).with_retry(retry);
         // `from_env` puts its client settings where ours replace them.
         if let Ok(allow) = std::env::var("AWS_ALLOW_HTTP") {
-            builder = builder.with_config(AmazonS3ConfigKey::Client(object_store::ClientConfigKey::AllowHttp), allow);
+            builder = builder
+                .with_config(AmazonS3ConfigKey::Client(object_store::ClientConfigKey::AllowHttp), allow);
         }
         for (name, value) in settings {
             let key = name.parse().map_err(|_| unavailable(format!("there is no setting {name:?} of it")))?;
@@ -163,7 +165,10 @@ impl Objects {
     pub(crate) async fn probe(&self, upload: bool) -> Result<()> {
         let path = self.path("probe");
         if upload {
-            self.store.put(&path, Bytes::from_static(&[0; 1024]).into()).await.map_err(|error| told(&error))?;
+            self.store
+                .put(&path, Bytes::from_static(&[0; 1024]).into())
+                .await
+                .map_err(|error| told(&error))?;
         }
         match self.store.head(&path).await {
             Ok(_) | Err(object_store::Error::NotFound { .. }) => Ok(()),

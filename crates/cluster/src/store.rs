@@ -12,7 +12,8 @@ use std::{
 
 use async_trait::async_trait;
 use jobs::{
-    Beat, BlobKey, CancelOutcome, Claim, Counts, Endings, Error, Failure, Job, JobStore, LeaseToken, NewJob, Result,
+    Beat, BlobKey, CancelOutcome, Claim, Counts, Endings, Error, Failure, Job, JobStore, LeaseToken, NewJob,
+    Result,
 };
 use serde_json::Value;
 use tokio::{sync::broadcast::error::RecvError, sync::watch, task::JoinHandle, time::sleep};
@@ -75,6 +76,16 @@ impl PostgresJobs {
             self.base.store(row.get::<_, i64>(0) - passed, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    /// Notes what an owner has used elsewhere; `false` if it has used some here already.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn adopt_credits(&self, owner: &str, used: u64) -> Result<bool> {
+        let sql = "INSERT INTO @credits (owner, used) VALUES ($1, $2) ON CONFLICT (owner) DO NOTHING RETURNING owner";
+        let used = i64::try_from(used).unwrap_or(i64::MAX);
+        Ok(self.shared.database.row(sql, parameters![rows::clean(owner), used]).await?.is_some())
     }
 
     fn unsure(&self) -> MutexGuard<'_, HashSet<Uuid>> {
@@ -343,7 +354,9 @@ impl JobStore for PostgresJobs {
              WHERE n.key = $1 AND n.is_output AND j.state = 'COMPLETED' AND j.files_expire_at > @now_ms()",
             rows::JOB
         );
-        let Some(row) = self.shared.database.row(&sql, parameters![key.as_str()]).await? else { return Ok(None) };
+        let Some(row) = self.shared.database.row(&sql, parameters![key.as_str()]).await? else {
+            return Ok(None);
+        };
         let mut job = rows::job(&row)?;
         if row.get("over") {
             (job.payload, job.result) = (Value::Null, None);

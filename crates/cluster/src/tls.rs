@@ -18,8 +18,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// A connection string as settings and TLS. `sslrootcert` is the file of a certificate authority of one's own (PEM), besides
 /// Mozilla's list; without `sslmode`, hosts that are not this machine must speak TLS. Certificates are always checked.
 pub(crate) fn understand(address: &str) -> Result<(Config, Connector), String> {
-    let mut url = Url::parse(address)
-        .map_err(|_| "the connection string is no URL; write it like postgres://user:password@host/name".to_owned())?;
+    let mut url = Url::parse(address).map_err(|_| {
+        "the connection string is no URL; write it like postgres://user:password@host/name".to_owned()
+    })?;
     if !matches!(url.scheme(), "postgres" | "postgresql") {
         return Err("the connection string begins with postgres://".to_owned());
     }

@@ -93,7 +93,8 @@ async fn fixture() -> Option<Fixture> {
         ..Options::default()
     };
     let (jobs, files) = cluster::open(options).await.unwrap();
-    let (admin, connection) = tokio_postgres::connect(&server.address(), tokio_postgres::NoTls).await.unwrap();
+    let (admin, connection) =
+        tokio_postgres::connect(&server.address(), tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(connection);
     let now = Mutex::new(1_800_000_000_000);
     let fixture = Fixture { jobs, files, admin, schema, now, _folder: folder };

@@ -11,6 +11,8 @@ mod credits;
 mod decoding;
 mod failure;
 mod fetching;
+mod fleet;
+mod homes;
 mod interim;
 mod keys;
 mod metrics;
@@ -23,6 +25,8 @@ mod turnstile;
 mod worker;
 
 pub use config::{Config, ConfigError};
+#[cfg(feature = "cluster")]
+pub use homes::{list_workers, move_credits};
 pub use routes::app;
 pub use serve::{run, serve};
 pub use state::{App, Error, SLUG};

@@ -28,21 +28,12 @@ mod wait;
 /// The whole service as a router, for a listener or for tests in process.
 pub fn app(state: Arc<App>) -> Router {
     let prefix = state.config.path_prefix.clone();
-    let routes = Router::new()
-        .route("/v1/{slug}", post(submit::v1))
-        .route("/v2/{slug}", post(submit::v2))
-        .route("/v2/requests/{id}/status", get(poll::status))
-        .route("/v2/requests/{id}", get(poll::result))
-        .route("/v1/requests/{id}", get(poll::result))
-        .route("/v1/get-user-credits", get(account::credits))
-        .route("/upload-asset", post(account::upload))
-        .route("/files/{key}", get(files::file))
+    let api = if state.config.api { api_routes() } else { Router::new() };
+    let routes = api
         .route("/health", get(observe::live))
         .route("/health/live", get(observe::live))
         .route("/health/ready", get(observe::ready))
         .route("/metrics", get(observe::metrics))
-        .route("/openapi.json", get(observe::openapi))
-        .route("/docs", get(observe::docs))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(axum::middleware::from_fn_with_state(state.clone(), envelope::envelope))
@@ -51,6 +42,21 @@ pub fn app(state: Arc<App>) -> Router {
     let ordered =
         tower::ServiceBuilder::new().map_request(move |request| in_order(request, &prefix)).service(routes);
     Router::new().fallback_service(ordered)
+}
+
+/// What clients call.
+fn api_routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/v1/{slug}", post(submit::v1))
+        .route("/v2/{slug}", post(submit::v2))
+        .route("/v2/requests/{id}/status", get(poll::status))
+        .route("/v2/requests/{id}", get(poll::result))
+        .route("/v1/requests/{id}", get(poll::result))
+        .route("/v1/get-user-credits", get(account::credits))
+        .route("/upload-asset", post(account::upload))
+        .route("/files/{key}", get(files::file))
+        .route("/openapi.json", get(observe::openapi))
+        .route("/docs", get(observe::docs))
 }
 
 async fn unknown(request: Request) -> Failure {

@@ -9,6 +9,7 @@ use http::{StatusCode, header};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
+use crate::fleet;
 use crate::state::App;
 
 /// The process is up and answers.
@@ -30,7 +31,12 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Failure> {
     let counts = app.jobs.counts().await.map_err(|error| Failure::store(&error))?;
     let endings = app.jobs.endings().await.map_err(|error| Failure::store(&error))?;
-    let page = app.metrics.text(&counts, &endings, app.unready().is_none());
+    let oldest = app.jobs.oldest_waiting().await.map_err(|error| Failure::store(&error))?;
+    let age = oldest.map_or(0, |at| app.jobs.now().saturating_sub(at));
+    let mut page = app.metrics.text(&counts, &endings, age, app.unready().is_none());
+    if let Some(registry) = &app.registry {
+        page += &fleet::metrics(&**registry).await.map_err(|error| Failure::store(&error))?;
+    }
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], page).into_response())
 }
 

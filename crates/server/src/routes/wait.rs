@@ -25,6 +25,7 @@ use crate::task::TransferResult;
 const KEPT_ALIVE: &[u8] = b"segmind-python-sdk/";
 
 pub(super) async fn for_picture(app: &Arc<App>, accepted: Accepted, call: Call) -> Result<Response, Failure> {
+    let _waiting = app.waiting_call();
     let outcome = over(app, &accepted).await;
     call.over();
     match outcome? {
