@@ -15,28 +15,29 @@ use crate::failure::Failure;
 use crate::state::App;
 
 mod account;
+mod admission;
 mod body;
-mod envelope;
+mod extract;
 mod files;
 mod form;
-mod observe;
-mod poll;
+mod middleware;
+mod ops;
 mod stream;
-mod submit;
-mod wait;
+mod v1;
+mod v2;
 
 /// The whole service as a router, for a listener or for tests in process.
 pub fn app(state: Arc<App>) -> Router {
     let prefix = state.config.path_prefix.clone();
     let api = if state.config.api { api_routes() } else { Router::new() };
     let routes = api
-        .route("/health", get(observe::live))
-        .route("/health/live", get(observe::live))
-        .route("/health/ready", get(observe::ready))
-        .route("/metrics", get(observe::metrics))
+        .route("/health", get(ops::live))
+        .route("/health/live", get(ops::live))
+        .route("/health/ready", get(ops::ready))
+        .route("/metrics", get(ops::metrics))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
-        .layer(axum::middleware::from_fn_with_state(state.clone(), envelope::envelope))
+        .layer(axum::middleware::from_fn_with_state(state.clone(), middleware::around))
         .with_state(state);
     // The path has to be put in order before it is routed, so the rewriting stands in front of the router.
     let ordered =
@@ -47,16 +48,17 @@ pub fn app(state: Arc<App>) -> Router {
 /// What clients call.
 fn api_routes() -> Router<Arc<App>> {
     Router::new()
-        .route("/v1/{slug}", post(submit::v1))
-        .route("/v2/{slug}", post(submit::v2))
-        .route("/v2/requests/{id}/status", get(poll::status))
-        .route("/v2/requests/{id}", get(poll::result))
-        .route("/v1/requests/{id}", get(poll::result))
+        .route("/v1/{slug}", post(v1::submit))
+        .route("/v2/{slug}", post(v2::submit))
+        .route("/v2/requests/{id}/status", get(v2::status))
+        .route("/v2/requests/{id}", get(v2::result))
+        .route("/v2/requests/{id}/cancel", post(v2::cancel))
+        .route("/v1/requests/{id}", get(v2::result))
         .route("/v1/get-user-credits", get(account::credits))
         .route("/upload-asset", post(account::upload))
         .route("/files/{key}", get(files::file))
-        .route("/openapi.json", get(observe::openapi))
-        .route("/docs", get(observe::docs))
+        .route("/openapi.json", get(ops::openapi))
+        .route("/docs", get(ops::docs))
 }
 
 async fn unknown(request: Request) -> Failure {

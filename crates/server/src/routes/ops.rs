@@ -29,13 +29,13 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
 }
 
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Failure> {
-    let counts = app.jobs.counts().await.map_err(|error| Failure::store(&error))?;
-    let endings = app.jobs.endings().await.map_err(|error| Failure::store(&error))?;
-    let oldest = app.jobs.oldest_waiting().await.map_err(|error| Failure::store(&error))?;
+    let counts = app.jobs.counts().await?;
+    let endings = app.jobs.endings().await?;
+    let oldest = app.jobs.oldest_waiting().await?;
     let age = oldest.map_or(0, |at| app.jobs.now().saturating_sub(at));
     let mut page = app.metrics.text(&counts, &endings, age, app.unready().is_none());
     if let Some(registry) = &app.registry {
-        page += &fleet::metrics(&**registry).await.map_err(|error| Failure::store(&error))?;
+        page += &fleet::metrics(&**registry).await?;
     }
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], page).into_response())
 }

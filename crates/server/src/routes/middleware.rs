@@ -29,7 +29,7 @@ const LONGEST_CLIENT_ID: usize = 128;
 /// The longest path that goes into the log.
 const LONGEST_PATH: usize = 80;
 
-pub(super) async fn envelope(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+pub(super) async fn around(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());

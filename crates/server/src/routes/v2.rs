@@ -1,43 +1,62 @@
-//! Polling: `/v2/requests/{id}/status`, `/v2/requests/{id}` and `/v1/requests/{id}`.
+//! `POST /v2/{slug}` and what is asked about a job afterwards: `/v2/requests/{id}/status`, `/v2/requests/{id}` (the same as
+//! `/v1/requests/{id}`) and `/v2/requests/{id}/cancel`.
 //!
-//! A failed job is 422 here and nowhere else. Unknown, expired and other people's jobs are all the same 404. The key is
-//! checked before the id, because clients probe keys with an id that cannot exist.
+//! A failed job is 422 here and nowhere else. Unknown, expired and other people's jobs are all the same 404.
 
 use std::sync::Arc;
 
-use api::response::{Completed, Image, Metrics, Status, Timings};
+use api::response::{Completed, Image, Metrics, Status, Submitted, Timings};
 use axum::Json;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderValue, StatusCode};
-use jobs::Job;
+use jobs::{CancelOutcome, Job};
 use uuid::Uuid;
 
-use crate::base_url::base_url;
-use crate::config::Permission;
+use super::admission::{Accepted, accept, account_headers};
+use super::extract::{Base, OwnJob, Slug};
 use crate::failure::{Failure, REQUEST_ID};
 use crate::state::App;
 use crate::task::TransferResult;
 
-type Id = Result<Path<String>, PathRejection>;
-
-pub(super) async fn status(
+/// Queues a transfer.
+pub(super) async fn submit(
     State(app): State<Arc<App>>,
-    id: Id,
+    Slug(slug): Slug,
     request: Request,
 ) -> Result<Response, Failure> {
-    let (job, base) = find(&app, id, request).await?;
+    let late = app.config.validate_late;
+    let Accepted { job, base, caller, .. } = accept(&app, &slug, request, Uuid::new_v4(), late).await?;
+    let id = job.id.to_string();
+    let answer = Submitted {
+        status: "QUEUED",
+        status_url: format!("{base}/v2/requests/{id}/status"),
+        response_url: format!("{base}/v2/requests/{id}"),
+        poll_url: format!("{base}/v1/requests/{id}"),
+        queue_position: app.jobs.position(job.id).await.ok().flatten().unwrap_or(0),
+        request_id: id,
+    };
+    let mut response = Json(answer).into_response();
+    account_headers(&app, &caller, job.id, response.headers_mut()).await;
+    Ok(response)
+}
+
+/// Where a job stands.
+pub(super) async fn status(
+    State(app): State<Arc<App>>,
+    OwnJob(job): OwnJob,
+    Base(base): Base,
+) -> Result<Response, Failure> {
     let body = status_of(&app, &job, &base).await?;
     Ok(answer(&job, body))
 }
 
+/// The result of a job; its status as long as there is none.
 pub(super) async fn result(
     State(app): State<Arc<App>>,
-    id: Id,
-    request: Request,
+    OwnJob(job): OwnJob,
+    Base(base): Base,
 ) -> Result<Response, Failure> {
-    let (job, base) = find(&app, id, request).await?;
     if job.state != jobs::State::Completed {
         let body = status_of(&app, &job, &base).await?;
         return Ok(answer(&job, body));
@@ -62,26 +81,29 @@ pub(super) async fn result(
     Ok(answer(&job, body))
 }
 
-/// The caller's own job under that id.
-async fn find(app: &App, id: Id, request: Request) -> Result<(Arc<Job>, String), Failure> {
-    let (parts, _) = request.into_parts();
-    let caller = app.keys.admit(&parts.headers, Permission::Read)?;
-    let text = id.map(|Path(id)| id).unwrap_or_default();
-    // What comes back is no longer than an id could be.
-    let unknown = || Failure::no_request(&text.chars().take(64).collect::<String>());
-    let id = Uuid::try_parse(&text).map_err(|_| unknown())?;
-    let job = app.jobs.get(id).await.map_err(|error| Failure::store(&error))?;
-    let job = job.filter(|job| job.owner == caller.owner).ok_or_else(unknown)?;
-    Ok((job, base_url(&app.config, &parts)))
+/// Stops a job that waits or runs, and answers where it stands: FAILED if it was waiting, PROCESSING for a moment longer if
+/// it runs, unchanged if it is over. Asking again changes nothing. Always 200: what was asked for was done.
+pub(super) async fn cancel(
+    State(app): State<Arc<App>>,
+    OwnJob(job): OwnJob,
+    Base(base): Base,
+) -> Result<Response, Failure> {
+    let id = job.id;
+    let outcome = app.jobs.cancel(id).await?;
+    if matches!(outcome, CancelOutcome::Cancelled | CancelOutcome::Requested) {
+        tracing::info!(%id, ?outcome, "a job was cancelled by its client");
+    }
+    let job = app.jobs.get(id).await?.ok_or_else(|| Failure::no_request(&id.to_string()))?;
+    let body = status_of(&app, &job, &base).await?;
+    Ok(with_id(&job, Json(body).into_response()))
 }
 
 async fn status_of(app: &App, job: &Job, base: &str) -> Result<Status, Failure> {
     let id = job.id.to_string();
     let failed = job.state == jobs::State::Failed;
-    let store = |error: jobs::Error| Failure::store(&error);
     let (queue_position, progress) = match job.state {
-        jobs::State::Queued => (app.jobs.position(job.id).await.map_err(store)?, None),
-        jobs::State::Processing => (None, app.jobs.progress(job.id).await.map_err(store)?),
+        jobs::State::Queued => (app.jobs.position(job.id).await?, None),
+        jobs::State::Processing => (None, app.jobs.progress(job.id).await?),
         jobs::State::Completed | jobs::State::Failed => (None, None),
     };
     let result = if job.state == jobs::State::Completed { Some(TransferResult::of(job)?) } else { None };
@@ -129,7 +151,10 @@ fn image(base: &str, picture: &crate::task::StoredPicture) -> Image {
 fn answer(job: &Job, body: impl serde::Serialize) -> Response {
     let failed = job.state == jobs::State::Failed;
     let code = if failed { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
-    let mut response = (code, Json(body)).into_response();
+    with_id(job, (code, Json(body)).into_response())
+}
+
+fn with_id(job: &Job, mut response: Response) -> Response {
     if let Ok(id) = HeaderValue::from_str(&job.id.to_string()) {
         response.headers_mut().insert(REQUEST_ID, id);
     }

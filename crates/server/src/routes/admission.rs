@@ -1,17 +1,13 @@
-//! `POST /v1/{slug}` and `POST /v2/{slug}`: the checks in their fixed order, then a job in the store.
+//! From a request to a job in the store: the checks in their fixed order.
 //!
 //! The order decides which of several faults a request is answered with: key, model, limits, content type, size, syntax,
-//! parameters. v1 is v2 with the waiting done here ([`wait`](super::wait)).
+//! parameters.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use api::response::Submitted;
 use api::{ImageSource, RequestError, TransferRequest};
-use axum::Json;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Request, State};
-use axum::response::{IntoResponse as _, Response};
+use axum::extract::Request;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -21,80 +17,37 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::body::{self, Held};
-use super::{form, wait};
+use super::form;
 use crate::base_url::{self, base_url};
 use crate::budget::{SMALL, Share};
-use crate::config::Permission;
 use crate::failure::{Failure, RATE_RESET, REQUEST_ID};
-use crate::keys::Caller;
+use crate::keys::{Admitted, Caller, Transfer};
 use crate::state::{App, SLUG};
 use crate::task::{ImageRef, Task, TransferTask};
 
 /// Random seeds are below this, like those of the hosted model; clients may give larger ones.
 const RANDOM_SEEDS: std::ops::RangeInclusive<u64> = 0..=u32::MAX as u64;
 
-type Slug = Result<Path<String>, PathRejection>;
-
-pub(super) async fn v1(
-    State(app): State<Arc<App>>,
-    slug: Slug,
-    request: Request,
-) -> Result<Response, Failure> {
-    let id = Uuid::new_v4();
-    // From before the job is there: a client may go away at any moment, and nobody else knows the id.
-    let call = wait::Call::new(&app, id);
-    match accept(&app, slug, request, id, false).await {
-        Ok(accepted) => wait::for_picture(&app, accepted, call).await,
-        Err(failure) => {
-            call.over();
-            Err(failure)
-        }
-    }
-}
-
-pub(super) async fn v2(
-    State(app): State<Arc<App>>,
-    slug: Slug,
-    request: Request,
-) -> Result<Response, Failure> {
-    let late = app.config.validate_late;
-    let Accepted { job, parts, base, caller, .. } = accept(&app, slug, request, Uuid::new_v4(), late).await?;
-    let id = job.id.to_string();
-    let answer = Submitted {
-        status: "QUEUED",
-        status_url: format!("{base}/v2/requests/{id}/status"),
-        response_url: format!("{base}/v2/requests/{id}"),
-        poll_url: format!("{base}/v1/requests/{id}"),
-        queue_position: app.jobs.position(job.id).await.ok().flatten().unwrap_or(0),
-        request_id: id,
-    };
-    drop(parts);
-    let mut response = Json(answer).into_response();
-    account_headers(&app, &caller, job.id, response.headers_mut()).await;
-    Ok(response)
-}
-
 /// A request that has become a job.
 pub(super) struct Accepted {
     pub(super) job: Arc<Job>,
     pub(super) parts: Parts,
     pub(super) base: String,
-    pub(super) caller: Arc<Caller>,
+    pub(super) caller: Admitted<Transfer>,
     /// v1: answer JSON with the picture in base64.
     pub(super) base64: bool,
 }
 
 /// All checks, then the job under `id`. `late` turns bad parameters into a job that fails.
-async fn accept(
+pub(super) async fn accept(
     app: &Arc<App>,
-    slug: Slug,
+    slug: &str,
     request: Request,
     id: Uuid,
     late: bool,
 ) -> Result<Accepted, Failure> {
-    let slug = slug.map(|Path(slug)| slug).unwrap_or_default();
     let (parts, body) = request.into_parts();
-    let (caller, client, kind) = match admit(app, &parts, &slug).await {
+    let (caller, client, kind) = match admit(app, &parts, slug).await {
         Ok(admitted) => admitted,
         Err(failure) => {
             body::discard_body(&parts.headers, body);
@@ -103,10 +56,10 @@ async fn accept(
     };
     let held = body::read(app, &client, &parts, body).await?;
     let base = base_url(&app.config, &parts);
-    let checked = match parse(app, kind, held).await {
-        Ok(read) => check_pictures(app, read).await?,
-        Err(Refusal::Request(error)) => Err(error),
-        Err(Refusal::Failure(failure)) => return Err(failure),
+    let read = parse(app, kind, held).await;
+    let checked = match read {
+        Ok(read) => check_pictures(app, read).await,
+        Err(refusal) => Err(refusal),
     };
     let (job, base64) = match checked {
         Ok(Read { request, share }) => {
@@ -120,19 +73,24 @@ async fn accept(
             inputs.keys.clear();
             (job, base64)
         }
-        Err(error @ RequestError::Fields(_)) if late => {
+        Err(Refusal::Request(error @ RequestError::Fields(_))) if late => {
             let mut new = new_job(app, id, &caller, client);
             new.payload = payload(&Task::Refuse(error.to_string()))?;
             (submit(app, new).await?, false)
         }
-        Err(error) => return Err(error.into()),
+        Err(Refusal::Request(error)) => return Err(error.into()),
+        Err(Refusal::Failure(failure)) => return Err(failure),
     };
     Ok(Accepted { job, parts, base, caller, base64 })
 }
 
 /// Everything that is decided before the body is looked at.
-async fn admit(app: &App, parts: &Parts, slug: &str) -> Result<(Arc<Caller>, String, body::Kind), Failure> {
-    let caller = app.keys.admit(&parts.headers, Permission::Transfer)?;
+async fn admit(
+    app: &App,
+    parts: &Parts,
+    slug: &str,
+) -> Result<(Admitted<Transfer>, String, body::Kind), Failure> {
+    let caller: Admitted<Transfer> = app.keys.admit(&parts.headers)?;
     if app.config.retired_models.iter().any(|retired| retired == slug) {
         return Err(Failure::retired(slug));
     }
@@ -151,8 +109,8 @@ async fn admit(app: &App, parts: &Parts, slug: &str) -> Result<(Arc<Caller>, Str
     }
     app.rates.take(&caller.owner, caller.requests_per_minute, Instant::now()).map_err(Failure::rate)?;
     let client = app.keys.client(&caller, base_url::client(&app.config, parts));
-    let waiting = app.jobs.counts().await.map_err(|error| Failure::store(&error))?.queued;
-    let own = app.jobs.waiting_of(&client).await.map_err(|error| Failure::store(&error))?;
+    let waiting = app.jobs.counts().await?.queued;
+    let own = app.jobs.waiting_of(&client).await?;
     if waiting >= app.config.queue_limit || own >= app.config.queue_limit_per_key {
         return Err(queue_full(app));
     }
@@ -173,65 +131,73 @@ struct Read {
     share: Share,
 }
 
-/// Why a body is no transfer: what the schema says about it, or a form that is none.
+/// Why a body is no transfer: what the schema says about it, which may wait until the job fails, or anything else.
 enum Refusal {
     Request(RequestError),
     Failure(Failure),
+}
+
+impl From<RequestError> for Refusal {
+    fn from(error: RequestError) -> Self {
+        Self::Request(error)
+    }
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
 }
 
 /// Reads a body as a transfer, on a thread that may take its time. What belongs to the work goes with it, so that a client
 /// that hangs up frees nothing that is still in use.
 async fn parse(app: &Arc<App>, kind: body::Kind, held: Held) -> Result<Read, Refusal> {
     let lane = &app.parsing[usize::from(held.bytes.len() > SMALL)];
-    let permit = lane.clone().acquire_owned().await.map_err(|_| Refusal::Failure(Failure::unavailable()))?;
+    let permit = lane.clone().acquire_owned().await.map_err(|_| Failure::unavailable())?;
     let app = app.clone();
-    let parse = move || -> Result<Read, Refusal> {
+    let parse = move || {
         let _permit = permit;
         let Held { bytes, mut share } = held;
         let request = match kind {
-            body::Kind::Json => app.schema.from_json(&bytes).map_err(Refusal::Request)?,
+            body::Kind::Json => app.schema.from_json(&bytes)?,
             body::Kind::Form(boundary) => {
-                let fields = form::read(bytes.clone(), &boundary, &app.schema).map_err(Refusal::Failure)?;
-                app.schema.from_form(fields).map_err(Refusal::Request)?
+                let fields = form::read(bytes.clone(), &boundary, &app.schema)?;
+                app.schema.from_form(fields)?
             }
         };
         drop(bytes);
         share.shrink(request.inline_bytes());
         Ok(Read { request, share })
     };
-    let read = tokio::task::spawn_blocking(parse).await;
-    read.unwrap_or_else(|_| Err(Refusal::Failure(Failure::internal())))
+    blocking(parse).await?
 }
 
 /// Decodes inline pictures once, so that a broken one is refused now and not by a failed job.
-async fn check_pictures(app: &Arc<App>, read: Read) -> Result<Result<Read, RequestError>, Failure> {
+async fn check_pictures(app: &Arc<App>, read: Read) -> Result<Read, Refusal> {
     if read.request.inline_bytes() == 0 {
-        return Ok(Ok(read));
+        return Ok(read);
     }
     let decoding = app.decoding.clone();
-    let weighed = blocking(move || {
+    let (read, most) = blocking(move || {
         // One after the other, so that the larger one's room is enough.
         let costs = inline(&read.request).into_iter().map(|(field, file)| {
             decoding.cost(file).map_err(|error| RequestError::field(field, error.to_string()))
         });
         let most = costs.collect::<Result<Vec<u64>, _>>()?.into_iter().max().unwrap_or(0);
-        Ok((read, most))
-    });
-    let (read, most) = match weighed.await? {
-        Ok(weighed) => weighed,
-        Err(error) => return Ok(Err(error)),
-    };
+        Ok::<_, RequestError>((read, most))
+    })
+    .await??;
     let room = app.decoding.check(most).await;
     let limits = *app.decoding.limits();
-    blocking(move || {
+    let read = blocking(move || {
         // Of the work and not of the call: a client that hangs up does not end the decoding.
         let _room = room;
         for (field, file) in inline(&read.request) {
             Picture::decode(file, &limits).map_err(|error| RequestError::field(field, error.to_string()))?;
         }
-        Ok(read)
-    })
-    .await
+        Ok::<_, RequestError>(read)
+    });
+    Ok(read.await??)
 }
 
 /// The pictures that came with the request.
@@ -251,7 +217,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 }
 
 /// A job of a caller's with nothing to do yet.
-fn new_job(app: &App, id: Uuid, caller: &Caller, client: String) -> NewJob {
+fn new_job(app: &App, id: Uuid, caller: &Admitted<Transfer>, client: String) -> NewJob {
     let credits = app.quotas.get(&caller.owner).copied();
     NewJob { id, owner: caller.owner.clone(), client, credits, ..NewJob::default() }
 }
@@ -302,15 +268,14 @@ async fn store_input(
     image: ImageSource,
     inputs: &mut Vec<BlobKey>,
 ) -> Result<ImageRef, Failure> {
-    let store = |error: jobs::Error| Failure::store(&error);
     let file: Bytes = match image {
         ImageSource::Inline(file) => file.into(),
         // A file of this very server is taken from the shelf: the guard may forbid calling oneself.
         ImageSource::Url(url) => match super::files::key_of(base, url.as_str()) {
-            Some(own) if app.jobs.by_output(&own).await.map_err(store)?.is_some() => {
+            Some(own) if app.jobs.by_output(&own).await?.is_some() => {
                 let key = BlobKey::random(own.extension());
                 inputs.push(key.clone());
-                if app.blobs.link(&own, &key).await.map_err(store)? {
+                if app.blobs.link(&own, &key).await? {
                     return Ok(ImageRef::Blob(key));
                 }
                 inputs.pop();
@@ -321,7 +286,7 @@ async fn store_input(
     };
     let key = BlobKey::random(api::extension_of(&file));
     inputs.push(key.clone());
-    app.blobs.put(&key, file).await.map_err(store)?;
+    app.blobs.put(&key, file).await?;
     Ok(ImageRef::Blob(key))
 }
 
@@ -329,7 +294,7 @@ async fn store_input(
 async fn submit(app: &App, new: NewJob) -> Result<Arc<Job>, Failure> {
     app.jobs.submit(new).await.map_err(|error| match error {
         jobs::Error::QueueFull { .. } | jobs::Error::ClientFull { .. } => queue_full(app),
-        error => Failure::store(&error),
+        error => error.into(),
     })
 }
 

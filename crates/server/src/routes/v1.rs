@@ -1,21 +1,23 @@
-//! The waiting of v1: hold the connection until the job is over, then answer with the picture.
+//! `POST /v1/{slug}`: a job, and the waiting for it: hold the connection until it is over, then answer with the picture.
 //!
-//! Meanwhile the Python SDK is kept from giving up by interim answers, a client that goes away takes its job with it,
-//! and a deadline turns the call into a 504 that names the job, which goes on and can be polled.
+//! Meanwhile the Python SDK is kept from giving up by informational answers (102), a client that goes away takes its job
+//! with it, and a deadline turns the call into a 504 that names the job, which goes on and can be polled.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use api::response::OutputMetadata;
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use http::header::{self, HeaderName, HeaderValue};
 use http::{StatusCode, Version};
-use jobs::{Blame, CancelOutcome, Job, JobStore, State};
+use jobs::{Blame, CancelOutcome, Job, JobStore};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 use uuid::Uuid;
 
+use super::admission::{Accepted, accept, account_headers};
+use super::extract::Slug;
 use super::stream;
-use super::submit::{Accepted, account_headers};
 use crate::failure::Failure;
 use crate::interim::Interim;
 use crate::state::{App, Phase};
@@ -24,7 +26,25 @@ use crate::task::TransferResult;
 /// Only this client is known to survive interim answers: `requests` takes a 102 for the final one.
 const KEPT_ALIVE: &[u8] = b"segmind-python-sdk/";
 
-pub(super) async fn for_picture(app: &Arc<App>, accepted: Accepted, call: Call) -> Result<Response, Failure> {
+/// The handler.
+pub(super) async fn submit(
+    State(app): State<Arc<App>>,
+    Slug(slug): Slug,
+    request: Request,
+) -> Result<Response, Failure> {
+    let id = Uuid::new_v4();
+    // From before the job is there: a client may go away at any moment, and nobody else knows the id.
+    let call = Call::new(&app, id);
+    match accept(&app, &slug, request, id, false).await {
+        Ok(accepted) => for_picture(&app, accepted, call).await,
+        Err(failure) => {
+            call.over();
+            Err(failure)
+        }
+    }
+}
+
+async fn for_picture(app: &Arc<App>, accepted: Accepted, call: Call) -> Result<Response, Failure> {
     let _waiting = app.waiting_call();
     let outcome = over(app, &accepted).await;
     call.over();
@@ -49,7 +69,7 @@ async fn over(app: &App, accepted: &Accepted) -> Result<Option<Arc<Job>>, Failur
         tokio::select! {
             // In this order: a picture that is ready goes before a deadline or a shutdown at the same moment.
             biased;
-            job = &mut ended => return job.map_err(|error| Failure::store(&error)),
+            job = &mut ended => return Ok(job?),
             () = &mut deadline => return Err(Failure::deadline().about(id)),
             () = app.reached(Phase::Stopping) => return Err(Failure::unavailable().about(id)),
             _ = ticks.tick(), if interim.is_some() => {
@@ -69,12 +89,12 @@ fn interim(accepted: &Accepted) -> Option<&Interim> {
 }
 
 async fn answer(app: &App, accepted: &Accepted, job: &Job) -> Result<Response, Failure> {
-    if job.state == State::Failed {
+    if job.state == jobs::State::Failed {
         return Err(failed(job).about(job.id));
     }
     let result = TransferResult::of(job)?;
     let picture = result.pictures.first().ok_or_else(Failure::internal)?;
-    let file = app.blobs.open(&picture.key).await.map_err(|error| Failure::store(&error))?;
+    let file = app.blobs.open(&picture.key).await?;
     let (file, length) = file.ok_or_else(|| Failure::no_request(&job.id.to_string()))?;
     let (kind, length, body) = if accepted.base64 {
         ("application/json", stream::base64_length(length), stream::base64(file, length))
@@ -122,18 +142,18 @@ fn failed(job: &Job) -> Failure {
 }
 
 /// A call that is waited for. Its job is cancelled when it is dropped before its time, which is when the client goes away.
-pub(super) struct Call {
+struct Call {
     jobs: Option<Arc<dyn JobStore>>,
     id: Uuid,
 }
 
 impl Call {
-    pub(super) fn new(app: &App, id: Uuid) -> Self {
+    fn new(app: &App, id: Uuid) -> Self {
         Self { jobs: Some(app.jobs.clone()), id }
     }
 
     /// There is an answer.
-    pub(super) fn over(mut self) {
+    fn over(mut self) {
         self.jobs = None;
     }
 }
