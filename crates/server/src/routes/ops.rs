@@ -17,10 +17,18 @@ pub(super) async fn live() -> Json<Value> {
     Json(json!({ "status": "ok" }))
 }
 
-/// A model is loaded and work is taken.
+/// A model is loaded and work is taken; where nodes share a home, with how many workers of all nodes there are.
 pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
     match app.unready() {
-        None => Json(json!({ "status": "ready" })).into_response(),
+        None => Json(match &app.registry {
+            None => json!({ "status": "ready" }),
+            Some(registry) => {
+                let workers = registry.workers().await.unwrap_or_default();
+                let working = workers.iter().filter(|worker| worker.state == "ready").count();
+                json!({ "status": "ready", "workers": working })
+            }
+        })
+        .into_response(),
         Some(reason) => {
             (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "status": "unavailable", "error": reason })))
                 .into_response()
