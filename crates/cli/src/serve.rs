@@ -58,6 +58,10 @@ pub(crate) fn load(file: Option<&Path>, flags: toml::Table) -> Result<Config, Fa
 /// Makes engines as the settings say. The profile, its weights and the devices' names are looked at now, so that a mistake in them ends
 /// the start. Each worker opens its device itself: what a GPU's libraries keep is for one thread at a time.
 fn engine_factory(config: &Config) -> Result<EngineFactory, Failure> {
+    // Others work; their profile's weights need not be here.
+    if config.workers == 0 {
+        return Ok(Arc::new(|_| Err("there are no workers here".into())));
+    }
     let profile = profile::load(&config.profile)?;
     pipeline::check_files(&profile)?;
     let choices = (0..config.workers).map(|worker| config.device_of(worker).parse());
