@@ -62,10 +62,10 @@ fn engine_factory(config: &Config) -> Result<EngineFactory, Failure> {
     if config.workers == 0 {
         return Ok(Arc::new(|_| Err("there are no workers here".into())));
     }
-    let profile = profile::load(&config.profile)?;
+    let profile = profile::load(&config.profile)
+        .map_err(|error| Failure::Input(format!("the setting `profile`: {error}")))?;
     pipeline::check_files(&profile)?;
-    let choices = (0..config.workers).map(|worker| config.device_of(worker).parse());
-    let choices = choices.collect::<Result<Vec<DeviceChoice>, _>>()?;
+    let choices: Vec<DeviceChoice> = (0..config.workers).map(|worker| config.device_of(worker)).collect();
     Ok(Arc::new(move |worker| {
         let choice = choices.get(worker).copied().unwrap_or_default();
         let opened = pipeline::open(choice)?;

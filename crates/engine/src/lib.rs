@@ -6,9 +6,11 @@
 mod clock;
 mod engine;
 mod error;
+mod ranges;
 mod transfer;
 
 pub use clock::Clock;
 pub use engine::{Cancel, Engine, Enough, Progress, Silent, View};
-pub use error::{Error, out_of_range};
+pub use error::Error;
+pub use ranges::out_of_range;
 pub use transfer::{Intermediate, Outcome, Settings, Strength, Transfer};

@@ -16,7 +16,7 @@ pub struct Transfer {
     pub settings: Settings,
 }
 
-/// The numbers of one transfer, in range (the API's table B.1).
+/// The numbers of one transfer, in range (docs/api-contract.md B.1).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// What to paint, for engines that read text.
@@ -39,7 +39,33 @@ pub struct Settings {
     pub intermediates: bool,
 }
 
+impl Default for Settings {
+    /// The API's defaults, with no prompt and the seed 0.
+    fn default() -> Self {
+        Self {
+            prompt: String::new(),
+            negative_prompt: String::new(),
+            guidance_scale: 2.0,
+            steps: 6,
+            strength: Strength::default(),
+            max_width: 1920,
+            max_height: 1920,
+            seed: 0,
+            intermediates: false,
+        }
+    }
+}
+
+/// What a random seed is drawn from: 32 bits, as the service this stands in for does; short enough to be typed again.
+const RANDOM_SEEDS: std::ops::RangeInclusive<u64> = 0..=u32::MAX as u64;
+
 impl Settings {
+    /// The seed of a request: the given one, else one drawn now.
+    #[must_use]
+    pub fn seed_of(parameters: &api::Parameters) -> u64 {
+        parameters.seed.unwrap_or_else(|| rand::random_range(RANDOM_SEEDS))
+    }
+
     /// The numbers of a request, with its seed settled.
     #[must_use]
     pub fn of(parameters: &api::Parameters, seed: u64) -> Self {
@@ -80,4 +106,20 @@ pub struct Intermediate {
     pub name: &'static str,
     /// The picture.
     pub picture: Picture,
+}
+
+#[cfg(test)]
+mod tests {
+    use api::{FormValue, Schema};
+
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_those_of_the_api() {
+        let url = || FormValue::Text("http://host/picture.png".to_owned());
+        let form = vec![("subject_image".to_owned(), url()), ("material_image".to_owned(), url())];
+        let request = Schema::default().from_form(form).expect("nothing else is required");
+        let of_the_api = Settings::of(&request.parameters, 0);
+        assert_eq!(Settings { prompt: of_the_api.prompt.clone(), ..Settings::default() }, of_the_api);
+    }
 }

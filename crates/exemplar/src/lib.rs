@@ -4,6 +4,23 @@
 //! (`denoiser`); sampled coarse to fine inside the mask and guided by the subject's shading (`synthesis`), it paints the
 //! material; `relight` gives it the subject's light, `composite` puts it back. Literature: GPNN (Granot et al. 2022),
 //! texture optimisation (Kwatra et al. 2005), PatchMatch (Barnes et al. 2009), Kamb and Ganguli 2024.
+//!
+//! As a library by itself, without profiles in files, devices to choose from and a model cache:
+//!
+//! ```
+//! use exemplar::{Cancel, Engine, Exemplar, ExemplarProfile, PROFILE, Picture, Settings, Silent, Transfer};
+//!
+//! # use image::{Rgb, RgbImage};
+//! # let subject = RgbImage::from_fn(80, 64, |x, _| Rgb(if x > 20 && x < 60 { [200, 90, 40] } else { [30, 50, 60] }));
+//! # let material = RgbImage::from_fn(64, 64, |x, y| Rgb([(x * 7 % 90) as u8 + 90, (y * 5 % 70) as u8 + 60, 40]));
+//! let profile = ExemplarProfile::parse(PROFILE)?;
+//! let engine = Exemplar::new(&profile, &candle_core::Device::Cpu)?;
+//! let (subject, material) = (Picture::opaque(subject), Picture::opaque(material));
+//! let transfer = Transfer { subject, material, settings: Settings::default() };
+//! let outcome = engine.transfer(&transfer, &Silent, &Cancel::default())?;
+//! assert_eq!(outcome.picture.rgb.dimensions(), (80, 64));
+//! # Ok::<(), exemplar::Error>(())
+//! ```
 
 mod canvas;
 mod composite;
@@ -25,10 +42,8 @@ mod tests;
 mod window;
 
 use candle_core::Device;
-use engine::{
-    Cancel, Clock, Engine, Enough, Error, Intermediate, Outcome, Progress, Settings, Strength, Transfer, View,
-};
-use pixels::{Picture, Raster, raster};
+use engine::Clock;
+use pixels::{Raster, raster};
 
 use self::canvas::Canvas;
 use self::form::{Form, FormNetwork};
@@ -40,6 +55,11 @@ use self::synthesis::{Event, Plan, Synthesis};
 use self::window::Window;
 
 pub use self::profile::{ExemplarProfile, ExemplarTunables, PROFILE};
+pub use engine::{
+    Cancel, Engine, Enough, Error, Intermediate, Outcome, Progress, Settings, Silent, Strength, Transfer,
+    View,
+};
+pub use pixels::{DecodeLimits, OutputFormat, Picture, PictureError};
 
 /// The `exemplar` engine.
 ///

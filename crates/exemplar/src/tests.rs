@@ -7,8 +7,7 @@ use image::{GrayImage, Luma, Rgb, RgbImage};
 use proptest::prelude::*;
 
 use super::{Exemplar, ExemplarProfile, PROFILE};
-use crate::{Cancel, Engine, Error, Outcome, Picture, Progress, Settings, Strength, Transfer};
-use engine::Silent;
+use crate::{Cancel, Engine, Error, Outcome, Picture, Progress, Settings, Silent, Strength, Transfer};
 
 fn engine() -> Exemplar {
     let profile = ExemplarProfile::parse(PROFILE).expect("the embedded profile");

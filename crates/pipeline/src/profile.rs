@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 pub use exemplar::{ExemplarProfile, ExemplarTunables};
 pub use sdxl::{
-    Conditioning, Dimensions, Fidelity, HintStrength, LoraFile, MemoryPlan, Precision, Sampling, SdxlProfile,
+    Conditioning, Dimensions, HintStrength, LoraFile, MemoryPlan, Precision, Sampling, SdxlProfile,
     VaePrecision, WeightFiles,
 };
 use serde::Deserialize;

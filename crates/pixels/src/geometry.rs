@@ -1,6 +1,6 @@
 //! The size of the output: the subject's own, shrunk to fit a box, never enlarged.
 //!
-//! The rule is the API's (B.2): `ratio = min(max_width / width, max_height / height)`, applied only when it is below one,
+//! The rule is docs/api-contract.md B.2: `ratio = min(max_width / width, max_height / height)`, applied only when it is below one,
 //! each side rounded to the nearest pixel, halves to even (as Python rounds, whose servers clients are used to).
 
 /// The size of a `width` × `height` picture inside a `max_width` × `max_height` box: proportion kept, no side under one

@@ -1,4 +1,4 @@
-//! Background removal around its network (rembg with U²-Net, pipeline.md section 2): picture → network input, saliency → mask.
+//! Background removal around its network (rembg with U²-Net, docs/reference-pipeline.md 2): picture → network input, saliency → mask.
 //!
 //! The network sees the whole picture squeezed to 320 × 320; its answer is stretched to [0, 1], cut to 8 bits and
 //! enlarged. Two guards the reference lacks: an all-black picture is not divided by its maximum of 0, a flat answer not by its range of 0.

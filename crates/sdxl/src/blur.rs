@@ -1,4 +1,4 @@
-//! The mask's blur: a Gaussian of 37 × 37 with sigma 6, borders mirrored (pipeline.md section 3).
+//! The mask's blur: a Gaussian of 37 × 37 with sigma 6, borders mirrored (docs/reference-pipeline.md 3).
 //!
 //! One pass of 1369 products per pixel, summed in f32 row by row, because the reference's rounding can be seen: where a grey
 //! value sits on a boundary it decides the pixel, and a solid mask sums to slightly less than 1, on which the first
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn kernel_of_the_reference() {
-        // pipeline.md section 3: g_0, g_9, g_18
+        // docs/reference-pipeline.md 3: g_0, g_9, g_18
         let kernel = kernel();
         assert_eq!(kernel.len(), 37);
         for (i, want) in [(0, 0.000_740_137_9), (9, 0.021_630_01), (18, 0.066_625_126), (36, 0.000_740_137_9)]

@@ -2,7 +2,7 @@
 
 use image::{ImageBuffer, Pixel, imageops};
 
-/// The crop node's limit on either side (pipeline.md 8.2).
+/// The crop node's limit on either side (docs/reference-pipeline.md 8.2).
 pub const MATERIAL_LIMIT: u32 = 1704;
 /// Pixels per latent cell.
 pub const LATENT_CELL: u32 = 8;

@@ -1,4 +1,5 @@
-//! The depth hint around its network (Depth Anything v1, pipeline.md 12.1, 12.2, 12.5): picture → input, depth → hint.
+//! The depth hint around its network (Depth Anything v1, docs/reference-pipeline.md 12.1, 12.2, 12.5): picture → input,
+//! depth → hint.
 //!
 //! The network's short side is 518, both sides multiples of its 14-pixel patches; the hint's short side is 1024. Near is bright.
 

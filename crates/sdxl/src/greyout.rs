@@ -1,4 +1,4 @@
-//! The subject painted grey: its luminance shows inside the mask, the picture outside (pipeline.md section 4).
+//! The subject painted grey: its luminance shows inside the mask, the picture outside (docs/reference-pipeline.md 4).
 //!
 //! A min/max composite of 8-bit values, as in the reference (not an alpha blend): under a soft mask it leaves a dark seam.
 

@@ -1,4 +1,4 @@
-//! Fitting a hint (depth, line art) to the latent: centre crop to its aspect ratio, then nearest-exact (pipeline.md 11.2).
+//! Fitting a hint (depth, line art) to the latent: centre crop to its aspect ratio, then nearest-exact (docs/reference-pipeline.md 11.2).
 //!
 //! The adapters read 16 × 16 blocks, so the hint is scaled to the latent's size in pixels rounded up to multiples of 16.
 

@@ -1,5 +1,5 @@
-//! What the sampler is given of the subject: the greyed picture for the VAE and the mask, on the latent grid (pipeline.md
-//! section 5).
+//! What the sampler is given of the subject: the greyed picture for the VAE and the mask, on the latent grid
+//! (docs/reference-pipeline.md 5).
 //!
 //! The reference also encodes a copy with the subject painted mid-grey, for UNets that take the picture as extra channels. SDXL's
 //! takes four channels and never reads it, so it is not made.

@@ -33,7 +33,7 @@ pub mod save;
 mod sdxl;
 
 pub use self::profile::{
-    Conditioning, Dimensions, Fidelity, HintStrength, LoraFile, MemoryPlan, Precision, Sampling, SdxlProfile,
+    Conditioning, Dimensions, HintStrength, LoraFile, MemoryPlan, Precision, Sampling, SdxlProfile,
     VaePrecision, WeightFiles,
 };
 pub use self::sdxl::Sdxl;

@@ -1,4 +1,4 @@
-//! The line-art hint around its network (pipeline.md section 13): picture → padded input, drawing → white lines on black.
+//! The line-art hint around its network (docs/reference-pipeline.md 13): picture → padded input, drawing → white lines on black.
 
 use candle_core::{Result, Tensor};
 use image::{Rgb, RgbImage};

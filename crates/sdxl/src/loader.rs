@@ -1,6 +1,6 @@
 //! How each network is read: from which file, with which dimensions, in which numeric format. One function a network.
 //!
-//! Opening builds every network once from tensors that are checked by name and shape but not read, which takes
+//! A new loader gives networks whose tensors are checked by name and shape but not read; building all of them takes
 //! milliseconds: a wrong file or dimension is told at the start and not in the middle of the first transfer. What stays in
 //! memory once it is loaded is decided elsewhere ([`Models`](super::models::Models)).
 
@@ -45,10 +45,10 @@ pub(super) struct Loader {
 }
 
 impl Loader {
-    /// Opens and checks all files.
+    /// Opens the files. Networks are only checked until [`reading`](Self::reading).
     ///
     /// # Errors
-    /// [`Error::Profile`] for files that are missing or do not fit, and for a precision that the device lacks.
+    /// [`Error::Profile`] for files that are missing or no weights, and for a precision that the device lacks.
     pub(super) fn open(
         profile: &SdxlProfile,
         files: WeightFiles<PathBuf>,
@@ -67,7 +67,8 @@ impl Loader {
             && let Some(found) = capability(device).filter(|it| *it < AMPERE)
         {
             return Err(Error::Profile(format!(
-                "profile {}: bf16 needs a GPU of compute capability 8.0 (Ampere) or newer, and this one has {}.{}; set                  precision and vae_precision to \"auto\"",
+                "profile {}: bf16 needs a GPU of compute capability 8.0 (Ampere) or newer, and this one has {}.{}; set \
+                 precision and vae_precision to \"auto\"",
                 profile.origin,
                 found / 10,
                 found % 10
@@ -77,7 +78,7 @@ impl Loader {
         for lora in &files.loras {
             checkpoint = checkpoint.with_lora(Lora::open(&lora.file)?, lora.strength);
         }
-        let unread = Self {
+        Ok(Self {
             files,
             dimensions: profile.dimensions.clone(),
             checkpoint,
@@ -90,25 +91,12 @@ impl Loader {
                 capability(device),
             ),
             read: false,
-        };
-        unread.every_network()?;
-        Ok(Self { read: true, ..unread })
+        })
     }
 
-    /// Builds one after the other and drops it.
-    fn every_network(&self) -> Result<()> {
-        self.unet()?;
-        self.vae()?;
-        self.text()?;
-        self.vision()?;
-        self.ip_adapter(Strength::Medium)?;
-        self.ip_adapter(Strength::Strong)?;
-        self.t2i_depth()?;
-        self.t2i_lineart()?;
-        self.depth()?;
-        self.lineart()?;
-        self.background()?;
-        Ok(())
+    /// The same loader, which from now on reads values.
+    pub(super) fn reading(self) -> Self {
+        Self { read: true, ..self }
     }
 
     /// What the UNet's output means.

@@ -1,5 +1,5 @@
 //! The material as CLIP's image encoder sees it: short side 224, central square, 8-bit steps, CLIP's statistics
-//! (pipeline.md 8.3).
+//! (docs/reference-pipeline.md 8.3).
 
 use candle_core::{Device, Result, Tensor};
 use image::RgbImage;

@@ -34,90 +34,108 @@ const HELD: u64 = 8 << 30;
 /// Bytes that a batch of two needs for each pixel of the output: its widest activations and their workspace.
 const BYTES_FOR_TWO: u64 = 2500;
 
-/// One network: its home while it is in memory.
-#[derive(Debug)]
-struct Slot<T> {
+/// One network: how it is read, and its home while it is in memory.
+struct Slot<T, From = Loader> {
     keep: bool,
+    load: fn(&From) -> Result<T>,
     held: Mutex<Option<Arc<T>>>,
 }
 
-impl<T> Slot<T> {
-    fn new(keep: bool) -> Self {
-        Self { keep, held: Mutex::new(None) }
+impl<T, From> Slot<T, From> {
+    fn new(keep: bool, load: fn(&From) -> Result<T>) -> Self {
+        Self { keep, load, held: Mutex::new(None) }
     }
 
     /// The network: as kept, else loaded. A load holds up others who want the same network, so that it happens once.
-    fn get(&self, load: impl FnOnce() -> Result<T>) -> Result<Arc<T>> {
+    fn get(&self, loader: &From) -> Result<Arc<T>> {
         if !self.keep {
-            return load().map(Arc::new);
+            return (self.load)(loader).map(Arc::new);
         }
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(network) = held.as_ref() {
             return Ok(Arc::clone(network));
         }
-        let network = Arc::new(load()?);
+        let network = Arc::new((self.load)(loader)?);
         *held = Some(Arc::clone(&network));
         Ok(network)
     }
+}
+
+/// The one list of a profile's networks. Each line makes a slot and the function of [`Models`] that gives the network:
+/// its name, its type, the memory plans that keep it, and how a [`Loader`] reads it.
+macro_rules! networks {
+    ($($name:ident: $type:ty, kept by $plans:pat, read by $load:expr;)*) => {
+        /// A slot for each network.
+        struct Slots {
+            $($name: Slot<$type>,)*
+        }
+
+        impl Slots {
+            fn new(plan: MemoryPlan) -> Self {
+                Self { $($name: Slot::new(matches!(plan, $plans), $load),)* }
+            }
+
+            /// Builds every network and drops it.
+            fn check(&self, loader: &Loader) -> Result<()> {
+                $((self.$name.load)(loader)?;)*
+                Ok(())
+            }
+
+            /// Loads every network.
+            fn fill(&self, loader: &Loader) -> Result<()> {
+                $(self.$name.get(loader)?;)*
+                Ok(())
+            }
+        }
+
+        impl Models {
+            $(pub(super) fn $name(&self) -> Result<Arc<$type>> {
+                self.slots.$name.get(&self.loader)
+            })*
+        }
+    };
+}
+
+networks! {
+    unet: UNet, kept by MemoryPlan::Resident | MemoryPlan::Released, read by Loader::unet;
+    vae: Vae, kept by MemoryPlan::Resident | MemoryPlan::Released, read by Loader::vae;
+    text: TextEncoders, kept by MemoryPlan::Resident, read by Loader::text;
+    vision: ClipVision, kept by MemoryPlan::Resident, read by Loader::vision;
+    ip_adapter_medium: IpAdapter, kept by MemoryPlan::Resident, read by |l| l.ip_adapter(Strength::Medium);
+    ip_adapter_strong: IpAdapter, kept by MemoryPlan::Resident, read by |l| l.ip_adapter(Strength::Strong);
+    t2i_depth: T2iAdapter, kept by MemoryPlan::Resident, read by Loader::t2i_depth;
+    t2i_lineart: T2iAdapter, kept by MemoryPlan::Resident, read by Loader::t2i_lineart;
+    depth: DepthAnything, kept by MemoryPlan::Resident, read by Loader::depth;
+    lineart: LineArt, kept by MemoryPlan::Resident, read by Loader::lineart;
+    background: U2Net, kept by MemoryPlan::Resident, read by Loader::background;
 }
 
 /// The networks of one profile on one device.
 pub(super) struct Models {
     loader: Loader,
     plan: MemoryPlan,
-    unet: Slot<UNet>,
-    vae: Slot<Vae>,
-    text: Slot<TextEncoders>,
-    vision: Slot<ClipVision>,
-    ip_adapter_medium: Slot<IpAdapter>,
-    ip_adapter_strong: Slot<IpAdapter>,
-    t2i_depth: Slot<T2iAdapter>,
-    t2i_lineart: Slot<T2iAdapter>,
-    depth: Slot<DepthAnything>,
-    lineart: Slot<LineArt>,
-    background: Slot<U2Net>,
+    slots: Slots,
 }
 
 impl Models {
-    /// Loads at once where everything is to stay resident, else nothing yet.
+    /// Checks every network's tensors by name and shape; loads at once where everything is to stay resident, else nothing
+    /// yet.
     pub(super) fn new(loader: Loader, plan: MemoryPlan) -> Result<Self> {
-        let keep_main = plan != MemoryPlan::Staged;
-        let keep_all = plan == MemoryPlan::Resident;
-        let models = Self {
-            loader,
-            plan,
-            unet: Slot::new(keep_main),
-            vae: Slot::new(keep_main),
-            text: Slot::new(keep_all),
-            vision: Slot::new(keep_all),
-            ip_adapter_medium: Slot::new(keep_all),
-            ip_adapter_strong: Slot::new(keep_all),
-            t2i_depth: Slot::new(keep_all),
-            t2i_lineart: Slot::new(keep_all),
-            depth: Slot::new(keep_all),
-            lineart: Slot::new(keep_all),
-            background: Slot::new(keep_all),
-        };
-        if keep_all {
-            models.warm()?;
+        let slots = Slots::new(plan);
+        slots.check(&loader)?;
+        let loader = loader.reading();
+        if plan == MemoryPlan::Resident {
+            slots.fill(&loader)?;
         }
-        Ok(models)
+        Ok(Self { loader, plan, slots })
     }
 
-    /// Loads every network.
-    fn warm(&self) -> Result<()> {
-        self.unet()?;
-        self.vae()?;
-        self.text()?;
-        self.vision()?;
-        self.ip_adapter(Strength::Medium)?;
-        self.ip_adapter(Strength::Strong)?;
-        self.t2i_depth()?;
-        self.t2i_lineart()?;
-        self.depth()?;
-        self.lineart()?;
-        self.background()?;
-        Ok(())
+    /// The adapter of this strength.
+    pub(super) fn ip_adapter(&self, strength: Strength) -> Result<Arc<IpAdapter>> {
+        match strength {
+            Strength::Medium => self.ip_adapter_medium(),
+            Strength::Strong => self.ip_adapter_strong(),
+        }
     }
 
     /// What the UNet's output means.
@@ -148,50 +166,6 @@ impl Models {
     pub(super) fn vae_dtype(&self) -> DType {
         self.loader.vae_dtype
     }
-
-    pub(super) fn unet(&self) -> Result<Arc<UNet>> {
-        self.unet.get(|| self.loader.unet())
-    }
-
-    pub(super) fn vae(&self) -> Result<Arc<Vae>> {
-        self.vae.get(|| self.loader.vae())
-    }
-
-    pub(super) fn text(&self) -> Result<Arc<TextEncoders>> {
-        self.text.get(|| self.loader.text())
-    }
-
-    pub(super) fn vision(&self) -> Result<Arc<ClipVision>> {
-        self.vision.get(|| self.loader.vision())
-    }
-
-    pub(super) fn ip_adapter(&self, strength: Strength) -> Result<Arc<IpAdapter>> {
-        let slot = match strength {
-            Strength::Medium => &self.ip_adapter_medium,
-            Strength::Strong => &self.ip_adapter_strong,
-        };
-        slot.get(|| self.loader.ip_adapter(strength))
-    }
-
-    pub(super) fn t2i_depth(&self) -> Result<Arc<T2iAdapter>> {
-        self.t2i_depth.get(|| self.loader.t2i_depth())
-    }
-
-    pub(super) fn t2i_lineart(&self) -> Result<Arc<T2iAdapter>> {
-        self.t2i_lineart.get(|| self.loader.t2i_lineart())
-    }
-
-    pub(super) fn depth(&self) -> Result<Arc<DepthAnything>> {
-        self.depth.get(|| self.loader.depth())
-    }
-
-    pub(super) fn lineart(&self) -> Result<Arc<LineArt>> {
-        self.lineart.get(|| self.loader.lineart())
-    }
-
-    pub(super) fn background(&self) -> Result<Arc<U2Net>> {
-        self.background.get(|| self.loader.background())
-    }
 }
 
 /// Side and overlap of the autoencoder's tiles in latent pixels; none: never tiled.
@@ -203,22 +177,24 @@ pub(super) fn vae_tiles(profile: &SdxlProfile) -> Option<(usize, usize)> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     #[test]
     fn a_kept_network_is_loaded_once_and_a_released_one_each_time() {
-        let loads = |slot: &Slot<u32>| {
-            let mut count = 0;
+        let loads = |keep: bool| {
+            let slot: Slot<u32, Cell<u32>> = Slot::new(keep, |count| {
+                count.set(count.get() + 1);
+                Ok(7)
+            });
+            let count = Cell::new(0);
             for _ in 0..3 {
-                slot.get(|| {
-                    count += 1;
-                    Ok(7)
-                })
-                .expect("loads");
+                assert_eq!(*slot.get(&count).expect("loads"), 7);
             }
-            count
+            count.get()
         };
-        assert_eq!(loads(&Slot::new(true)), 1);
-        assert_eq!(loads(&Slot::new(false)), 3);
+        assert_eq!(loads(true), 1);
+        assert_eq!(loads(false), 3);
     }
 }

@@ -20,9 +20,6 @@ use crate::Error;
 pub struct SdxlProfile {
     /// Always `sdxl`.
     pub engine: String,
-    /// How closely the pixel stages keep to the reference.
-    #[serde(default)]
-    pub fidelity: Fidelity,
     /// Numeric format of the UNet.
     #[serde(default)]
     pub precision: Precision,
@@ -52,15 +49,6 @@ pub struct SdxlProfile {
     /// Folder that relative paths start from.
     #[serde(skip)]
     pub folder: PathBuf,
-}
-
-/// How closely the pixel stages keep to the reference.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Fidelity {
-    /// Every step as the reference does it, quirks included.
-    #[default]
-    Reference,
 }
 
 /// Numeric format of the UNet and of the image tokens' keys and values.

@@ -1,4 +1,4 @@
-//! Back to 8 bits: the decoder's output and the mask's preview (pipeline.md section 15).
+//! Back to 8 bits: the decoder's output and the mask's preview (docs/reference-pipeline.md 15).
 //!
 //! Files are written by [`Picture::encode`](crate::Picture::encode), which follows the same section (lossy WebP method 4, baseline
 //! 4:2:0 JPEG with fitted tables, PNG).

@@ -32,7 +32,7 @@ fn reports(app: &App, host: &str) -> Vec<WorkerReport> {
     own.map(|(number, (state, job))| WorkerReport {
         host: host.to_owned(),
         number,
-        device: app.config.device_of(number).to_owned(),
+        device: app.config.device_of(number).to_string(),
         profile: app.config.profile.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         state: state.to_owned(),

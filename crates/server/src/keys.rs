@@ -126,8 +126,7 @@ impl KeyRing {
             let hash: [u8; 32] = Sha256::digest(key.0.trim()).into();
             // The same after a restart, so that jobs keep their owner; eight bytes tell nobody the key, and no two keys
             // share them.
-            let digits: String = hash[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-            let owner = format!("{PLAIN}{digits}");
+            let owner = format!("{PLAIN}{}", hex::encode(&hash[..8]));
             Key { hash, caller: Arc::new(Caller::unlimited(owner, rate)) }
         });
         let hashed = config.keys.iter().map(|entry| {

@@ -7,9 +7,13 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
-use http::Uri;
 use http::uri::PathAndQuery;
+use http::{HeaderValue, Uri, header};
+use tower::ServiceBuilder;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::failure::Failure;
 use crate::state::App;
@@ -17,6 +21,7 @@ use crate::state::App;
 mod account;
 mod admission;
 mod body;
+mod cors;
 mod extract;
 mod files;
 mod form;
@@ -25,6 +30,11 @@ mod ops;
 mod stream;
 mod v1;
 mod v2;
+
+/// Files are what they are called, whatever they hold.
+const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+/// Whatever is not a file is of this moment, and of this caller.
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// The whole service as a router, for a listener or for tests in process.
 pub fn app(state: Arc<App>) -> Router {
@@ -37,11 +47,19 @@ pub fn app(state: Arc<App>) -> Router {
         .route("/metrics", get(ops::metrics))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
-        .layer(axum::middleware::from_fn_with_state(state.clone(), middleware::around))
+        .layer(
+            ServiceBuilder::new()
+                .layer(from_fn_with_state(state.clone(), middleware::around))
+                .layer(SetResponseHeaderLayer::overriding(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF))
+                .layer(SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, NO_STORE))
+                .layer(cors::layer(&state))
+                .layer(from_fn_with_state(state.clone(), cors::same_site))
+                .layer(CatchPanicLayer::custom(middleware::panicked)),
+        )
         .with_state(state);
     // The path has to be put in order before it is routed, so the rewriting stands in front of the router.
     let ordered =
-        tower::ServiceBuilder::new().map_request(move |request| in_order(request, &prefix)).service(routes);
+        ServiceBuilder::new().map_request(move |request| in_order(request, &prefix)).service(routes);
     Router::new().fallback_service(ordered)
 }
 
@@ -71,7 +89,7 @@ async fn wrong_method(request: Request) -> Failure {
     Failure::method_not_allowed()
 }
 
-/// Takes the prefix off the path, and slashes that say nothing.
+/// Takes the prefix off the path, and superfluous slashes (tower-http's `NormalizePath` trims those at the ends only).
 fn in_order(mut request: Request, prefix: &str) -> Request {
     let path = request.uri().path();
     let mut ordered = String::with_capacity(path.len());

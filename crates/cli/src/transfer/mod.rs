@@ -47,8 +47,7 @@ pub(crate) fn run(arguments: &TransferArguments) -> Result<(), Failure> {
     }
     let engine = pipeline::engine(&profile, &opened.device)?;
     let fetched = Instant::now();
-    // Drawn from 32 bits, as the service this stands in for does: short enough to be typed again.
-    let seed = request.parameters.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
+    let seed = Settings::seed_of(&request.parameters);
     let settings = Settings::of(&request.parameters, seed);
     let enough = engine.enough(&settings);
     let subject = source::picture(request.subject_image, PICTURES[0].1, &runtime, &cancel, enough.subject)?;

@@ -1,4 +1,4 @@
-//! Pillow's LANCZOS on 8-bit samples, bit for bit (pipeline.md 2.5).
+//! Pillow's LANCZOS on 8-bit samples, bit for bit (docs/reference-pipeline.md 2.5).
 //!
 //! Three-lobed windowed sinc, widened for reductions; weights in 22-bit fixed point; columns first, their result kept in
 //! 8 bits, then rows. An axis whose size does not change is not touched.

@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn both_limits_zero_on_a_portrait_shrinks_it_to_its_width() {
-        // pipeline.md 1.2: the slip is the reference's.
+        // docs/reference-pipeline.md 1.2: the slip is the reference's.
         assert_eq!(capped_size((333, 777), (0, 0)), Some((143, 333)));
         assert_eq!(capped_size((640, 480), (0, 0)), None);
     }

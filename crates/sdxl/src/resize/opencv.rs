@@ -1,4 +1,4 @@
-//! OpenCV's INTER_CUBIC and INTER_AREA (pipeline.md 12.2 and 13 with their corrections).
+//! OpenCV's INTER_CUBIC and INTER_AREA (docs/reference-pipeline.md 12.2 and 13 with their corrections).
 //!
 //! Cubic: A = -0.75, four taps around `(i+0.5)·in/out - 0.5`, border replicated, no antialiasing; 8-bit pictures are rounded
 //! once at the end (the x86-64 library works in floating point). Area: the mean over the output pixel's footprint;

@@ -162,8 +162,7 @@ impl Attempt<'_> {
                 Ok(()) => return Ok(()),
                 Err(error) if error.is_disk() => {
                     if !std::mem::replace(&mut told, true) {
-                        let id = self.claim.job.id;
-                        tracing::error!(%id, %error, "a picture cannot be stored; it is tried until it can");
+                        tracing::error!(%error, "a picture cannot be stored; it is tried until it can");
                     }
                 }
                 Err(error) => return Err(Stopped::fault(error)),
