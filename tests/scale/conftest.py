@@ -9,7 +9,7 @@ def pytest_addoption(parser):
     group = parser.getgroup("material-transfer")
     group.addoption("--kills", type=int, default=12, help="how many processes are killed (12)")
     group.addoption("--conformance", action="store_true", help="all files of the HTTP conformance suite")
-    group.addoption("--jobs", type=int, default=150, help="how many jobs are run to see that memory stays flat (150)")
+    group.addoption("--jobs", type=int, default=40, help="how many jobs are run to see that memory stays flat (40)")
 
 
 @pytest.fixture(scope="session")

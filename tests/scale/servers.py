@@ -27,15 +27,19 @@ def need(program: str, package: str) -> str:
     return found
 
 
+def let_in(folder: Path) -> None:
+    """The user that a server runs as has to get in."""
+    for each in (folder, *folder.parents):
+        if each.stat().st_uid == os.getuid() and not each.stat().st_mode & 0o005:
+            each.chmod(0o755)
+
+
 class Postgres:
     """A server of its own, durable as it is by default; it ends when this process does."""
 
     def __init__(self, folder: Path, *settings: str):
         folder.mkdir(parents=True)
-        # The server's user has to get in.
-        for each in (folder, *folder.parents):
-            if each.stat().st_uid == os.getuid() and str(each).startswith("/tmp"):
-                each.chmod(0o755)
+        let_in(folder)
         self.port = free_port()
         script = ROOT / "crates/cluster/tests/servers/postgres.sh"
         self.keeper = subprocess.Popen(
@@ -205,7 +209,7 @@ backend nodes
 def pgbouncer(folder: Path, postgres: Postgres) -> Process:
     """In transaction mode, the strictest one that is common."""
     folder.mkdir()
-    folder.chmod(0o777)
+    let_in(folder)
     port, file = free_port(), folder / "pgbouncer.ini"
     (folder / "users").write_text('"test" ""\n')
     file.write_text(f"""

@@ -3,9 +3,11 @@
 import random
 import time
 
+import httpx
 import pytest
 
-from client import Api
+import pictures
+from client import MODEL, Api, ok
 from load import Load, look_again
 from material_server import KEY
 from servers import haproxy
@@ -91,10 +93,8 @@ def test_a_dead_workers_job_is_taken_over(cluster):
     assert second.process.poll() is None
 
 
-def slow_subject() -> str:
-    import pictures
-
-    return pictures.data_uri(pictures.encoded(pictures.large_subject(1600), "JPEG", quality=90))
+def slow_subject(size: int = 1600) -> str:
+    return pictures.data_uri(pictures.encoded(pictures.large_subject(size), "JPEG", quality=90))
 
 
 def wait_for(true, seconds: float = 20.0) -> float:
@@ -118,10 +118,6 @@ def test_an_api_node_dies_between_submit_and_poll(cluster):
 
 def test_cancelling_goes_across_hosts(cluster):
     """A v1 call whose client goes away is cancelled, wherever it runs."""
-    import httpx
-
-    from client import MODEL, ok
-
     nodes = cluster()
     api, _ = nodes.api().start(), nodes.worker().start()
     body = ok(steps=150, max_width=1920, max_height=1920, subject_image=slow_subject())

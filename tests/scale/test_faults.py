@@ -14,12 +14,12 @@ from test_deaths import in_the_end, slow_subject, wait_for
 
 def submitted_and_running(nodes, api) -> str:
     client = Api(api.base, KEY)
-    job = client.submit(steps=150, max_width=1920, max_height=1920, subject_image=slow_subject())["request_id"]
+    job = client.submit(steps=40, max_width=512, max_height=512, subject_image=slow_subject(512))["request_id"]
     wait_for(lambda: client.get(f"/v2/requests/{job}").json()["status"] == "PROCESSING")
     return job
 
 
-def ended(api, job: str, seconds: float = 60) -> dict:
+def ended(api, job: str, seconds: float = 150) -> dict:
     client = Api(api.base, KEY)
     wait_for(lambda: client.get(f"/v2/requests/{job}").json()["status"] in ("COMPLETED", "FAILED"), seconds)
     return client.get(f"/v2/requests/{job}").json()
@@ -61,13 +61,14 @@ def test_the_object_store_misbehaves(cluster, store, way):
     in_the_end(nodes, load, promises, 0)
 
 
-def test_a_clock_is_an_hour_wrong(cluster):
-    """Nobody's clock matters but the database's."""
+def test_clocks_are_wrong(cluster):
+    """Nobody's clock matters but the database's. (An object store refuses signatures that are 15 minutes off; a node that
+    is further off says that it is not ready.)"""
     library = next(iter(__import__("glob").glob("/usr/lib/*/faketime/libfaketimeMT.so.1")), None)
     if not library:
         need("faketime", "faketime")
     nodes = cluster()
-    wrong = {"LD_PRELOAD": library, "FAKETIME": "+3600", "DONT_FAKE_MONOTONIC": "1"}
+    wrong = {"LD_PRELOAD": library, "FAKETIME": "+600", "DONT_FAKE_MONOTONIC": "1"}
     early, _, late = nodes.api(**wrong).start(), nodes.worker(**wrong).start(), nodes.api().start()
     for submit, poll in ((early, late), (late, early)):
         job = Api(submit.base, KEY).submit()["request_id"]

@@ -39,6 +39,8 @@ impl Change for Prepare {
 
     async fn apply(&mut self, on: &Session<'_>) -> Result<(), Fault> {
         on.rows(LOCK, parameters![self.schema]).await?;
+        // That the table is there already is no news.
+        on.batch("SET LOCAL client_min_messages = warning").await?;
         let there =
             on.row("SELECT FROM pg_namespace WHERE nspname = $1", parameters![self.schema]).await?.is_some();
         if !there {

@@ -366,11 +366,14 @@ impl JobStore for PostgresJobs {
 
     async fn work_ready(&self) {
         let mut calls = self.shared.wake.work();
+        // Who asks without having been called may have lost the job to another worker just now.
+        let mut pause = PAUSE;
         loop {
             calls.mark_unchanged();
             if claims::claimable(&self.shared).await.unwrap_or(false) {
-                return sleep(PAUSE).await;
+                return sleep(pause).await;
             }
+            pause = Duration::ZERO;
             tokio::select! {
                 _ = calls.changed() => {}
                 () = sleep(POLL) => {}
