@@ -13,6 +13,7 @@ mod form;
 mod lattice;
 mod lines;
 mod material;
+mod object;
 mod quilt;
 pub(crate) mod raster;
 mod relief;
@@ -99,6 +100,7 @@ impl Exemplar {
             broad: broad * form * kept,
             fine: fine * form * kept,
             budget: tunables.relief_budget * allowed / (form * form),
+            least_pattern: tunables.pattern_least,
         }
     }
 
