@@ -37,6 +37,9 @@ const MIN_SIDE: f64 = 96.0;
 /// Width of the low pass that parts an object's grain from its look, as a share of the diagonal.
 const GRAIN: f32 = 0.02;
 
+/// A thing whose diagonal is shorter than this share of the subject's is no pattern to copy.
+const LEAST_ROOM: f64 = 0.5;
+
 /// Grain beyond this many of its median deviations is no grain but the edge of a highlight.
 const MOST_GRAIN: f32 = 4.0;
 
@@ -75,12 +78,13 @@ impl Material {
                 // The rim of an object is seen so flatly that its pieces would come out as slashes.
                 let inside =
                     inner(&resized(shape, Kernel::Box), (0.02 * width.min(height) as f32).round() as usize);
-                fill(&mut pattern, &inside);
                 inside
             }
             None => Raster::filled(width, height, 1, 1.0),
         };
-        let look = shape.as_ref().map(|shape| Look::of(&cut, shape, network)).transpose()?;
+        // A thing much smaller than the subject has too few pieces to lay out: it would be seen again and again.
+        let roomy = (area.width as f64).hypot(area.height as f64) >= LEAST_ROOM * extent;
+        let look = shape.as_ref().map(|shape| Look::of(&cut, shape, roomy, network)).transpose()?;
         let (inside, sphere) = match look {
             None => (inside, None),
             Some(Look::Pattern { light, part }) => {
@@ -88,10 +92,13 @@ impl Material {
                 pattern = pattern.zip(&light, 3, |p, l, o| {
                     o.iter_mut().zip(p).for_each(|(o, p)| *o = (p * (-l[0]).exp()).clamp(0.0, 1.0));
                 });
-                (common(inside, &resized(&part, Kernel::Box)), None)
+                let inside = common(inside, &resized(&part, Kernel::Box));
+                fill(&mut pattern, &inside);
+                (inside, None)
             }
             Some(Look::Sphere { sphere, part, grained }) => {
                 let inside = common(inside, &resized(&part, Kernel::Box));
+                fill(&mut pattern, &inside);
                 pattern = if grained {
                     grain(&pattern, &inside)
                 } else {
@@ -128,15 +135,25 @@ fn common(inside: Raster, part: &Raster) -> Raster {
     if 4 * count(&both) >= count(&inside) { both } else { inside }
 }
 
-/// Gives what lies outside `inside` the colours of what is near it inside: patches of thin things reach beyond them.
+/// Gives what lies outside `inside` the colours of what is near it inside, first of what is nearest: pieces of thin or torn
+/// things reach beyond them.
 fn fill(picture: &mut Raster, inside: &Raster) {
-    let near = picture.blur_within(inside, 3.0);
-    for ((p, n), i) in picture.data.chunks_exact_mut(3).zip(near.data.chunks_exact(3)).zip(&inside.data) {
-        if *i <= 0.5 {
-            p.copy_from_slice(n);
+    let longest = picture.width.max(picture.height) as f32;
+    let mut known = inside.clone();
+    for width in [3.0, 12.0, 48.0, longest] {
+        let near = picture.blur_within(&known, width);
+        let reached = known.blur(width);
+        for at in 0..known.pixels() {
+            if known.data[at] <= 0.5 && reached.data[at] > REACHED {
+                picture.data[3 * at..][..3].copy_from_slice(&near.data[3 * at..][..3]);
+                known.data[at] = 1.0;
+            }
         }
     }
 }
+
+/// Share of known surroundings that is enough to fill a place from them.
+const REACHED: f32 = 0.01;
 
 /// What is left of an object's picture without its look: the fine part of its logarithmic luminance, around [`GREY`].
 fn grain(picture: &Raster, inside: &Raster) -> Raster {

@@ -14,6 +14,7 @@ mod lattice;
 mod lines;
 mod material;
 mod object;
+mod posterior;
 mod quilt;
 pub(crate) mod raster;
 mod relief;
@@ -128,6 +129,9 @@ impl Exemplar {
         )?;
         clock.lap("material");
         progress.observe("material", &|| seen(&material.pattern));
+        if let Some(sphere) = &material.sphere {
+            progress.observe("sphere", &|| seen(&sphere.shown()));
+        }
         cancel.check()?;
         let seen_form = self.form.look(&window.picture, &window.mask)?;
         let form = Form::of(&window.picture, &window.mask, seen_form.as_ref(), 1.0);

@@ -6,7 +6,7 @@
 use rayon::prelude::*;
 
 use super::form::BLACK;
-use super::raster::{Raster, luma};
+use super::raster::{Kernel, Raster, luma};
 
 /// Cells along a side of the sphere's picture.
 const SIDE: usize = 56;
@@ -22,8 +22,8 @@ const MOST_SIDED: f32 = 1.2;
 
 /// Share of the usual tint that every direction takes, and the multiples of the usual luminance between which sheen takes
 /// over.
-const ONE_TINT: f32 = 0.6;
-const SHEEN: (f32, f32) = (1.5, 3.0);
+const ONE_TINT: f32 = 0.8;
+const SHEEN: (f32, f32) = (2.5, 5.0);
 
 /// Mean colour for every direction towards the viewer's side.
 #[derive(Debug)]
@@ -114,6 +114,19 @@ impl Sphere {
         Self { picture }
     }
 
+    /// The sphere as a ball on grey, for people to look at.
+    pub(crate) fn shown(&self) -> Raster {
+        let side = 4 * SIDE;
+        let at = |i: usize| 2.0 * (i as f32 + 0.5) / side as f32 - 1.0;
+        let mut ball = self.picture.resize(side, side, Kernel::Triangle);
+        for (cell, colour) in ball.data.chunks_exact_mut(3).enumerate() {
+            if at(cell % side).hypot(at(cell / side)) > 1.0 {
+                colour.fill(0.5);
+            }
+        }
+        ball
+    }
+
     /// The look of every normal.
     pub(crate) fn seen_by(&self, normals: &Raster) -> Raster {
         let mut out = Raster::filled(normals.width, normals.height, 3, 0.0);
@@ -160,6 +173,24 @@ mod tests {
                 assert!((seen.data[3 * at + c] - picture.data[3 * at + c]).abs() < 0.05, "{at}");
             }
         }
+    }
+
+    #[test]
+    fn the_side_from_which_it_was_lit_is_taken_off_and_the_middle_stays() {
+        let (picture, normals, weight) = ball(|x, _, _| [0.4 * (0.6 * x).exp(); 3]);
+        let sphere = Sphere::read(&picture, &normals, &weight).without_side(&picture, &normals, &weight, 1.0);
+        let at = |x: f32| sphere.seen_by(&Raster { width: 1, height: 1, channels: 3, data: vec![x, 0.0, (1.0 - x * x).sqrt()] }).data[0];
+        assert!((at(0.6) / at(-0.6)).ln().abs() < 0.1, "{} {}", at(0.6), at(-0.6));
+        assert!((at(0.0) - 0.4).abs() < 0.03);
+    }
+
+    #[test]
+    fn foreign_tints_give_way_to_the_usual_one_at_the_same_brightness() {
+        let (picture, normals, weight) = ball(|x, _, _| if x > 0.0 { [0.5, 0.2, 0.2] } else { [0.2, 0.2, 0.5] });
+        let before = Sphere::read(&picture, &normals, &weight);
+        let light = luma(&before.picture.sampled(10.0, 28.0));
+        let after = before.of_one_tint(&[0.5, 0.2, 0.2]).picture.sampled(10.0, 28.0);
+        assert!(after[0] > after[2] && (luma(&after) - light).abs() < 0.02);
     }
 
     #[test]
