@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use pipeline::{DeviceChoice, Opened};
+use pipeline::Opened;
 use server::Config;
 
 use super::Verdict;
@@ -93,6 +93,8 @@ pub(super) fn port(config: &Config) -> Verdict {
 
 #[cfg(test)]
 mod tests {
+    use pipeline::DeviceChoice;
+
     use super::*;
 
     #[test]
