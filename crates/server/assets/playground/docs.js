@@ -75,12 +75,14 @@ function headerList(headers) {
 function answer(status, given, open) {
   const known = resolve(given);
   const body = make('div', {});
-  for (const [type, media] of Object.entries(known.content ?? {})) {
-    const schema = resolve(media.schema);
-    const json = type === 'application/json' && schema;
-    body.append(make('p', { class: 'muted' }, make('code', {}, type)));
-    const shown = media.example ?? (json ? sample(media.schema) : null);
-    if (shown !== null) body.append(code(typeof shown === 'string' ? shown : JSON.stringify(shown, null, 2)));
+  const kinds = Object.entries(known.content ?? {});
+  const files = kinds.filter(([type]) => type !== 'application/json').map(([type]) => type);
+  if (files.length) body.append(make('p', { class: 'muted' }, make('code', {}, files.join(', '))));
+  for (const [type, media] of kinds.filter(([type]) => type === 'application/json')) {
+    if (files.length) body.append(make('p', { class: 'muted' }, 'or ', make('code', {}, type)));
+    const shown = media.example ?? sample(media.schema);
+    // A body without documented fields, such as a health report's, is better not invented.
+    if (Object.keys(shown).length) body.append(code(JSON.stringify(shown, null, 2)));
   }
   if (known.headers) body.append(make('h4', {}, 'Headers'), headerList(known.headers));
   return make('details', { class: 'answer', open }, make('summary', {}, make('code', {}, status), ` ${known.description}`), body);
