@@ -95,11 +95,12 @@ fn cut_off_files_are_refused() -> Result<()> {
     Ok(())
 }
 
-/// Nor does a flipped byte make it panic. Most bytes are values or padding: such files are still read whole.
+/// Nor does a flipped byte make it panic. Where it is one of values or of padding, the file is still read whole: of so many bytes
+/// at least.
 #[test]
 fn damaged_files_do_not_panic() {
     let folder = tempfile::tempdir().unwrap();
-    for name in ["zip.pth", "legacy.pth", "model.onnx"] {
+    for (name, harmless) in [("zip.pth", 2000), ("legacy.pth", 400), ("model.onnx", 8)] {
         let bytes = std::fs::read(golden::path("weight_files").join(name)).unwrap();
         let (mut whole, mut refused) = (0, 0);
         for at in 0..bytes.len() {
@@ -116,8 +117,8 @@ fn damaged_files_do_not_panic() {
             }
         }
         println!("{name}: of {} bytes, {whole} leave a whole file, {refused} none", bytes.len());
-        assert!(whole > bytes.len() / 4, "{name}: {whole} of {} bytes", bytes.len());
-        assert!(refused > bytes.len() / 50, "{name}: {refused} of {} bytes", bytes.len());
+        assert!(whole >= harmless, "{name}: only {whole} of {} bytes are harmless", bytes.len());
+        assert!(refused >= bytes.len() / 4, "{name}: only {refused} of {} bytes are noticed", bytes.len());
     }
 }
 

@@ -78,8 +78,13 @@ fn autoencoder() -> Result<()> {
     let witness = AutoEncoderKL::new(theirs(&tensors), 3, 3, witness)?;
     let picture = noise("picture", &[1, 3, 72, 104])?;
     close("encode", &vae.encode(&picture)?.mean, &witness.encode(&picture)?.sample()?, 2e-5)?;
-    let latent = noise("latent", &[2, 4, 9, 13])?;
-    close("decode", &vae.decode(&latent)?, &witness.decode(&latent)?, 2e-5)
+    let latents = noise("latent", &[2, 4, 9, 13])?;
+    // One by one: the attention of its autoencoder is wrong for a batch.
+    let one = |i: usize| witness.decode(&latents.narrow(0, i, 1)?.contiguous()?);
+    let want = Tensor::cat(&[one(0)?, one(1)?], 0)?;
+    let batch = witness.decode(&latents)?;
+    println!("theirs as a batch: {:.1e}", golden::largest_difference(&batch, &want)?);
+    close("decode", &vae.decode(&latents)?, &want, 2e-5)
 }
 
 /// Theirs ends in the final normalisation, ours before the last layer: with one layer more, the same layers ran.
@@ -183,7 +188,7 @@ fn unet() -> Result<()> {
         let x = noise("x", &[2, 4, h, w])?;
         let got = unet.forward(&x, timestep, &context, &vector, None)?;
         let want = witness.forward(&x, timestep, &text)?;
-        close(&format!("prediction at {timestep}"), &got, &want, 5e-3)?;
+        close(&format!("prediction at {timestep}"), &got, &want, 1e-3)?;
     }
     Ok(())
 }
