@@ -15,6 +15,8 @@ FROM rust:${RUST_VERSION}-bookworm AS build-cpu
 ARG FEATURES=
 WORKDIR /src
 COPY . .
+# What `--version` shows: docker build --build-arg GIT_COMMIT="$(git rev-parse --short=10 HEAD)"
+ARG GIT_COMMIT=
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
     cargo build --release --locked -p cli --features "${FEATURES}" && \
@@ -37,6 +39,8 @@ RUN apt-get update && \
     sh -s -- -y --profile minimal --default-toolchain "${RUST_VERSION}" --no-modify-path
 WORKDIR /src
 COPY . .
+# What `--version` shows: docker build --build-arg GIT_COMMIT="$(git rev-parse --short=10 HEAD)"
+ARG GIT_COMMIT=
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
     cargo build --release --locked -p cli --features cudnn && \

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use pipeline::{DeviceChoice, Engine, profile};
-use server::{Config, EngineFactory, Error};
-use tracing_subscriber::EnvFilter;
+use server::{About, Config, EngineFactory, Error};
 
+use crate::about;
 use crate::arguments::{self, ServeArguments};
 use crate::failure::Failure;
 use crate::log::{self, Lines};
@@ -33,11 +33,12 @@ fn serve(options: &ServeArguments, api: bool) -> Result<(), Failure> {
     }
     let config = load(options.config.as_deref(), settings)?;
     threads::set(config.threads)?;
-    let factory = engine_factory(&config)?;
+    let about = about::program();
+    let factory = engine_factory(&config, about.clone())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime
         .context("the server does not start")?
-        .block_on(server::run(config, factory))
+        .block_on(server::run(config, about, factory))
         .map_err(Failure::from)
 }
 
@@ -57,7 +58,7 @@ pub(crate) fn load(file: Option<&Path>, flags: toml::Table) -> Result<Config, Fa
 
 /// Makes engines as the settings say. The profile, its weights and the devices' names are looked at now, so that a mistake in them ends
 /// the start. Each worker opens its device itself: what a GPU's libraries keep is for one thread at a time.
-fn engine_factory(config: &Config) -> Result<EngineFactory, Failure> {
+fn engine_factory(config: &Config, about: About) -> Result<EngineFactory, Failure> {
     // Others work; their profile's weights need not be here.
     if config.workers == 0 {
         return Ok(Arc::new(|_| Err("there are no workers here".into())));
@@ -72,15 +73,16 @@ fn engine_factory(config: &Config) -> Result<EngineFactory, Failure> {
         for warning in &opened.warnings {
             tracing::warn!(worker, "{warning}");
         }
-        tracing::info!(worker, device = opened.description, "computing");
+        let why = about::reason(choice, Some(&opened));
+        tracing::info!(worker, device = opened.description, why, "computing");
+        about.computes_on(worker, &opened.description);
         Ok(Arc::<dyn Engine>::from(pipeline::engine(&profile, &opened.device)?))
     }))
 }
 
 /// Lets what is logged, panics included, go to standard error by way of a queue.
 fn start_log(arguments: &ServeArguments) -> Result<Lines, Failure> {
-    let filter = EnvFilter::try_new(&arguments.log);
-    let filter = filter.map_err(|error| Failure::Input(format!("--log {:?}: {error}", arguments.log)))?;
+    let filter = log::filter(&arguments.log)?;
     let lines = log::standard_error().and_then(Lines::to).context("the log does not start")?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(lines.clone());
     // A failed write would be reported on standard error, which is what has failed.

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use candle_core::{Device, Tensor};
 use diffusion::{
     BrownianTree, Conditional, Denoiser, DifferentialMask, FnDenoiser, Generator, Guided, Inpainted, Result,
-    Sampler, Schedule, SigmaTable, Unwatched, start,
+    Sampler, Schedule, SigmaTable, Unobserved, start,
 };
 use golden::{Golden, list, max_difference, number};
 
@@ -135,7 +135,7 @@ fn running_free() {
             denoiser.denoise(x, sigma)
         });
         let last =
-            Sampler::DPMPP_SDE.sample(&mut recording, x, &sigmas, &mut tree, &mut Unwatched).expect("sample");
+            Sampler::DPMPP_SDE.sample(&mut recording, x, &sigmas, &mut tree, &mut Unobserved).expect("sample");
         assert_eq!(states.len(), run.calls.f64s("sigma").len(), "{name}");
         let worst = states
             .iter()

@@ -56,7 +56,8 @@ pub struct Enough {
 
 /// Hears how far a transfer is.
 pub trait Progress: Send + Sync {
-    /// `done` of `total` equal steps of the whole transfer are finished; `stage` is what runs now (`mask`, `sample`, …).
+    /// `done` of `total` parts of the whole transfer are finished, as far as can be foreseen; `stage` is what runs now
+    /// (`mask`, `sample`, …).
     fn advance(&self, stage: &'static str, done: usize, total: usize);
 
     /// What a stage made, for those who keep a trace. `look` is costly and only called by someone who wants to see it;

@@ -233,7 +233,7 @@ fn distances(queries: &[f32], keys: &[f32], length: usize) -> candle_core::Resul
     let k = Tensor::from_slice(keys, (count, length), &Device::Cpu)?;
     // |q|² + |k|² − 2·q·k: all but the first is a linear map of q.
     let map = Linear::new((k * -2.0)?, Some(Tensor::from_vec(key_squares, count, &Device::Cpu)?));
-    let mut distances = kernels::linear(&q, &map)?.flatten_all()?.to_vec1::<f32>()?;
+    let mut distances = map.forward(&q)?.flatten_all()?.to_vec1::<f32>()?;
     distances.par_chunks_exact_mut(count).zip(&query_squares).for_each(|(row, q)| {
         row.iter_mut().for_each(|d| *d = (*d + q).max(0.0));
     });
@@ -298,7 +298,7 @@ fn posterior_means(
     let queries = distances.len() / count;
     let weights = Tensor::from_vec(distances, (queries, count), &Device::Cpu)?;
     let values = Tensor::from_slice(values, (count, length), &Device::Cpu)?;
-    kernels::linear(&weights, &Linear::new(values.t()?, None))?.flatten_all()?.to_vec1::<f32>()
+    Linear::new(values.t()?, None).forward(&weights)?.flatten_all()?.to_vec1::<f32>()
 }
 
 /// Averages overlapping RGB patches (rows of `patches`) into the picture; uncovered pixels stay.

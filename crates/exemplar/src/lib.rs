@@ -24,6 +24,7 @@
 
 mod canvas;
 mod composite;
+mod course;
 mod denoiser;
 mod field;
 mod form;
@@ -46,6 +47,7 @@ use engine::Clock;
 use pixels::{Raster, raster};
 
 use self::canvas::Canvas;
+use self::course::Course;
 use self::form::{Form, FormNetwork};
 use self::mask::{Masker, SubjectMask};
 use self::material::{GREY, Material};
@@ -124,10 +126,12 @@ impl Exemplar {
 
     fn run(&self, transfer: &Transfer, progress: &dyn Progress, cancel: &Cancel) -> Result<Outcome, Error> {
         let mut clock = Clock::start();
+        let mut course = Course::start(progress);
         cancel.check()?;
         let (picture, given) = fitted(transfer);
         let SubjectMask { mask, note } = self.masker.subject(&picture, given.as_ref())?;
         clock.lap("mask");
+        course.next();
         progress.observe("mask", &|| seen(&mask));
         let raster = Raster::from_rgb(&picture);
         cancel.check()?;
@@ -145,23 +149,27 @@ impl Exemplar {
             &self.tunables,
         )?;
         clock.lap("material");
+        course.next();
         progress.observe("material", &|| seen(&material.pattern));
         cancel.check()?;
         let seen_form = self.form.look(&window.picture, &window.mask)?;
         let form = Form::of(&window.picture, &window.mask, seen_form.as_ref(), 1.0);
         progress.observe("normals", &|| seen(&form.shown()));
         clock.lap("form");
+        course.next();
+        cancel.check()?;
         let canvas = Canvas::of(&Sheet::unrolled(&form.lattice, &form.slopes), &window);
         progress.observe("canvas", &|| seen(&canvas.mask));
         clock.lap("surface");
+        course.next();
+        cancel.check()?;
         let plan = self.plan(transfer, &canvas.mask, &material);
-        let total = if material.is_smooth() { 1 } else { plan.calls(&self.tunables) + 1 };
+        let calls = if material.is_smooth() { 1 } else { plan.calls(&self.tunables) };
         let mut done = 0;
-        progress.advance("sample", done, total);
         let mut heard = |event: Event<'_>| match event {
             Event::Call => {
                 done += 1;
-                progress.advance("sample", done, total);
+                course.part(done, calls);
             }
             Event::Level(level, painted) => progress.observe(&format!("level-{level}"), &|| seen(painted)),
         };
@@ -178,6 +186,7 @@ impl Exemplar {
             canvas.rolled(&synthesis.paint(&mut heard)?)
         };
         clock.lap("sample");
+        course.next();
         progress.observe("rolled", &|| seen(&painted));
         let look = dressed(&painted, &form, &material);
         progress.observe("look", &|| seen(&look));
@@ -189,7 +198,7 @@ impl Exemplar {
         progress.observe("lit", &|| seen(&lit));
         let result = composite::composite(&picture, &lit, &window, given.is_some());
         clock.lap("composite");
-        progress.advance("composite", total, total);
+        course.next();
         let intermediates = if transfer.settings.intermediates {
             intermediates(&raster, &mask, &window, &relief, &shown.0, material.area)
         } else {

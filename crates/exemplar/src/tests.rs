@@ -1,12 +1,13 @@
 //! The engine as a whole, on pictures made here.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use candle_core::Device;
 use image::{GrayImage, Luma, Rgb, RgbImage};
 use proptest::prelude::*;
 
-use super::{Exemplar, ExemplarProfile, PROFILE};
+use super::{Exemplar, ExemplarProfile, PROFILE, course};
 use crate::{Cancel, Engine, Error, Outcome, Picture, Progress, Settings, Silent, Strength, Transfer};
 
 fn engine() -> Exemplar {
@@ -164,25 +165,29 @@ fn progress_counts_up_to_its_total_and_more_steps_are_more_calls() {
         };
         engine().transfer(&transfer, &heard, &Cancel::default()).expect("an outcome");
         let heard = heard.0.into_inner().expect("unpoisoned");
-        let total = heard[0].1;
         let counted: Vec<usize> = heard.iter().map(|(done, _)| *done).collect();
-        assert_eq!(counted, (0..=total).collect::<Vec<_>>());
-        assert!(heard.iter().all(|(_, t)| *t == total));
-        total
+        assert_eq!((counted[0], counted[counted.len() - 1]), (0, course::WHOLE));
+        assert!(counted.is_sorted(), "never back: {counted:?}");
+        assert!(heard.iter().all(|(_, total)| *total == course::WHOLE));
+        // Mask, material, form and surface each moved it before the first call.
+        assert!(counted[..5].windows(2).all(|pair| pair[0] < pair[1]), "{counted:?}");
+        counted.len()
     };
     assert!(count(1) < count(6) && count(6) < count(20));
 }
 
-/// Raises a flag after some calls.
+/// Raises a flag after it has heard of some progress.
 struct Stopper {
     cancel: Cancel,
     after: usize,
+    heard: AtomicUsize,
 }
 
 impl Progress for Stopper {
-    fn advance(&self, _stage: &'static str, done: usize, _total: usize) {
-        assert!(done <= self.after, "a call after the cancel");
-        if done == self.after {
+    fn advance(&self, _stage: &'static str, _done: usize, _total: usize) {
+        let heard = self.heard.fetch_add(1, Ordering::Relaxed);
+        assert!(heard <= self.after, "a stage or a call after the cancel");
+        if heard == self.after {
             self.cancel.raise();
         }
     }
@@ -190,9 +195,10 @@ impl Progress for Stopper {
 
 #[test]
 fn a_cancel_stops_before_the_next_call() {
-    for after in [0, 1, 5] {
+    // 0 to 4 are the stages before the sampler, 5 and 9 calls of it.
+    for after in [0, 1, 4, 5, 9] {
         let cancel = Cancel::default();
-        let stopper = Stopper { cancel: cancel.clone(), after };
+        let stopper = Stopper { cancel: cancel.clone(), after, heard: AtomicUsize::new(0) };
         let transfer = Transfer { subject: ball(100, 90), material: cloth(80, 80), settings: settings() };
         let outcome = engine().transfer(&transfer, &stopper, &cancel);
         assert!(matches!(outcome, Err(Error::Cancelled)), "after {after}");

@@ -3,6 +3,7 @@
 //! [`app`] is the service as a router (tests call it in process), [`serve()`] puts it on a listener with workers beside
 //! it, [`run`] is the whole program from a [`Config`] to the last closed connection.
 
+mod about;
 mod base_url;
 mod budget;
 pub mod config;
@@ -16,6 +17,7 @@ mod homes;
 mod interim;
 mod keys;
 mod metrics;
+mod process;
 mod rate;
 mod routes;
 mod serve;
@@ -24,6 +26,7 @@ mod task;
 mod turnstile;
 mod worker;
 
+pub use about::About;
 pub use config::{Config, ConfigError};
 #[cfg(feature = "cluster")]
 pub use homes::{list_workers, move_credits};

@@ -27,6 +27,7 @@ mod files;
 mod form;
 mod middleware;
 mod ops;
+mod pages;
 mod stream;
 mod v1;
 mod v2;
@@ -76,12 +77,15 @@ fn api_routes() -> Router<Arc<App>> {
         .route("/upload-asset", post(account::upload))
         .route("/files/{key}", get(files::file))
         .route("/openapi.json", get(ops::openapi))
-        .route("/docs", get(ops::docs))
+        .route("/", get(pages::home).fallback(unknown))
+        .route("/docs", get(pages::docs))
+        .route("/playground/{*file}", get(pages::file))
 }
 
 async fn unknown(request: Request) -> Failure {
+    let failure = Failure::no_route(request.uri().path());
     body::discard(request);
-    Failure::not_found()
+    failure
 }
 
 async fn wrong_method(request: Request) -> Failure {

@@ -1,7 +1,7 @@
 //! What all routes and workers share: configuration, stores, keys, counters, and whether the server takes work.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use fetch::{Fetcher, SetupError};
 use jobs::{BlobStore, JobStore, WorkerRegistry};
@@ -9,6 +9,7 @@ use serde_json::Value;
 use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
+use crate::about::About;
 use crate::budget::Budget;
 use crate::config::Config;
 use crate::decoding::Decoding;
@@ -105,6 +106,8 @@ pub struct App {
     pub(crate) parsing: [Arc<Semaphore>; 2],
     /// The memory of decoding.
     pub(crate) decoding: Decoding,
+    /// Set by the program, once.
+    about: OnceLock<About>,
     phase: watch::Sender<Phase>,
     /// How each is, and what it runs.
     workers: Mutex<Vec<(WorkerState, Option<Uuid>)>>,
@@ -142,12 +145,19 @@ impl App {
 
     fn assemble(config: Config, jobs: Arc<dyn JobStore>, blobs: Arc<dyn BlobStore>) -> Result<Self, Error> {
         let schema = api::Schema::new(config.request_limits());
+        let keys = KeyRing::new(&config);
         Ok(Self {
-            openapi: api::openapi(&schema, SLUG, &config.path_prefix, env!("CARGO_PKG_VERSION")),
+            openapi: api::openapi(
+                &schema,
+                SLUG,
+                &config.path_prefix,
+                env!("CARGO_PKG_VERSION"),
+                !keys.is_open(),
+            ),
             schema,
             jobs,
             blobs,
-            keys: KeyRing::new(&config),
+            keys,
             rates: RateLimiter::default(),
             turnstile: Turnstile::default(),
             quotas: quotas(&config),
@@ -156,6 +166,7 @@ impl App {
             bodies: Budget::new(config.body_memory.0, config.max_body.0),
             parsing: PARSED_AT_ONCE.map(|permits| Arc::new(Semaphore::new(permits))),
             decoding: Decoding::new(config.decode_limits()),
+            about: OnceLock::new(),
             phase: watch::Sender::new(Phase::Running),
             workers: Mutex::new(vec![(WorkerState::Loading, None); config.workers]),
             load_error: Mutex::default(),
@@ -163,6 +174,16 @@ impl App {
             calls: watch::Sender::new(0),
             config,
         })
+    }
+
+    /// Says what program this is; only the first call counts.
+    pub fn introduce(&self, about: About) {
+        let _ = self.about.set(about);
+    }
+
+    /// What program this is.
+    pub(crate) fn about(&self) -> &About {
+        self.about.get_or_init(About::default)
     }
 
     /// Moves on towards the end; never back.

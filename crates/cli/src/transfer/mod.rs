@@ -75,9 +75,10 @@ fn request(
     arguments: &TransferArguments,
     destination: &Destination,
 ) -> Result<api::TransferRequest, Failure> {
+    let [subject, material] = arguments.pictures();
     let mut form = vec![
-        (PICTURES[0].0.to_owned(), source::given(&arguments.subject, PICTURES[0].1)?),
-        (PICTURES[1].0.to_owned(), source::given(&arguments.material, PICTURES[1].1)?),
+        (PICTURES[0].0.to_owned(), source::given(subject, PICTURES[0].1)?),
+        (PICTURES[1].0.to_owned(), source::given(material, PICTURES[1].1)?),
     ];
     for (name, value) in arguments.parameters.given() {
         form.push((name.to_owned(), FormValue::Text(value.to_owned())));

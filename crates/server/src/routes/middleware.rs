@@ -64,6 +64,7 @@ pub(super) async fn around(State(app): State<Arc<App>>, request: Request, next: 
     let known = [Method::GET, Method::POST, Method::HEAD, Method::OPTIONS].contains(&method);
     let label = if known { method.as_str() } else { "other" };
     app.metrics.answered(route.as_deref().unwrap_or("other"), label, response.status().as_u16());
+    app.metrics.took(route.as_deref().unwrap_or("other"), started.elapsed());
     response
 }
 

@@ -1,10 +1,10 @@
-//! For operators and the curious, without a key: health, metrics, the OpenAPI document and a page that shows it.
+//! For operators and the curious, without a key: health, metrics and the OpenAPI document.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::response::{Html, IntoResponse as _, Response};
+use axum::response::{IntoResponse as _, Response};
 use http::{StatusCode, header};
 use serde_json::{Value, json};
 
@@ -20,20 +20,31 @@ pub(super) async fn live() -> Json<Value> {
 /// A model is loaded and work is taken; where nodes share a home, with how many workers of all nodes there are.
 pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
     match app.unready() {
-        None => Json(match &app.registry {
-            None => json!({ "status": "ready" }),
-            Some(registry) => {
+        None => {
+            let mut body = facts(&app, json!({ "status": "ready" }));
+            if let Some(registry) = &app.registry {
                 let workers = registry.workers().await.unwrap_or_default();
-                let working = workers.iter().filter(|worker| worker.state == "ready").count();
-                json!({ "status": "ready", "workers": working })
+                body["workers"] = workers.iter().filter(|worker| worker.state == "ready").count().into();
             }
-        })
-        .into_response(),
+            Json(body).into_response()
+        }
         Some(reason) => {
-            (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "status": "unavailable", "error": reason })))
-                .into_response()
+            let body = facts(&app, json!({ "status": "unavailable", "error": reason }));
+            (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
         }
     }
+}
+
+/// What the first lines of the log say, as far as strangers may know: no paths, no keys.
+fn facts(app: &App, mut body: Value) -> Value {
+    let about = app.about();
+    body["version"] = json!(about.to_string());
+    // A profile may be a file, whose folder is nobody's business.
+    let profile = std::path::Path::new(&app.config.profile).file_stem();
+    body["profile"] = json!(profile.map(|name| name.to_string_lossy()));
+    body["devices"] = json!(about.devices());
+    body["keyed"] = json!(!app.keys.is_open());
+    body
 }
 
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Failure> {
@@ -41,7 +52,7 @@ pub(super) async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Fai
     let endings = app.jobs.endings().await?;
     let oldest = app.jobs.oldest_waiting().await?;
     let age = oldest.map_or(0, |at| app.jobs.now().saturating_sub(at));
-    let mut page = app.metrics.text(&counts, &endings, age, app.unready().is_none());
+    let mut page = app.metrics.text(&counts, &endings, age, app.unready().is_none(), app.about());
     if let Some(registry) = &app.registry {
         page += &fleet::metrics(&**registry).await?;
     }
@@ -50,11 +61,4 @@ pub(super) async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Fai
 
 pub(super) async fn openapi(State(app): State<Arc<App>>) -> Json<Value> {
     Json(app.openapi.clone())
-}
-
-/// Everything the page needs is in it, but the document, which it fetches from beside itself.
-pub(super) async fn docs() -> Response {
-    let only_itself = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \
-                       img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
-    ([(header::CONTENT_SECURITY_POLICY, only_itself)], Html(include_str!("docs.html"))).into_response()
 }

@@ -8,6 +8,7 @@ mod calls;
 mod fixture;
 mod life;
 mod limits;
+mod messages;
 mod refusals;
 mod strangers;
 mod wire;
