@@ -43,7 +43,7 @@ mod sigma_table;
 
 pub use ahead::NoiseAhead;
 pub use brownian::BrownianTree;
-pub use denoiser::{Denoiser, FnDenoiser, Unobserved, SamplingObserver};
+pub use denoiser::{Denoiser, FnDenoiser, SamplingObserver, Unobserved};
 pub use error::{Error, Result};
 pub use guidance::{Conditional, Guided, cfg, is_unguided, rescale_cfg};
 pub use mask::{DifferentialMask, Inpainted, latent_mask};

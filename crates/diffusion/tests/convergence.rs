@@ -102,7 +102,8 @@ fn statistics(sampler: Sampler, steps: usize, end: f64) -> (f64, f64, f64) {
         }
         _ => Box::new(FreshNoise::new(Generator::Philox, 2, shape, &device)),
     };
-    let last = sampler.sample(&mut FnDenoiser(gaussian), start.clone(), &sigmas, &mut *noise, &mut Unobserved);
+    let last =
+        sampler.sample(&mut FnDenoiser(gaussian), start.clone(), &sigmas, &mut *noise, &mut Unobserved);
     let (last, start) = (list(&last.expect("sample")), list(&start));
     let mean = |values: &[f32]| values.iter().map(|v| f64::from(*v)).sum::<f64>() / values.len() as f64;
     let (m, m0) = (mean(&last), mean(&start));
@@ -147,7 +148,8 @@ fn lcm_is_exact_for_a_consistency_model() {
         let noise = Generator::Mt19937.randn(5, shape, &Device::Cpu).expect("noise");
         let x = ((noise * spread(TOP)).expect("scale") + MU).expect("shift");
         let mut fresh = FreshNoise::new(Generator::Mt19937, 6, shape, &Device::Cpu);
-        let last = Sampler::Lcm.sample(&mut consistent, x, &all, &mut fresh, &mut Unobserved).expect("sample");
+        let last =
+            Sampler::Lcm.sample(&mut consistent, x, &all, &mut fresh, &mut Unobserved).expect("sample");
         let values = list(&last);
         let mean = values.iter().map(|v| f64::from(*v)).sum::<f64>() / values.len() as f64;
         let variance =

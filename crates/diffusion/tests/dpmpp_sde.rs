@@ -66,8 +66,9 @@ fn sampler_golden() {
             let mut calls = Vec::new();
             let x = start(&noise, None, sigmas[0], table.max()).expect("start");
             let mut denoiser = FnDenoiser(toy(&mut calls));
-            let last =
-                Sampler::DPMPP_SDE.sample(&mut denoiser, x, &sigmas, source, &mut Unobserved).expect("sample");
+            let last = Sampler::DPMPP_SDE
+                .sample(&mut denoiser, x, &sigmas, source, &mut Unobserved)
+                .expect("sample");
             drop(denoiser);
             let final_error = max_difference(&list(&last), &golden.f32s(&format!("{i}.final"))) / scale;
             golden.within(

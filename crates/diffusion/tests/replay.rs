@@ -134,8 +134,9 @@ fn running_free() {
             states.push(x.clone());
             denoiser.denoise(x, sigma)
         });
-        let last =
-            Sampler::DPMPP_SDE.sample(&mut recording, x, &sigmas, &mut tree, &mut Unobserved).expect("sample");
+        let last = Sampler::DPMPP_SDE
+            .sample(&mut recording, x, &sigmas, &mut tree, &mut Unobserved)
+            .expect("sample");
         assert_eq!(states.len(), run.calls.f64s("sigma").len(), "{name}");
         let worst = states
             .iter()

@@ -63,12 +63,7 @@ pub(in crate::gpu) fn fused(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64) -> O
 }
 
 /// `y` plus `weight` times the attention, written into `y`, which nobody else may hold.
-pub(crate) fn fused_add(
-    y: &Tensor,
-    [q, k, v]: [&Tensor; 3],
-    scale: f64,
-    weight: f64,
-) -> Option<Result<()>> {
+pub(crate) fn fused_add(y: &Tensor, [q, k, v]: [&Tensor; 3], scale: f64, weight: f64) -> Option<Result<()>> {
     let fits = supports(q, k, v, scale)
         && supports(y, k, v, scale)
         && y.dims() == q.dims()
