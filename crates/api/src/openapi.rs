@@ -50,6 +50,17 @@ fn paths(slug: &str) -> Value {
     paths.insert("/v2/requests/{id}/status".into(), poll("Where a job stands", status));
     paths.insert("/v2/requests/{id}".into(), poll("The result of a job", result.clone()));
     paths.insert("/v1/requests/{id}".into(), poll("The result of a job, for v1 pollers", result));
+    let cancelled = json!({ "200": json_answer("Where the job stands now: FAILED, or PROCESSING for a moment longer.", "Status") });
+    paths.insert(
+        "/v2/requests/{id}/cancel".into(),
+        json!({ "post": {
+            "summary": "Stop a job",
+            "description": "A waiting job fails at once, a running one within a second, with the error \
+                `Request was cancelled`. What is over stays as it is. Costs nothing, and gives the credit back.",
+            "parameters": id.clone(),
+            "responses": with_errors(cancelled, &["401", "403", "404"]),
+        } }),
+    );
     paths.insert(
         "/files/{key}".into(),
         json!({ "get": open("A picture of a result", json!({ "200": picture() }), &key, &["404"]) }),

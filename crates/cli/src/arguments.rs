@@ -305,7 +305,7 @@ mod tests {
         let arguments = Arguments::try_parse_from(line.split_whitespace()).expect("parsed");
         let Command::Serve(serve) = arguments.command else { panic!("serve was asked for") };
         let config = server::Config::load(None, [], serve.settings()).expect("accepted");
-        assert_eq!((config.listen.as_str(), config.device.as_str()), ("0.0.0.0:1", "cpu"));
+        assert_eq!((config.listen.as_str(), config.device), ("0.0.0.0:1", pipeline::DeviceChoice::Cpu));
         assert_eq!((config.threads, config.api_key.len()), (3, 2));
         assert_eq!(config.result_ttl.0.as_secs(), 5);
         assert_eq!(config.public_url.map(String::from), Some("https://x.example/y".to_owned()));

@@ -48,10 +48,10 @@ fn serve(options: &ServeArguments) -> Result<(), Failure> {
 /// Makes engines as the settings say. The profile, its weights and the devices' names are looked at now, so that a mistake in them ends
 /// the start. Each worker opens its device itself: what a GPU's libraries keep is for one thread at a time.
 fn engine_factory(config: &Config) -> Result<EngineFactory, Failure> {
-    let profile = profile::load(&config.profile)?;
-    profile::check_files(&profile)?;
-    let choices = (0..config.workers).map(|worker| config.device_of(worker).parse());
-    let choices = choices.collect::<Result<Vec<DeviceChoice>, _>>()?;
+    let profile = profile::load(&config.profile)
+        .map_err(|error| Failure::Input(format!("the setting `profile`: {error}")))?;
+    pipeline::check_files(&profile)?;
+    let choices: Vec<DeviceChoice> = (0..config.workers).map(|worker| config.device_of(worker)).collect();
     Ok(Arc::new(move |worker| {
         let choice = choices.get(worker).copied().unwrap_or_default();
         let opened = pipeline::open(choice)?;
@@ -59,7 +59,7 @@ fn engine_factory(config: &Config) -> Result<EngineFactory, Failure> {
             tracing::warn!(worker, "{warning}");
         }
         tracing::info!(worker, device = opened.description, "computing");
-        Ok(Arc::<dyn Engine>::from(profile::engine(&profile, &opened.device)?))
+        Ok(Arc::<dyn Engine>::from(pipeline::engine(&profile, &opened.device)?))
     }))
 }
 

@@ -59,6 +59,7 @@ mod blob;
 mod clock;
 mod embedded;
 mod error;
+mod failure;
 mod job;
 mod store;
 
@@ -66,5 +67,6 @@ pub use blob::{BlobKey, BlobStore, Draft};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use embedded::{Caps, Embedded, Options};
 pub use error::{Error, Result};
+pub use failure::{Blame, CANCELLED, Failure, INTERRUPTED};
 pub use job::{Beat, CancelOutcome, Claim, Counts, Endings, Job, LeaseToken, NewJob, State};
-pub use store::{CANCELLED, INTERRUPTED, JobStore};
+pub use store::JobStore;

@@ -19,7 +19,7 @@ const BUDGET: [(u32, f64); 3] = [(512, 5.0), (1024, 15.0), (1920, 40.0)];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let sides: Vec<u32> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
-    let engine = profile::engine(&profile::load("exemplar")?, &Device::Cpu)?;
+    let engine = pipeline::engine(&profile::load("exemplar")?, &Device::Cpu)?;
     println!("{} threads", rayon::current_num_threads());
     for (side, budget) in BUDGET {
         if !sides.is_empty() && !sides.contains(&side) {

@@ -130,7 +130,7 @@ impl Failure {
     }
 
     /// The job store cannot do it; the client learns that much, the log the rest.
-    pub(crate) fn store(error: &jobs::Error) -> Self {
+    fn store(error: &jobs::Error) -> Self {
         match error {
             jobs::Error::Exhausted { .. } => Self::no_credits(),
             jobs::Error::Closed => Self::unavailable(),
@@ -206,6 +206,12 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 
 fn whole_seconds(wait: Duration) -> u64 {
     (wait.as_secs_f64().ceil() as u64).max(1)
+}
+
+impl From<jobs::Error> for Failure {
+    fn from(error: jobs::Error) -> Self {
+        Self::store(&error)
+    }
 }
 
 impl From<RequestError> for Failure {

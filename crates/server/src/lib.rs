@@ -1,17 +1,15 @@
 //! HTTP in front of jobs and pipeline: admission, keys, limits, safe fetching, workers.
 //!
 //! [`app`] is the service as a router (tests call it in process), [`serve()`] puts it on a listener with workers beside
-//! it, [`run`] is the whole program from a [`Config`] to the last closed connection. [`fetch`] is of use by itself.
+//! it, [`run`] is the whole program from a [`Config`] to the last closed connection.
 
 mod base_url;
 mod budget;
-pub mod cidr;
 pub mod config;
 mod connections;
 mod credits;
 mod decoding;
 mod failure;
-pub mod fetch;
 mod fetching;
 mod interim;
 mod keys;
@@ -28,5 +26,4 @@ pub use config::{Config, ConfigError};
 pub use routes::app;
 pub use serve::{run, serve};
 pub use state::{App, Error, SLUG};
-pub use task::{output_format, settings};
 pub use worker::{EngineFactory, Workers};

@@ -43,7 +43,7 @@ const LAST_MOMENTS: Duration = Duration::from_secs(10);
 /// # Errors
 /// [`Error`]: the data directory, the address, the signals, or no engine that can be loaded.
 pub async fn run(config: Config, engine: EngineFactory) -> Result<(), Error> {
-    let address = config.listen.clone();
+    let address = config.listen.as_str().to_owned();
     let listen = |source| Error::Listen { address: address.clone(), source };
     let listener = TcpListener::bind(&address).await.map_err(listen)?;
     let app = tokio::task::spawn_blocking(|| App::open(config))

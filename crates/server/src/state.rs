@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use fetch::{Fetcher, SetupError};
 use jobs::{BlobStore, Caps, Embedded, JobStore, Options};
 use serde_json::Value;
 use tokio::sync::{Semaphore, watch};
@@ -11,7 +12,6 @@ use crate::budget::Budget;
 use crate::config::Config;
 use crate::credits;
 use crate::decoding::Decoding;
-use crate::fetch::{Fetcher, SetupError};
 use crate::keys::{KeyRing, quotas};
 use crate::metrics::Metrics;
 use crate::rate::RateLimiter;

@@ -34,8 +34,8 @@ use self::{
     writer::{Published, Writer},
 };
 use crate::{
-    Beat, BlobKey, BlobStore, CancelOutcome, Claim, Clock, Counts, Draft, Endings, Error, Job, JobStore,
-    LeaseToken, NewJob, Result, State, SystemClock, clock::StoreTime,
+    Beat, BlobKey, BlobStore, CancelOutcome, Claim, Clock, Counts, Draft, Endings, Error, Failure, Job,
+    JobStore, LeaseToken, NewJob, Result, State, SystemClock, clock::StoreTime,
 };
 
 /// How the embedded home is to behave.
@@ -215,9 +215,8 @@ impl JobStore for Embedded {
         self.writer.change(move |draft| draft.supply(id, payload, inputs)).await
     }
 
-    async fn refuse(&self, id: Uuid, error: &str) -> Result<bool> {
-        let error = error.to_owned();
-        self.writer.change(move |draft| Ok(draft.refuse(id, &error))).await
+    async fn refuse(&self, id: Uuid, failure: Failure) -> Result<bool> {
+        self.writer.change(move |draft| Ok(draft.refuse(id, failure))).await
     }
 
     async fn claim(&self, worker: &str, lease: Duration) -> Result<Option<Claim>> {
@@ -247,9 +246,9 @@ impl JobStore for Embedded {
         self.writer.change(move |draft| draft.complete(&token, result, outputs)).await
     }
 
-    async fn fail(&self, token: &LeaseToken, error: &str) -> Result<()> {
-        let (token, error) = (token.clone(), error.to_owned());
-        self.writer.change(move |draft| draft.fail(&token, &error)).await
+    async fn fail(&self, token: &LeaseToken, failure: Failure) -> Result<()> {
+        let token = token.clone();
+        self.writer.change(move |draft| draft.fail(&token, failure)).await
     }
 
     async fn release(&self, token: &LeaseToken) -> Result<()> {

@@ -107,7 +107,7 @@ fn main() -> Result<(), Failure> {
     let path = folder.join("profile.toml");
     let begin = Instant::now();
     let profile = profile::load(&path.to_string_lossy())?;
-    let engine = profile::engine(&profile, &device)?;
+    let engine = pipeline::engine(&profile, &device)?;
     println!("loaded in {:.2} s, {} threads", begin.elapsed().as_secs_f64(), rayon::current_num_threads());
     for without in flag("without").unwrap_or_default().split(',') {
         kernels::leave_out(&forms(without)?);
