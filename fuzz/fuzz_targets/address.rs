@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use libfuzzer_sys::fuzz_target;
-use server::cidr::Cidr;
+use fetch::Cidr;
 
 fuzz_target!(|text: &str| {
     let (network, address) = text.split_once(' ').unwrap_or((text, "127.0.0.1"));

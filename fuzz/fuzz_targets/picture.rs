@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pipeline::{DecodeLimits, OutputFormat, Picture};
+use pixels::{DecodeLimits, OutputFormat, Picture};
 
 /// The WebP decoder makes room for what a length of 24 bits announces before it reads it.
 const ANNOUNCED: usize = 1 << 24;
