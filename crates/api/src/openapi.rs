@@ -86,9 +86,7 @@ fn jobs(paths: &mut Paths, slug: &str) {
         "name": "key", "in": "path", "required": true, "description": "The file_name of a picture.",
         "schema": { "type": "string" },
     }]);
-    let poll = |summary: &str, body: Value| {
-        json!({ "summary": summary, "parameters": id.clone(), "responses": with_errors(body, &["401", "403", "404", "422"]) })
-    };
+    let poll = |summary: &str, body: Value| json!({ "summary": summary, "parameters": id.clone(), "responses": with_errors(body, &["401", "403", "404", "422"]) });
     let status = json!({ "200": json_answer("Where the job stands.", "Status") });
     let result = json!({ "200": {
         "description": "The result; the status as long as there is none.",
@@ -101,8 +99,7 @@ fn jobs(paths: &mut Paths, slug: &str) {
     paths.add(V2, "get", "/v1/requests/{id}", "getResultV1", for_v1);
     let file = open("A picture of a result", json!({ "200": picture() }), &key, &["404"]);
     paths.add(V2, "get", "/files/{key}", "getFile", file);
-    let cancelled =
-        json!({ "200": json_answer("Where the job stands now: FAILED, or PROCESSING for a moment longer.", "Status") });
+    let cancelled = json!({ "200": json_answer("Where the job stands now: FAILED, or PROCESSING for a moment longer.", "Status") });
     let cancel = json!({
         "summary": "Stop a job",
         "description": "A waiting job fails at once, a running one within a second, with the error \

@@ -22,7 +22,9 @@ pub(crate) fn program() -> server::About {
 pub(crate) fn reason(choice: DeviceChoice, opened: Option<&Opened>) -> &'static str {
     match choice {
         DeviceChoice::Auto if FEATURES == "cpu" => "auto: this build has no GPU support",
-        DeviceChoice::Auto if opened.is_some_and(|opened| opened.device.is_cpu()) => "auto: no GPU of this build opened",
+        DeviceChoice::Auto if opened.is_some_and(|opened| opened.device.is_cpu()) => {
+            "auto: no GPU of this build opened"
+        }
         DeviceChoice::Auto => "auto: the first GPU that opened",
         _ => "as chosen",
     }

@@ -304,7 +304,13 @@ pub(crate) struct ServeArguments {
     #[arg(long, value_name = "URL", help_heading = "Network")]
     public_url: Option<String>,
     /// What is logged to standard error: error, warn, info, debug, trace, also by module.
-    #[arg(long, value_name = "FILTER", default_value = "info", env = "MATERIAL_TRANSFER_LOG", help_heading = "Log")]
+    #[arg(
+        long,
+        value_name = "FILTER",
+        default_value = "info",
+        env = "MATERIAL_TRANSFER_LOG",
+        help_heading = "Log"
+    )]
     pub(crate) log: String,
     /// Log lines as JSON objects.
     #[arg(

@@ -111,9 +111,11 @@ fn weights(config: &Config) -> Verdict {
         Ok(()) if config.profile == "exemplar" => {
             Verdict::Good("exemplar; its networks are in this program".to_owned())
         }
-        Ok(()) => {
-            Verdict::Good(format!("{}; its files are in {}", config.profile, Hub::from_env().folder().display()))
-        }
+        Ok(()) => Verdict::Good(format!(
+            "{}; its files are in {}",
+            config.profile,
+            Hub::from_env().folder().display()
+        )),
         Err(error) => Verdict::Bad(error.to_string()),
     }
 }

@@ -36,7 +36,10 @@ pub(crate) fn filter(text: &str) -> Result<EnvFilter, Failure> {
     if let Some(word) = words.into_iter().find(|word| {
         !word.contains(['=', '[']) && !LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word))
     }) {
-        return Err(refused(format!("{word:?} is no level; choose one of {}, or module=level", LEVELS.join(", "))));
+        return Err(refused(format!(
+            "{word:?} is no level; choose one of {}, or module=level",
+            LEVELS.join(", ")
+        )));
     }
     EnvFilter::try_new(text).map_err(|error| refused(error.to_string()))
 }

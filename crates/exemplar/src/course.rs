@@ -7,8 +7,14 @@ pub(crate) const WHOLE: usize = 1000;
 
 /// The stages in their order, and how far the transfer is when each has ended: their usual shares of the time, measured
 /// with pictures of 640 × 640 and the default number of steps.
-const ENDS: [(&str, usize); 6] =
-    [("mask", 120), ("material", 210), ("form", 280), ("surface", 400), ("sample", 940), ("composite", WHOLE)];
+const ENDS: [(&str, usize); 6] = [
+    ("mask", 120),
+    ("material", 210),
+    ("form", 280),
+    ("surface", 400),
+    ("sample", 940),
+    ("composite", WHOLE),
+];
 
 /// Tells a [`Progress`] of every stage that ends, and of every call while it samples.
 pub(crate) struct Course<'a> {

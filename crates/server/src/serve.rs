@@ -91,7 +91,8 @@ fn first_lines(app: &App, bound: SocketAddr) {
     let host = if bound.ip().is_unspecified() { "localhost".to_owned() } else { bound.ip().to_string() };
     let host = if bound.ip().is_ipv6() && host.contains(':') { format!("[{host}]") } else { host };
     let own = format!("http://{host}:{}{}", bound.port(), app.config.path_prefix);
-    let address = app.config.public_url.as_ref().map_or(own, |url| url.as_str().trim_end_matches('/').to_owned());
+    let address =
+        app.config.public_url.as_ref().map_or(own, |url| url.as_str().trim_end_matches('/').to_owned());
     let keys = match app.config.api_key.len() + app.config.keys.len() {
         0 => "open, no key is asked for".to_owned(),
         1 => "one key".to_owned(),

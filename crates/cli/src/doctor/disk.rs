@@ -15,7 +15,9 @@ const SLOW: Duration = Duration::from_millis(100);
 pub(super) fn folder(folder: &Path) -> Verdict {
     let shown = folder.display();
     let Some(existing) = existing(folder) else {
-        return Verdict::Bad(format!("{shown}: none of its parents is a folder; choose another with --data-dir"));
+        return Verdict::Bad(format!(
+            "{shown}: none of its parents is a folder; choose another with --data-dir"
+        ));
     };
     match slowest(&existing) {
         Ok(span) if span > SLOW => Verdict::Remark(format!(
@@ -27,9 +29,9 @@ pub(super) fn folder(folder: &Path) -> Verdict {
             let millis = span.as_secs_f64() * 1000.0;
             Verdict::Good(format!("{shown}{made}: a write is safe after {millis:.1} ms"))
         }
-        Err(error) => {
-            Verdict::Bad(format!("{shown}: {error}; give this user the folder, or choose another with --data-dir"))
-        }
+        Err(error) => Verdict::Bad(format!(
+            "{shown}: {error}; give this user the folder, or choose another with --data-dir"
+        )),
     }
 }
 

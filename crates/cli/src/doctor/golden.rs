@@ -68,7 +68,9 @@ pub(super) fn transfer(opened: &Opened) -> Verdict {
     }
     let seconds = span.as_secs_f64();
     if span > SLOW {
-        return Verdict::Remark(format!("a small one took {seconds:.1} s, which is slow; is the machine busy?"));
+        return Verdict::Remark(format!(
+            "a small one took {seconds:.1} s, which is slow; is the machine busy?"
+        ));
     }
     Verdict::Good(format!("a small one took {seconds:.2} s, and is as it should be"))
 }

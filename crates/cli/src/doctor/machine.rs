@@ -33,7 +33,9 @@ pub(super) fn memory() -> Verdict {
     };
     let gib = bytes as f64 / f64::from(1 << 30);
     if bytes < ENOUGH {
-        return Verdict::Remark(format!("{gib:.2} GiB free; large pictures need 1 GiB: lower max_pixels and decode_memory"));
+        return Verdict::Remark(format!(
+            "{gib:.2} GiB free; large pictures need 1 GiB: lower max_pixels and decode_memory"
+        ));
     }
     Verdict::Good(format!("{gib:.1} GiB free"))
 }
@@ -50,7 +52,9 @@ pub(super) fn clock() -> Verdict {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |span| span.as_secs());
     let days = Duration::from_secs(now).as_secs() / 86_400;
     if now < BORN {
-        return Verdict::Bad(format!("it is {days} days after 1970, says the clock; set it (timedatectl set-ntp true)"));
+        return Verdict::Bad(format!(
+            "it is {days} days after 1970, says the clock; set it (timedatectl set-ntp true)"
+        ));
     }
     Verdict::Good("set".to_owned())
 }
@@ -65,7 +69,14 @@ pub(super) fn device(config: &Config) -> (Option<Opened>, Verdict) {
                 if !names.contains(&opened.description) {
                     names.push(opened.description.clone());
                 }
-                warnings.extend(opened.warnings.iter().filter(|each| !warnings.contains(*each)).cloned().collect::<Vec<_>>());
+                warnings.extend(
+                    opened
+                        .warnings
+                        .iter()
+                        .filter(|each| !warnings.contains(*each))
+                        .cloned()
+                        .collect::<Vec<_>>(),
+                );
                 first.get_or_insert(opened);
             }
             Err(error) => return (first, Verdict::Bad(error.to_string())),

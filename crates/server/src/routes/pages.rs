@@ -136,7 +136,8 @@ fn takes_html(asked: &HeaderMap) -> bool {
 /// The path of a base URL, without a slash at the end and fit for an attribute of HTML: a page under another host name than
 /// the configured one must still find its files beside itself.
 fn path_of(base: &str) -> String {
-    let path = base.split_once("://").map_or(base, |(_, rest)| rest).split_once('/').map_or("", |(_, path)| path);
+    let path =
+        base.split_once("://").map_or(base, |(_, rest)| rest).split_once('/').map_or("", |(_, path)| path);
     let safe = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_' | '.' | '~' | '%');
     let path: String = path.chars().filter(safe).collect();
     if path.is_empty() { path } else { format!("/{path}") }
@@ -175,7 +176,9 @@ mod tests {
     fn all_files_are_there() {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/playground");
         let mut found: Vec<String> = Vec::new();
-        for entry in [folder.clone(), folder.join("examples")].iter().flat_map(|each| each.read_dir().unwrap()) {
+        for entry in
+            [folder.clone(), folder.join("examples")].iter().flat_map(|each| each.read_dir().unwrap())
+        {
             let path = entry.unwrap().path();
             let name = path.strip_prefix(&folder).unwrap().to_str().unwrap().to_owned();
             if path.is_file() && !name.ends_with(".html") {
@@ -190,9 +193,10 @@ mod tests {
 
     #[test]
     fn nothing_inline_and_nothing_from_elsewhere() {
-        for page in
-            [include_str!("../../assets/playground/index.html"), include_str!("../../assets/playground/docs.html")]
-        {
+        for page in [
+            include_str!("../../assets/playground/index.html"),
+            include_str!("../../assets/playground/docs.html"),
+        ] {
             for bad in ["<style", "style=\"", " onclick", "src=\"http", "href=\"http", "<script>"] {
                 assert!(!page.contains(bad), "{bad}");
             }
