@@ -60,6 +60,13 @@ pub(crate) enum Command {
     /// Serve the HTTP API, and a page to try it at `/`.
     #[command(after_help = SERVE_EXAMPLES)]
     Serve(Box<ServeArguments>),
+    /// Work for servers that share a database, without serving the API: `/health` and `/metrics` only.
+    ///
+    /// Takes the settings of `serve`. docs/scaling.md says how many servers and workers go together.
+    Worker(Box<ServeArguments>),
+    /// Look after servers and workers that share a database.
+    #[cfg(feature = "cluster")]
+    Cluster(Box<ClusterArguments>),
     /// List, fetch, check and remove the weights of network engines.
     ///
     /// Files lie in the cache that all Hugging Face clients share: what another one has fetched is found. The environment
@@ -282,6 +289,15 @@ pub(crate) struct ServeArguments {
     /// Folder for jobs and pictures; one server a folder [default: data].
     #[arg(long, value_name = "DIR", help_heading = "Files")]
     data_dir: Option<String>,
+    /// PostgreSQL that many servers and workers share, in place of the folder. A password is better in the environment.
+    #[arg(long, value_name = "URL")]
+    database: Option<String>,
+    /// S3-compatible store for pictures, with --database: s3://bucket/prefix.
+    #[arg(long, value_name = "URL")]
+    files: Option<String>,
+    /// Workers, each with an engine of its own; 0 with --database: others work [default: 1].
+    #[arg(long, value_name = "NUMBER")]
+    workers: Option<u32>,
     /// Profile of the engine: a name, or a path to a profile file [default: exemplar].
     #[arg(long, value_name = "NAME|FILE", help_heading = "Engine")]
     profile: Option<String>,
@@ -326,6 +342,8 @@ impl ServeArguments {
         let texts = [
             ("listen", &self.listen),
             ("data_dir", &self.data_dir),
+            ("database", &self.database),
+            ("files", &self.files),
             ("api_key_file", &self.api_key_file),
             ("profile", &self.profile),
             ("device", &self.device),
@@ -336,14 +354,39 @@ impl ServeArguments {
             .into_iter()
             .filter_map(|(name, value)| Some((name.to_owned(), Value::from(value.clone()?))))
             .collect();
-        if let Some(threads) = self.threads {
-            settings.insert("threads".to_owned(), Value::from(threads));
+        for (name, number) in [("threads", self.threads), ("workers", self.workers)] {
+            if let Some(number) = number {
+                settings.insert(name.to_owned(), Value::from(number));
+            }
         }
         if !self.api_key.is_empty() {
             settings.insert("api_key".to_owned(), Value::from(self.api_key.clone()));
         }
         settings
     }
+}
+
+/// Options of `cluster`.
+#[cfg(feature = "cluster")]
+#[derive(Debug, Args)]
+pub(crate) struct ClusterArguments {
+    #[command(subcommand)]
+    pub(crate) command: ClusterCommand,
+    /// The servers' configuration file (TOML); the environment counts too.
+    #[arg(long, global = true, value_name = "FILE", env = "MATERIAL_TRANSFER_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// What is to be done.
+#[cfg(feature = "cluster")]
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClusterCommand {
+    /// Show the workers that have reported themselves lately, one JSON object a line.
+    Workers,
+    /// Take over what the keys have used of their credits from the data folder of a server that has been stopped.
+    ///
+    /// Keys that have used some by the database's count already are left alone, so it can be repeated.
+    MoveCredits,
 }
 
 /// Options of `models`.

@@ -6,6 +6,8 @@
 
 mod about;
 mod arguments;
+#[cfg(feature = "cluster")]
+mod cluster;
 mod doctor;
 mod failure;
 mod help;
@@ -51,10 +53,13 @@ fn look_after_memory(serving: bool) {
 
 fn main() -> ExitCode {
     let command = arguments::read().command;
-    look_after_memory(matches!(command, Command::Serve(_)));
+    look_after_memory(matches!(command, Command::Serve(_) | Command::Worker(_)));
     let done = match command {
         Command::Transfer(arguments) => transfer::run(&arguments),
-        Command::Serve(arguments) => serve::run(&arguments),
+        Command::Serve(arguments) => serve::run(&arguments, true),
+        Command::Worker(arguments) => serve::run(&arguments, false),
+        #[cfg(feature = "cluster")]
+        Command::Cluster(arguments) => cluster::run(&arguments),
         Command::Models(arguments) => models::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Completions(arguments) => help::completions(&arguments),

@@ -1,6 +1,7 @@
 //! `material-transfer serve`: settings, log and engine, handed to the server.
 
 use std::io::IsTerminal;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,15 +18,20 @@ use crate::threads;
 /// How long the end waits for the log to be written.
 const LAST_LINES: Duration = Duration::from_millis(500);
 
-pub(crate) fn run(options: &ServeArguments) -> Result<(), Failure> {
+/// Serves, or with `api` false only works for others.
+pub(crate) fn run(options: &ServeArguments, api: bool) -> Result<(), Failure> {
     let log = start_log(options)?;
-    let served = serve(options);
+    let served = serve(options, api);
     log.flush(LAST_LINES);
     served
 }
 
-fn serve(options: &ServeArguments) -> Result<(), Failure> {
-    let config = config(options)?;
+fn serve(options: &ServeArguments, api: bool) -> Result<(), Failure> {
+    let mut settings = options.settings();
+    if !api {
+        settings.insert("api".to_owned(), toml::Value::from(false));
+    }
+    let config = load(options.config.as_deref(), settings)?;
     threads::set(config.threads)?;
     let about = about::program();
     let factory = engine_factory(&config, about.clone())?;
@@ -36,8 +42,8 @@ fn serve(options: &ServeArguments) -> Result<(), Failure> {
         .map_err(Failure::from)
 }
 
-/// The settings of the options, the environment and the file.
-pub(crate) fn config(options: &ServeArguments) -> Result<Config, Failure> {
+/// The settings of all layers.
+pub(crate) fn load(file: Option<&Path>, flags: toml::Table) -> Result<Config, Failure> {
     // Variables that are no text cannot be settings, and those of other options need not be.
     let others = arguments::variables();
     let is_setting = |name: &str| {
@@ -47,13 +53,16 @@ pub(crate) fn config(options: &ServeArguments) -> Result<Config, Failure> {
     let environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .filter(|(name, _)| is_setting(name) || !others.contains(name));
-    let config = Config::load(options.config.as_deref(), environment, options.settings());
-    config.map_err(|error| Failure::Input(error.to_string()))
+    Config::load(file, environment, flags).map_err(|error| Failure::Input(error.to_string()))
 }
 
 /// Makes engines as the settings say. The profile, its weights and the devices' names are looked at now, so that a mistake in them ends
 /// the start. Each worker opens its device itself: what a GPU's libraries keep is for one thread at a time.
 fn engine_factory(config: &Config, about: About) -> Result<EngineFactory, Failure> {
+    // Others work; their profile's weights need not be here.
+    if config.workers == 0 {
+        return Ok(Arc::new(|_| Err("there are no workers here".into())));
+    }
     let profile = profile::load(&config.profile)
         .map_err(|error| Failure::Input(format!("the setting `profile`: {error}")))?;
     pipeline::check_files(&profile)?;

@@ -32,6 +32,8 @@ mod lattice;
 mod lines;
 mod mask;
 mod material;
+mod object;
+mod posterior;
 mod profile;
 mod quilt;
 mod relief;
@@ -121,6 +123,7 @@ impl Exemplar {
             broad: broad * form * kept,
             fine: fine * form * kept,
             budget: tunables.relief_budget * allowed / (form * form),
+            least_pattern: tunables.pattern_least,
         }
     }
 
@@ -151,6 +154,9 @@ impl Exemplar {
         clock.lap("material");
         course.next();
         progress.observe("material", &|| seen(&material.pattern));
+        if let Some(sphere) = &material.sphere {
+            progress.observe("sphere", &|| seen(&sphere.shown()));
+        }
         cancel.check()?;
         let seen_form = self.form.look(&window.picture, &window.mask)?;
         let form = Form::of(&window.picture, &window.mask, seen_form.as_ref(), 1.0);

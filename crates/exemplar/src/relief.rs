@@ -18,6 +18,8 @@ pub(crate) struct Light {
     pub(crate) fine: f32,
     /// How many times the relief's contrast the pattern's may be, in every band.
     pub(crate) budget: f32,
+    /// The share of its contrast that the pattern keeps at least, or it would not be recognised.
+    pub(crate) least_pattern: f32,
 }
 
 /// Logarithmic light of the subject, over a window.
@@ -43,8 +45,8 @@ const RIM: f32 = 0.0025;
 /// Logarithmic contrast at which a relief is certainly seen: below it, there is nothing that a pattern could drown.
 const SEEN: f32 = 0.06;
 
-/// The pattern keeps at least this share of its contrast, or it would not be recognised.
-const LEAST_PATTERN: f32 = 0.4;
+/// How much of the energy of a finer relief counts against a coarser pattern.
+const SWALLOWED: f32 = 1.0;
 
 /// Light that is gained or lost at most, as logarithms, approached softly.
 const MOST_LIGHT: f32 = 0.9;
@@ -91,7 +93,7 @@ impl Relief {
     pub(crate) fn lay(&self, painted: &Raster, window: &Window, light: &Light) -> Raster {
         let gain =
             self.broad.zip(&self.fine, 1, |b, f, o| o[0] = soft(light.broad * b[0] + light.fine * f[0]));
-        let calm = self.given_way(painted, &gain, window, light.budget);
+        let calm = self.given_way(painted, &gain, window, light);
         let lit = calm.zip(&gain, 3, |p, g, o| o.iter_mut().zip(p).for_each(|(o, p)| *o = p * g[0].exp()));
         // The light adds none of its own: the whole stays as bright as the material is …
         let (before, after) = (painted.mean_within(&window.firm), lit.mean_within(&window.firm));
@@ -107,7 +109,8 @@ impl Relief {
     }
 
     /// `painted` with its contrast reduced where it would drown the light that `gain` adds.
-    fn given_way(&self, painted: &Raster, gain: &Raster, window: &Window, budget: f32) -> Raster {
+    fn given_way(&self, painted: &Raster, gain: &Raster, window: &Window, light_asked: &Light) -> Raster {
+        let budget = light_asked.budget;
         let firm = &window.firm;
         let colours = painted.map(3, |p, o| o.iter_mut().zip(p).for_each(|(o, p)| *o = log(*p)));
         let pattern = self.bands(&colours, firm);
@@ -119,14 +122,18 @@ impl Relief {
                 let mean = |v: &[f32]| v.iter().map(|v| v * v).sum::<f32>() / v.len() as f32;
                 x.map(1, |v, o| o[0] = mean(v)).blur_within(firm, reach)
             };
-            // A pattern drowns what is as fine as itself and what is one step coarser, but no broad light.
+            // A pattern drowns what is as fine as itself and what is one step coarser, but no broad light; and the dark parts
+            // of a coarse one swallow what is one step finer.
             let mut relief = energy(&light[band]);
             if band + 2 < light.len() {
                 relief = relief.zip(&energy(&light[band + 1]), 1, |a, b, o| o[0] = a[0] + b[0]);
             }
+            if band > 0 {
+                relief = relief.zip(&energy(&light[band - 1]), 1, |a, b, o| o[0] = a[0] + SWALLOWED * b[0]);
+            }
             let share = energy(p).zip(&relief, 1, |p, g, o| {
                 let (p, g) = (p[0].max(0.0).sqrt(), g[0].max(0.0).sqrt());
-                let wanted = (budget * g / p.max(1e-4)).clamp(LEAST_PATTERN, 1.0);
+                let wanted = (budget * g / p.max(1e-4)).clamp(light_asked.least_pattern, 1.0);
                 o[0] = (1.0 - wanted) * g / (g + SEEN);
             });
             let less = p.zip(&share, 3, |p, s, o| o.iter_mut().zip(p).for_each(|(o, p)| *o = p * s[0]));
@@ -239,7 +246,8 @@ mod tests {
         let painted = painted.window(-12, -12, w + 24, h + 24);
         let relief = Relief::of(&window, None, 1.0);
         let contrast = |budget: f32| {
-            let lit = relief.lay(&painted, &window, &Light { broad: 0.9, fine: 0.9, budget });
+            let lit =
+                relief.lay(&painted, &window, &Light { broad: 0.9, fine: 0.9, budget, least_pattern: 0.4 });
             let at = |x: usize| lit.pixel(x + 12, 92)[0];
             // Of the stripes, over the bump and at the border.
             (at(80) / at(88), at(16) / at(24))

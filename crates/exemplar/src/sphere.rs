@@ -5,13 +5,25 @@
 
 use rayon::prelude::*;
 
-use super::raster::Raster;
+use super::form::BLACK;
+use super::raster::{Kernel, Raster, luma};
 
 /// Cells along a side of the sphere's picture.
 const SIDE: usize = 56;
 
 /// How the sphere is filled where few pixels face: Gaussian widths in cells, and how much each counts.
 const REACHES: [(f32, f32); 4] = [(0.9, 1.0), (2.5, 0.04), (6.0, 0.0015), (14.0, 5e-5)];
+
+/// Variance of a normal's component below which it says nothing about light.
+const RIDGE: f64 = 0.01;
+
+/// Most that a trend is taken for, as a logarithm: the form's rim is too uncertain for more.
+const MOST_SIDED: f32 = 1.2;
+
+/// Share of the usual tint that every direction takes, and the multiples of the usual luminance between which sheen takes
+/// over.
+const ONE_TINT: f32 = 0.8;
+const SHEEN: (f32, f32) = (2.5, 5.0);
 
 /// Mean colour for every direction towards the viewer's side.
 #[derive(Debug)]
@@ -54,6 +66,66 @@ impl Sphere {
         Self {
             picture: colour.zip(&total, 3, |c, w, o| o.iter_mut().zip(c).for_each(|(o, c)| *o = c / w[0])),
         }
+    }
+
+    /// Less `share` of the linear trend that the logarithmic luminance of `picture` has over its normals in `part`: the side
+    /// from which it was lit.
+    pub(crate) fn without_side(self, picture: &Raster, normals: &Raster, part: &Raster, share: f32) -> Self {
+        let rows: Vec<[f64; 3]> = (0..part.pixels())
+            .filter(|at| part.data[*at] > 0.5)
+            .map(|at| {
+                let log = (luma(&picture.data[3 * at..][..3]).max(0.0) + BLACK).ln();
+                [normals.data[3 * at], normals.data[3 * at + 1], log].map(f64::from)
+            })
+            .collect();
+        let mean = |k: usize| rows.iter().map(|r| r[k]).sum::<f64>() / rows.len().max(1) as f64;
+        let means = [mean(0), mean(1), mean(2)];
+        let product = |i: usize, j: usize| {
+            rows.iter().map(|r| (r[i] - means[i]) * (r[j] - means[j])).sum::<f64>() / rows.len().max(1) as f64
+        };
+        // A ridge: where all normals are alike there is no trend.
+        let (xx, xy, yy) = (product(0, 0) + RIDGE, product(0, 1), product(1, 1) + RIDGE);
+        let (xl, yl) = (product(0, 2), product(1, 2));
+        let determinant = xx * yy - xy * xy;
+        let (across, down) = ((xl * yy - yl * xy) / determinant, (yl * xx - xl * xy) / determinant);
+        let (across, down) = (share * across as f32, share * down as f32);
+        let mut picture = self.picture;
+        for (cell, colour) in picture.data.chunks_exact_mut(3).enumerate() {
+            let at = |i: usize| 2.0 * i as f32 / (SIDE - 1) as f32 - 1.0;
+            let trend =
+                across * (at(cell % SIDE) - means[0] as f32) + down * (at(cell / SIDE) - means[1] as f32);
+            let gain = (-trend).clamp(-MOST_SIDED, MOST_SIDED).exp();
+            colour.iter_mut().for_each(|v| *v *= gain);
+        }
+        Self { picture }
+    }
+
+    /// With its tints drawn towards that of `usual` (RGB), highlights excepted: what shows other colours are reflections of the
+    /// old surroundings and pale sheen.
+    pub(crate) fn of_one_tint(self, usual: &[f32; 3]) -> Self {
+        let level = luma(usual).max(0.02);
+        let picture = self.picture.map(3, |p, o| {
+            let light = luma(p);
+            let sheen = ((light / level - SHEEN.0) / (SHEEN.1 - SHEEN.0)).clamp(0.0, 1.0);
+            let share = ONE_TINT * (1.0 - sheen);
+            o.iter_mut().zip(p.iter().zip(usual)).for_each(|(o, (p, u))| {
+                *o = p + share * (u * light / level - p);
+            });
+        });
+        Self { picture }
+    }
+
+    /// The sphere as a ball on grey, for people to look at.
+    pub(crate) fn shown(&self) -> Raster {
+        let side = 4 * SIDE;
+        let at = |i: usize| 2.0 * (i as f32 + 0.5) / side as f32 - 1.0;
+        let mut ball = self.picture.resize(side, side, Kernel::Triangle);
+        for (cell, colour) in ball.data.chunks_exact_mut(3).enumerate() {
+            if at(cell % side).hypot(at(cell / side)) > 1.0 {
+                colour.fill(0.5);
+            }
+        }
+        ball
     }
 
     /// The look of every normal.
@@ -102,6 +174,34 @@ mod tests {
                 assert!((seen.data[3 * at + c] - picture.data[3 * at + c]).abs() < 0.05, "{at}");
             }
         }
+    }
+
+    #[test]
+    fn the_side_from_which_it_was_lit_is_taken_off_and_the_middle_stays() {
+        let (picture, normals, weight) = ball(|x, _, _| [0.4 * (0.6 * x).exp(); 3]);
+        let sphere = Sphere::read(&picture, &normals, &weight).without_side(&picture, &normals, &weight, 1.0);
+        let at = |x: f32| {
+            sphere
+                .seen_by(&Raster {
+                    width: 1,
+                    height: 1,
+                    channels: 3,
+                    data: vec![x, 0.0, (1.0 - x * x).sqrt()],
+                })
+                .data[0]
+        };
+        assert!((at(0.6) / at(-0.6)).ln().abs() < 0.1, "{} {}", at(0.6), at(-0.6));
+        assert!((at(0.0) - 0.4).abs() < 0.03);
+    }
+
+    #[test]
+    fn foreign_tints_give_way_to_the_usual_one_at_the_same_brightness() {
+        let (picture, normals, weight) =
+            ball(|x, _, _| if x > 0.0 { [0.5, 0.2, 0.2] } else { [0.2, 0.2, 0.5] });
+        let before = Sphere::read(&picture, &normals, &weight);
+        let light = luma(&before.picture.sampled(10.0, 28.0));
+        let after = before.of_one_tint(&[0.5, 0.2, 0.2]).picture.sampled(10.0, 28.0);
+        assert!(after[0] > after[2] && (luma(&after) - light).abs() < 0.02);
     }
 
     #[test]

@@ -94,6 +94,9 @@ pub trait JobStore: Send + Sync {
     /// What the last heartbeat of a running job said, 0 to 1; `None` if it does not run. Forgotten by a restart.
     async fn progress(&self, id: Uuid) -> Result<Option<f32>>;
 
+    /// When the job that has waited longest was accepted, unix ms by [`now`](Self::now); `None` if none waits.
+    async fn oldest_waiting(&self) -> Result<Option<u64>>;
+
     /// How many jobs are in which state.
     async fn counts(&self) -> Result<Counts>;
 

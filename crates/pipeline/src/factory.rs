@@ -8,7 +8,7 @@ use crate::hub::Hub;
 use crate::profile::Profile;
 use crate::{Engine, Error, weights};
 
-/// Whether the files are all there that [`engine`] will read; it says the same about them.
+/// Whether the files are all there that [`engine()`] will read; it says the same about them.
 ///
 /// # Errors
 /// [`Error::Profile`] naming those that are not, with the command that fetches them.

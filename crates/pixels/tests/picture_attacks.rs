@@ -113,3 +113,34 @@ fn the_memory_of_a_decode_is_a_limit_of_its_own() {
         "{refused}"
     );
 }
+
+/// A TIFF whose directory announces millions of values that the file does not have, in both byte orders and as BigTIFF.
+#[test]
+fn a_tiff_has_the_values_that_it_announces() {
+    let honest = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/pictures/lzw.tif")).unwrap();
+    assert!(decode(&honest).is_ok());
+    let entry = |big: bool, order: fn(u64, usize) -> Vec<u8>, tag: u64, kind: u64, count: u64, value: u64| {
+        let width = if big { 8 } else { 4 };
+        [order(tag, 2), order(kind, 2), order(count, width), order(value, width)].concat()
+    };
+    let little: fn(u64, usize) -> Vec<u8> = |number, length| number.to_le_bytes()[..length].to_vec();
+    let large: fn(u64, usize) -> Vec<u8> = |number, length| number.to_be_bytes()[8 - length..].to_vec();
+    for (big, order, name) in [(false, little, b"II"), (false, large, b"MM"), (true, little, b"II")] {
+        let head = if big {
+            [name.to_vec(), order(43, 2), order(8, 2), order(0, 2), order(16, 8), order(6, 8)].concat()
+        } else {
+            [name.to_vec(), order(42, 2), order(8, 4), order(6, 2)].concat()
+        };
+        let strips = 4_000_000; // times 32 bytes
+        let entries = [
+            entry(big, order, 256, 4, 1, 96),
+            entry(big, order, 257, 4, 1, 72),
+            entry(big, order, 258, 3, 1, 8),
+            entry(big, order, 273, 4, strips, 8),
+            entry(big, order, 277, 3, strips, 8),
+            entry(big, order, 279, 4, strips, 8),
+        ];
+        let file = [head, entries.concat(), vec![0; 400]].concat();
+        assert_eq!(decode(&file), Err(PictureError::Unreadable), "{big} {name:?}");
+    }
+}

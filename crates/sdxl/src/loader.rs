@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use candle_core::{DType, Device};
-use networks::checkpoint::{Checkpoint, Prediction, diffusers_vae};
+use networks::checkpoint::{Checkpoint, PredictionType, diffusers_vae};
 use networks::clip::conditioning::TextEncoders;
 use networks::clip::text::ClipText;
 use networks::clip::vision::ClipVision;
@@ -102,8 +102,8 @@ impl Loader {
     /// What the UNet's output means.
     pub(super) fn prediction(&self) -> diffusion::Prediction {
         match self.checkpoint.prediction() {
-            Prediction::Eps => diffusion::Prediction::Eps,
-            Prediction::V => diffusion::Prediction::V,
+            PredictionType::Eps => diffusion::Prediction::Eps,
+            PredictionType::V => diffusion::Prediction::V,
         }
     }
 

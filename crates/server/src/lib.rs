@@ -12,6 +12,8 @@ mod credits;
 mod decoding;
 mod failure;
 mod fetching;
+mod fleet;
+mod homes;
 mod interim;
 mod keys;
 mod metrics;
@@ -26,6 +28,8 @@ mod worker;
 
 pub use about::About;
 pub use config::{Config, ConfigError};
+#[cfg(feature = "cluster")]
+pub use homes::{list_workers, move_credits};
 pub use routes::app;
 pub use serve::{run, serve};
 pub use state::{App, Error, SLUG};

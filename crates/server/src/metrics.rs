@@ -90,8 +90,15 @@ impl Metrics {
         }
     }
 
-    /// The whole page.
-    pub(crate) fn text(&self, counts: &Counts, endings: &Endings, ready: bool, about: &About) -> String {
+    /// The whole page. `oldest` is for how long the oldest waiting job has waited, ms.
+    pub(crate) fn text(
+        &self,
+        counts: &Counts,
+        endings: &Endings,
+        oldest: u64,
+        ready: bool,
+        about: &About,
+    ) -> String {
         let mut text = String::new();
         header(&mut text, "material_transfer_build_info", "The program; always 1.", "gauge");
         let _ = writeln!(
@@ -121,6 +128,13 @@ impl Metrics {
         for (state, count) in states {
             let _ = writeln!(text, "material_transfer_jobs{{state=\"{state}\"}} {count}");
         }
+        header(
+            &mut text,
+            "material_transfer_queue_oldest_seconds",
+            "For how long the oldest waiting job has waited; 0 if none waits.",
+            "gauge",
+        );
+        let _ = writeln!(text, "material_transfer_queue_oldest_seconds {}", oldest as f64 / 1000.0);
         header(&mut text, "material_transfer_jobs_ended_total", "Jobs ended by this process.", "counter");
         let endings = [
             ("completed", endings.completed),
@@ -177,12 +191,14 @@ mod tests {
         let page = metrics.text(
             &Counts { queued: 3, ..Counts::default() },
             &Endings { completed: 1, ..Endings::default() },
+            2500,
             true,
             &About::new("1.2.3", "abc", "cpu"),
         );
         for line in [
             "material_transfer_http_requests_total{route=\"/v1/{slug}\",method=\"POST\",status=\"200\"} 2",
             "material_transfer_jobs{state=\"queued\"} 3",
+            "material_transfer_queue_oldest_seconds 2.5",
             "material_transfer_jobs_ended_total{ending=\"completed\"} 1",
             "material_transfer_job_seconds_bucket{le=\"0.05\"} 1",
             "material_transfer_job_seconds_bucket{le=\"0.5\"} 2",

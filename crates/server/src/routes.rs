@@ -40,24 +40,12 @@ const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 /// The whole service as a router, for a listener or for tests in process.
 pub fn app(state: Arc<App>) -> Router {
     let prefix = state.config.path_prefix.clone();
-    let routes = Router::new()
-        .route("/v1/{slug}", post(v1::submit))
-        .route("/v2/{slug}", post(v2::submit))
-        .route("/v2/requests/{id}/status", get(v2::status))
-        .route("/v2/requests/{id}", get(v2::result))
-        .route("/v2/requests/{id}/cancel", post(v2::cancel))
-        .route("/v1/requests/{id}", get(v2::result))
-        .route("/v1/get-user-credits", get(account::credits))
-        .route("/upload-asset", post(account::upload))
-        .route("/files/{key}", get(files::file))
+    let api = if state.config.api { api_routes() } else { Router::new() };
+    let routes = api
         .route("/health", get(ops::live))
         .route("/health/live", get(ops::live))
         .route("/health/ready", get(ops::ready))
         .route("/metrics", get(ops::metrics))
-        .route("/openapi.json", get(ops::openapi))
-        .route("/", get(pages::home).fallback(unknown))
-        .route("/docs", get(pages::docs))
-        .route("/playground/{*file}", get(pages::file))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(
@@ -74,6 +62,24 @@ pub fn app(state: Arc<App>) -> Router {
     let ordered =
         ServiceBuilder::new().map_request(move |request| in_order(request, &prefix)).service(routes);
     Router::new().fallback_service(ordered)
+}
+
+/// What clients call.
+fn api_routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/v1/{slug}", post(v1::submit))
+        .route("/v2/{slug}", post(v2::submit))
+        .route("/v2/requests/{id}/status", get(v2::status))
+        .route("/v2/requests/{id}", get(v2::result))
+        .route("/v2/requests/{id}/cancel", post(v2::cancel))
+        .route("/v1/requests/{id}", get(v2::result))
+        .route("/v1/get-user-credits", get(account::credits))
+        .route("/upload-asset", post(account::upload))
+        .route("/files/{key}", get(files::file))
+        .route("/openapi.json", get(ops::openapi))
+        .route("/", get(pages::home).fallback(unknown))
+        .route("/docs", get(pages::docs))
+        .route("/playground/{*file}", get(pages::file))
 }
 
 async fn unknown(request: Request) -> Failure {

@@ -24,6 +24,7 @@ use crate::about::About;
 use crate::base_url::Peer;
 use crate::config::Config;
 use crate::connections::{self, Connections, Line};
+use crate::fleet;
 use crate::interim::InterimStream;
 use crate::state::{App, Error, Phase};
 use crate::worker::{EngineFactory, Workers};
@@ -79,10 +80,13 @@ pub async fn serve<S: Future<Output = ()>>(
     let mut workers = Workers::start(&app, engine)?;
     let mut beside = JoinSet::new();
     beside.spawn(look(app.clone()));
+    let reporting = tokio::spawn(fleet::report(app.clone()));
     beside.spawn(reap(connections.clone()));
     let sweeping = AbortOnDrop(tokio::spawn(sweep(app.clone())));
     let accepting = accept(listener, app.clone(), connections);
     let ((), outcome) = tokio::join!(accepting, wind_up(&app, &mut workers, sweeping, signal));
+    // A database that does not answer does not keep the process.
+    let _ = tokio::time::timeout(REAP, reporting).await;
     outcome
 }
 
@@ -164,7 +168,8 @@ async fn wind_up<S: Future<Output = ()>>(
     tracing::info!("no new work; running jobs may go on for {}", app.config.shutdown_grace);
     app.enter(Phase::Draining);
     tokio::select! {
-        () = workers.ended() => {}
+        // Other nodes may be making the pictures that calls wait for here.
+        () = async { workers.drained().await; app.calls_answered().await } => {}
         () = tokio::time::sleep(app.config.shutdown_grace.0) => tracing::info!("the grace is over"),
         () = signal() => {}
     }

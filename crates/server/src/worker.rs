@@ -55,12 +55,22 @@ impl Workers {
             });
             spawned.map_err(|error| Error::Worker(error.to_string()))?;
         }
-        tokio::spawn(fetching::run(app.clone()));
+        if app.config.api {
+            tokio::spawn(fetching::run(app.clone()));
+        }
         Ok(Self { app: app.clone(), ended })
     }
 
-    /// Waits until all workers have ended.
+    /// Waits until all workers have ended; where there are none from the start, until the server stops.
     pub async fn ended(&mut self) {
+        if self.app.config.workers == 0 {
+            return self.app.reached(Phase::Stopping).await;
+        }
+        self.drained().await;
+    }
+
+    /// Waits until no worker runs.
+    pub(crate) async fn drained(&mut self) {
         while self.ended.recv().await.is_some() {}
     }
 }
@@ -92,7 +102,10 @@ impl Worker {
         tracing::info!(worker = self.name, engine = engine.name(), seconds, "ready");
         self.app.set_worker(self.number, WorkerState::Ready);
         while let Some(claim) = self.runtime.block_on(self.next()) {
-            if !self.work(&*engine, &claim) {
+            self.app.set_worker_job(self.number, Some(claim.job.id));
+            let goes_on = self.work(&*engine, &claim);
+            self.app.set_worker_job(self.number, None);
+            if !goes_on {
                 break;
             }
         }

@@ -6,6 +6,7 @@
 mod guided;
 mod likeliest;
 mod network;
+mod openings;
 
 use candle_core::Device;
 use image::{GrayImage, RgbImage};
@@ -92,7 +93,8 @@ impl Masker {
 
 /// A coarse mask fitted to the picture's edges, at the picture's size; `None` for a speck.
 fn refined(picture: &RgbImage, coarse: &Raster) -> Option<Raster> {
-    let mask = tight(&guided::refine(&Raster::from_rgb(picture), coarse));
+    let picture = Raster::from_rgb(picture);
+    let mask = openings::opened(&picture, tight(&guided::refine(&picture, coarse)));
     let firm = mask.data.iter().filter(|m| **m > 0.5).count();
     (firm as f64 >= LEAST_SHARE * mask.pixels() as f64).then_some(mask)
 }

@@ -34,8 +34,8 @@ use self::{
     writer::{Published, Writer},
 };
 use crate::{
-    Beat, BlobKey, BlobStore, CancelOutcome, Claim, Clock, Counts, Draft, Endings, Error, Failure, Job,
-    JobStore, LeaseToken, NewJob, Result, State, SystemClock, clock::StoreTime,
+    Beat, BlobKey, BlobStore, CancelOutcome, Claim, Clock, Counts, Endings, Error, Failure, Job, JobStore,
+    LeaseToken, NewJob, Result, State, SystemClock, clock::StoreTime,
 };
 
 /// How the embedded home is to behave.
@@ -278,6 +278,10 @@ impl JobStore for Embedded {
         Ok(if running { self.around.pulses.progress(id) } else { None })
     }
 
+    async fn oldest_waiting(&self) -> Result<Option<u64>> {
+        Ok(self.published.book().oldest_waiting())
+    }
+
     async fn counts(&self) -> Result<Counts> {
         Ok(self.published.book().counts())
     }
@@ -345,15 +349,6 @@ impl BlobStore for Embedded {
     async fn link(&self, from: &BlobKey, to: &BlobKey) -> Result<bool> {
         let (from, to) = (from.clone(), to.clone());
         self.on_disk(move |around| around.shelf.link(&from, &to, around.time.now())).await
-    }
-
-    async fn draft(&self, key: &BlobKey) -> Result<Draft> {
-        let key = key.clone();
-        self.on_disk(move |around| around.shelf.draft(&key)).await
-    }
-
-    async fn seal(&self, draft: Draft) -> Result<()> {
-        self.on_disk(move |around| around.shelf.seal(draft, around.time.now())).await
     }
 
     async fn open(&self, key: &BlobKey) -> Result<Option<(File, u64)>> {

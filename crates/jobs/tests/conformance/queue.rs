@@ -202,6 +202,16 @@ pub(crate) async fn counting(home: &dyn Home) {
     assert_eq!(counts, Counts { queued: 3, processing: 1, completed: 2, failed: 1 });
 }
 
+pub(crate) async fn the_oldest_waits(home: &dyn Home) {
+    assert_eq!(home.jobs().oldest_waiting().await.unwrap(), None);
+    let first = submitted(home, "a").await;
+    home.pass(Duration::from_secs(1)).await;
+    let second = submitted(home, "b").await;
+    assert_eq!(home.jobs().oldest_waiting().await.unwrap(), Some(first.submitted_at));
+    home.jobs().claim("worker", LEASE).await.unwrap().unwrap();
+    assert_eq!(home.jobs().oldest_waiting().await.unwrap(), Some(second.submitted_at));
+}
+
 /// Longer than any wake-up may take, on a busy machine too.
 const SOON: Duration = Duration::from_secs(10);
 /// Long enough to see that nothing happens.

@@ -9,13 +9,15 @@
 
 use image::ImageFormat;
 
+mod tiff;
+
 /// Scans a JPEG may have. Encoders write about ten for a progressive file; each scan passes over the whole picture,
 /// so thousands of empty ones in a small file would keep a decoder busy for minutes.
 const MAX_JPEG_SCANS: usize = 128;
 
 /// The size that the file itself declares, for formats whose wrapping was walked: [`Err`] is a file that is not sound.
 ///
-/// TIFF keeps its size in a directory that its decoder checks itself; `None`.
+/// TIFF keeps its size in a directory, which its decoder checks itself once its values are known to be there; `None`.
 pub(super) fn declared_size(bytes: &[u8], format: ImageFormat) -> Result<Option<(u32, u32)>, Unsound> {
     let size = match format {
         ImageFormat::Jpeg => jpeg(bytes).map(|frame| (u32::from(frame.width), u32::from(frame.height))),
@@ -23,6 +25,7 @@ pub(super) fn declared_size(bytes: &[u8], format: ImageFormat) -> Result<Option<
         ImageFormat::Png => png(bytes),
         ImageFormat::Gif => gif(bytes),
         ImageFormat::Bmp => bmp(bytes),
+        ImageFormat::Tiff if !tiff::is_whole(bytes) => return Err(Unsound),
         _ => return Ok(None),
     };
     size.map(Some).ok_or(Unsound)

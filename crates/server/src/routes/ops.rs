@@ -9,6 +9,7 @@ use http::{StatusCode, header};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
+use crate::fleet;
 use crate::state::App;
 
 /// The process is up and answers.
@@ -16,10 +17,17 @@ pub(super) async fn live() -> Json<Value> {
     Json(json!({ "status": "ok" }))
 }
 
-/// A model is loaded and work is taken.
+/// A model is loaded and work is taken; where nodes share a home, with how many workers of all nodes there are.
 pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
     match app.unready() {
-        None => Json(facts(&app, json!({ "status": "ready" }))).into_response(),
+        None => {
+            let mut body = facts(&app, json!({ "status": "ready" }));
+            if let Some(registry) = &app.registry {
+                let workers = registry.workers().await.unwrap_or_default();
+                body["workers"] = workers.iter().filter(|worker| worker.state == "ready").count().into();
+            }
+            Json(body).into_response()
+        }
         Some(reason) => {
             let body = facts(&app, json!({ "status": "unavailable", "error": reason }));
             (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
@@ -42,7 +50,12 @@ fn facts(app: &App, mut body: Value) -> Value {
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Failure> {
     let counts = app.jobs.counts().await?;
     let endings = app.jobs.endings().await?;
-    let page = app.metrics.text(&counts, &endings, app.unready().is_none(), app.about());
+    let oldest = app.jobs.oldest_waiting().await?;
+    let age = oldest.map_or(0, |at| app.jobs.now().saturating_sub(at));
+    let mut page = app.metrics.text(&counts, &endings, age, app.unready().is_none(), app.about());
+    if let Some(registry) = &app.registry {
+        page += &fleet::metrics(&**registry).await?;
+    }
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], page).into_response())
 }
 

@@ -45,6 +45,7 @@ pub(super) async fn submit(
 }
 
 async fn for_picture(app: &Arc<App>, accepted: Accepted, call: Call) -> Result<Response, Failure> {
+    let _waiting = app.waiting_call();
     let outcome = over(app, &accepted).await;
     call.over();
     match outcome? {
