@@ -82,6 +82,8 @@ async function run(event) {
   job = new Job(tell);
   show('running');
   await preview(subject);
+  // On a phone the stage is below the settings.
+  byId('canvas').scrollIntoView({ block: 'nearest' });
   try {
     const result = await job.run(model, form());
     const images = await Promise.all(result.images.map(async (image) => ({ name: image.name, file: await api.file(image) })));
@@ -216,8 +218,8 @@ function card(entry) {
     make('button', { type: 'button', class: 'open', 'aria-label': `Show ${what}`, onclick: () => present(entry).then(() => byId('canvas').scrollIntoView({ block: 'center' })) }, picture),
     make('p', {}, [`seed ${entry.seed}`, ...changedValues].join(' · ')),
     make('div', { class: 'actions' },
-      make('button', { type: 'button', 'aria-label': `Use pictures, settings and seed of ${what}`, onclick: use }, 'Use again'),
-      make('button', { type: 'button', 'aria-label': `Forget ${what}`, onclick: remove }, 'Forget')),
+      make('button', { type: 'button', 'aria-label': `Use again: ${what}`, onclick: use }, 'Use again'),
+      make('button', { type: 'button', 'aria-label': `Forget: ${what}`, onclick: remove }, 'Forget')),
   );
 }
 
