@@ -11,11 +11,15 @@ ARG RUST_VERSION=1.95
 ARG CUDA_VERSION=12.8.1
 
 FROM rust:${RUST_VERSION}-bookworm AS build-cpu
+# `cluster` for many servers on one database (docs/scaling.md).
+ARG FEATURES=
 WORKDIR /src
 COPY . .
+# What `--version` shows: docker build --build-arg GIT_COMMIT="$(git rev-parse --short=10 HEAD)"
+ARG GIT_COMMIT=
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --release --locked -p cli && \
+    cargo build --release --locked -p cli --features "${FEATURES}" && \
     install -D target/release/material-transfer /out/material-transfer
 
 FROM nvidia/cuda:${CUDA_VERSION}-cudnn-devel-ubuntu22.04 AS build-cuda
@@ -35,6 +39,8 @@ RUN apt-get update && \
     sh -s -- -y --profile minimal --default-toolchain "${RUST_VERSION}" --no-modify-path
 WORKDIR /src
 COPY . .
+# What `--version` shows: docker build --build-arg GIT_COMMIT="$(git rev-parse --short=10 HEAD)"
+ARG GIT_COMMIT=
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
     cargo build --release --locked -p cli --features cudnn && \

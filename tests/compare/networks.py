@@ -6,7 +6,7 @@
 
 PASS is one of those in PASSES below (all, unless named). Each side loads a network once and then takes turns with the other: a pass of
 PyTorch, a pass of ours, and so on for ROUNDS rounds after one warm-up each; medians, and the spread in brackets. With
---candle a third process joins that runs the same network on candle's own operations (KERNELS_ISA=plain), three times at most;
+--candle a third process joins that runs the same network on candle's own operations (KERNELS_ISA=reference), three times at most;
 with --int8 one that runs the UNet with its linear layers on 8-bit integers, of which the error (RMS) is told and not judged.
 All else computes in f32. Fails where the largest difference exceeds 1e-4 of the largest value. Memory: 17 GB for both UNets at
 once. --no-torch leaves PyTorch out, for our own times and memory. Packages: requirements.txt.
@@ -216,7 +216,7 @@ def compare(a, folder, network, names, given):
     theirs = {} if a.no_torch else globals()[network](a.weights, given)
     ours = Ours(a, folder, network)
     int8 = Ours(a, folder, "unet_int8") if a.int8 and network == "unet" else None
-    candle = Ours(a, folder, network, "plain") if a.candle else None
+    candle = Ours(a, folder, network, "reference") if a.candle else None
     wanted, times = {}, {}
     for name in names:
         times[name] = torch_times, our_times, candle_times, int8_times = [], [], [], []

@@ -25,6 +25,9 @@ CONFIGURATIONS: dict[str, dict] = {
     "deadline": {"config": 'v1_deadline = "1s"\n'},
     "late": {"config": "validate_late = true\n"},
     "open": {"keys": []},
+    # For requests by the hundred: few steps, and no queue that could be full.
+    "fuzzed": {"config": "max_steps = 2\nqueue_limit = 5000\nqueue_limit_per_key = 5000\n"},
+    "fuzzed-open": {"keys": [], "config": "max_steps = 2\nqueue_limit = 5000\nqueue_limit_per_key = 5000\n"},
     "restricted": {
         "keys": [],
         "config": _key("first", KEY, 'models = ["another-model"]') + _key("second", KEY2, 'permissions = ["read"]'),

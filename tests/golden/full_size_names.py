@@ -62,7 +62,7 @@ for make in (unet, vae, clip_l, clip_g, clip_vision, t2i, depth):
     names[make.__name__] = {k: list(v.shape) for k, v in model.state_dict().items()}
 # Published files of CLIP-L have the prefix that transformers 5 no longer gives this class.
 names["clip_l"] = {"text_model." + k: v for k, v in names["clip_l"].items()}
-# So have those of the depth network: transformers 5 shortened the names inside an attention (pipeline.md 12.6).
+# So have those of the depth network: transformers 5 shortened the names inside an attention (docs/reference-pipeline.md 12.6).
 SHORTENED = {"q_proj": "attention.query", "k_proj": "attention.key", "v_proj": "attention.value", "o_proj": "output.dense"}
 
 

@@ -3,7 +3,7 @@
     python evaluate.py PACK weights.safetensors [--held 160] [--cache held.pt] [--sheet held-out.png]
 
 The balloon: the mask inflated (the root of the solution of Poisson's equation), which knows nothing of the picture; it stands in
-for the network where there is none (crates/pipeline/src/exemplar/form.rs).
+for the network where there is none (crates/exemplar/src/form/mod.rs).
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""How the engine looks at a picture: crates/pipeline/src/exemplar/form_network.rs does the same."""
+"""How the engine looks at a picture: crates/exemplar/src/form/network.rs does the same."""
 
 import math
 

@@ -8,6 +8,8 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use url::Url;
 
+use crate::image_kind::{ImageKind, foreign};
+
 /// The longest URL that is taken, in bytes. Browsers and servers stop at about this length (RFC 9110, section 4.1, asks
 /// for 8000 at least), and a longer one would only be kept and written.
 pub const LONGEST_URL: usize = 8 << 10;
@@ -87,7 +89,7 @@ impl ImageSource {
     /// # Errors
     /// As [`ImageSource::from_text`].
     pub fn from_file(bytes: Vec<u8>) -> Result<Self, SourceError> {
-        if sniff(&bytes).is_some() {
+        if ImageKind::sniff(&bytes).is_some() {
             return Ok(Self::Inline(bytes));
         }
         let unreadable = foreign(&bytes).map_or(SourceError::Unreadable, SourceError::Foreign);
@@ -99,7 +101,7 @@ impl ImageSource {
 
     fn from_base64(text: &str) -> Result<Self, SourceError> {
         let bytes = decode_base64(text).ok_or(SourceError::Unreadable)?;
-        if sniff(&bytes).is_some() {
+        if ImageKind::sniff(&bytes).is_some() {
             return Ok(Self::Inline(bytes));
         }
         Err(foreign(&bytes).map_or(SourceError::Unreadable, SourceError::Foreign))
@@ -149,74 +151,6 @@ fn decode_base64(text: &str) -> Option<Vec<u8>> {
     }
     STANDARD.decode_vec(&piece, &mut bytes).ok()?;
     Some(bytes)
-}
-
-/// The kind of picture that `bytes` begin like, as a media type; `None` if they do not begin like one that can be read.
-#[must_use]
-pub fn sniff(bytes: &[u8]) -> Option<&'static str> {
-    let at = |offset: usize, magic: &[u8]| bytes.get(offset..).is_some_and(|rest| rest.starts_with(magic));
-    if at(0, b"\x89PNG\r\n\x1a\n") {
-        Some("image/png")
-    } else if at(0, b"\xff\xd8\xff") {
-        Some("image/jpeg")
-    } else if at(0, b"RIFF") && at(8, b"WEBP") {
-        Some("image/webp")
-    } else if at(0, b"GIF87a") || at(0, b"GIF89a") {
-        Some("image/gif")
-    } else if at(0, b"BM") && at(6, &[0; 4]) {
-        // Two letters are too weak a sign; the four reserved bytes of a bitmap's header are zero.
-        Some("image/bmp")
-    } else if at(0, b"II*\0") || at(0, b"MM\0*") {
-        Some("image/tiff")
-    } else {
-        None
-    }
-}
-
-/// What `bytes` are, if they begin like something else that people send for a picture.
-#[must_use]
-pub fn foreign(bytes: &[u8]) -> Option<&'static str> {
-    let at = |offset: usize, magic: &[u8]| bytes.get(offset..).is_some_and(|rest| rest.starts_with(magic));
-    // ISO/IEC 14496-12: the brand of a file stands behind `ftyp`.
-    let brand = if at(4, b"ftyp") { bytes.get(8..12) } else { None };
-    let text = || bytes.get(..bytes.len().min(512)).map(|head| head.trim_ascii_start().to_ascii_lowercase());
-    match brand {
-        Some(b"heic" | b"heix" | b"heim" | b"heis" | b"hevc" | b"hevx" | b"mif1" | b"msf1") => {
-            return Some("HEIC");
-        }
-        Some(b"avif" | b"avis") => return Some("AVIF"),
-        Some(b"crx ") => return Some("a raw photograph"),
-        Some(_) => return Some("a video"),
-        None => {}
-    }
-    if at(0, b"\0\0\0\x0cJXL \r\n\x87\n") || at(0, b"\xff\x0a") {
-        Some("JPEG XL")
-    } else if at(0, b"\0\0\0\x0cjP  ") || at(0, b"\xff\x4f\xff\x51") {
-        Some("JPEG 2000")
-    } else if at(0, b"%PDF") {
-        Some("a PDF")
-    } else if at(0, b"8BPS") {
-        Some("a Photoshop file")
-    } else if at(0, b"\0\0\x01\0") {
-        Some("an icon")
-    } else if at(0, b"\x1f\x8b") {
-        Some("compressed by gzip")
-    } else if at(0, b"PK\x03\x04") {
-        Some("a ZIP archive")
-    } else if at(0, b"version https://git-lfs") {
-        Some("a pointer of Git LFS and not the file itself")
-    } else {
-        let head = text()?;
-        let head = head.as_slice();
-        if head.starts_with(b"<svg") || (head.starts_with(b"<?xml") && head.windows(4).any(|w| w == b"<svg"))
-        {
-            Some("SVG")
-        } else if head.starts_with(b"<!doctype html") || head.starts_with(b"<html") {
-            Some("a web page")
-        } else {
-            None
-        }
-    }
 }
 
 #[cfg(test)]

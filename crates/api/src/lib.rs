@@ -5,6 +5,7 @@
 
 mod error;
 mod given;
+mod image_kind;
 mod image_source;
 mod openapi;
 mod parameter;
@@ -14,8 +15,9 @@ mod upload;
 mod words;
 
 pub use error::{ErrorBody, FieldError, RequestError};
-pub use image_source::{ImageSource, LONGEST_URL, SourceError, foreign, sniff};
+pub use image_kind::{ImageKind, extension_of, foreign, media_type};
+pub use image_source::{ImageSource, LONGEST_URL, SourceError};
 pub use openapi::openapi;
 pub use request::{FormValue, Limits, Parameters, Schema, TransferRequest};
 pub use upload::{MOST_UPLOADS, read_upload};
-pub use words::{MaterialStrength, OutputFormat, media_type};
+pub use words::{MaterialStrength, OutputFormat};

@@ -10,9 +10,10 @@ use crate::Schema;
 mod schemas;
 
 /// The document for a server that reads requests with `schema` and serves the model `slug` under `prefix`
-/// (empty, or `/path`).
+/// (empty, or `/path`). `keyed`: it asks for a key.
 #[must_use]
-pub fn openapi(schema: &Schema, slug: &str, prefix: &str, version: &str) -> Value {
+pub fn openapi(schema: &Schema, slug: &str, prefix: &str, version: &str, keyed: bool) -> Value {
+    let security = if keyed { json!([{ "ApiKey": [] }]) } else { json!([]) };
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -22,7 +23,8 @@ pub fn openapi(schema: &Schema, slug: &str, prefix: &str, version: &str) -> Valu
                 v1 answers with the picture; v2 answers at once with a request id and URLs to poll.",
         },
         "servers": [{ "url": if prefix.is_empty() { "/" } else { prefix } }],
-        "security": [{ "ApiKey": [] }],
+        "security": security,
+        "tags": TAGS.map(|(name, description)| json!({ "name": name, "description": description })),
         "paths": paths(slug),
         "components": {
             "securitySchemes": { "ApiKey": {
@@ -35,54 +37,118 @@ pub fn openapi(schema: &Schema, slug: &str, prefix: &str, version: &str) -> Valu
     })
 }
 
+/// The chapters of the reference, in their order.
+const TAGS: [(&str, &str); 4] = [
+    (V1, "The answer is the picture itself; what else there is to know stands in its headers."),
+    (V2, "Submit, poll the status, fetch the result. Files need no key: their names cannot be guessed."),
+    (ADDITIONS, "This server's own; clients written for the hosted service never meet it."),
+    (OTHERS, "Balance, uploads, and what operators ask."),
+];
+const V1: &str = "One call: v1";
+const V2: &str = "Submit and poll: v2";
+const ADDITIONS: &str = "Additions";
+const OTHERS: &str = "Other routes";
+
+/// Collects operations, and numbers them in the order of the reference: a JSON object has none of its own.
+#[derive(Default)]
+struct Paths {
+    all: Map<String, Value>,
+    count: usize,
+}
+
+impl Paths {
+    fn add(&mut self, tag: &str, method: &str, path: &str, id: &str, mut operation: Value) {
+        operation["operationId"] = json!(id);
+        operation["tags"] = json!([tag]);
+        operation["x-order"] = json!(self.count);
+        self.count += 1;
+        let methods = self.all.entry(path).or_insert_with(|| json!({}));
+        methods[method] = operation;
+    }
+}
+
 fn paths(slug: &str) -> Value {
-    let id = json!([{ "name": "id", "in": "path", "required": true, "schema": { "type": "string", "format": "uuid" } }]);
-    let key = json!([{ "name": "key", "in": "path", "required": true, "schema": { "type": "string" } }]);
-    let poll = |summary: &str, body: Value| json!({ "get": { "summary": summary, "parameters": id.clone(), "responses": with_errors(body, &["401", "404", "422"]) } });
+    let mut paths = Paths::default();
+    paths.add(V1, "post", &format!("/v1/{slug}"), "transfer", submit_v1());
+    jobs(&mut paths, slug);
+    account(&mut paths);
+    operations(&mut paths);
+    Value::Object(paths.all)
+}
+
+/// The queue: submitting, polling, cancelling, fetching.
+fn jobs(paths: &mut Paths, slug: &str) {
+    let id = json!([{
+        "name": "id", "in": "path", "required": true, "description": "The request_id.",
+        "schema": { "type": "string", "format": "uuid" },
+    }]);
+    let key = json!([{
+        "name": "key", "in": "path", "required": true, "description": "The file_name of a picture.",
+        "schema": { "type": "string" },
+    }]);
+    let poll = |summary: &str, body: Value| json!({ "summary": summary, "parameters": id.clone(), "responses": with_errors(body, &["401", "403", "404", "422"]) });
     let status = json!({ "200": json_answer("Where the job stands.", "Status") });
     let result = json!({ "200": {
         "description": "The result; the status as long as there is none.",
-        "content": { "application/json": { "schema": { "oneOf": [reference("Completed"), reference("Status")] } } },
+        "content": { "application/json": { "schema": { "oneOf": [reference("Completed"), reference("Pending")] } } },
     } });
-    let mut paths = Map::new();
-    paths.insert(format!("/v1/{slug}"), json!({ "post": submit_v1() }));
-    paths.insert(format!("/v2/{slug}"), json!({ "post": submit_v2() }));
-    paths.insert("/v2/requests/{id}/status".into(), poll("Where a job stands", status));
-    paths.insert("/v2/requests/{id}".into(), poll("The result of a job", result.clone()));
-    paths.insert("/v1/requests/{id}".into(), poll("The result of a job, for v1 pollers", result));
-    paths.insert(
-        "/files/{key}".into(),
-        json!({ "get": open("A picture of a result", json!({ "200": picture() }), &key, &["404"]) }),
-    );
-    paths.insert(
-        "/v1/get-user-credits".into(),
-        json!({ "get": {
+    paths.add(V2, "post", &format!("/v2/{slug}"), "submitTransfer", submit_v2());
+    paths.add(V2, "get", "/v2/requests/{id}/status", "getStatus", poll("Where a job stands", status));
+    paths.add(V2, "get", "/v2/requests/{id}", "getResult", poll("The result of a job", result.clone()));
+    let for_v1 = poll("The result of a job, for v1 pollers", result);
+    paths.add(V2, "get", "/v1/requests/{id}", "getResultV1", for_v1);
+    let file = open("A picture of a result", json!({ "200": picture() }), &key, &["404"]);
+    paths.add(V2, "get", "/files/{key}", "getFile", file);
+    let cancelled = json!({ "200": json_answer("Where the job stands now: FAILED, or PROCESSING for a moment longer.", "Status") });
+    let cancel = json!({
+        "summary": "Stop a job",
+        "description": "A waiting job fails at once, a running one within a second, with the error \
+            `Request was cancelled`. What is over stays as it is. Costs nothing, and gives the credit back.",
+        "parameters": id,
+        "responses": with_errors(cancelled, &["401", "403", "404"]),
+    });
+    paths.add(ADDITIONS, "post", "/v2/requests/{id}/cancel", "cancelTransfer", cancel);
+}
+
+/// What goes with a key.
+fn account(paths: &mut Paths) {
+    let credits = json!({
         "summary": "What the key has left",
-        "responses": with_errors(json!({ "200": json_answer("Credits.", "Credits") }), &["401"]),
-    } }),
-    );
-    paths.insert("/upload-asset".into(), json!({ "post": {
+        "responses": with_errors(json!({ "200": json_answer("Credits.", "Credits") }), &["401", "403"]),
+    });
+    paths.add(OTHERS, "get", "/v1/get-user-credits", "getCredits", credits);
+    let upload = json!({
         "summary": "Store pictures and get URLs to use as inputs",
         "requestBody": { "required": true, "content": { "application/json": { "schema": reference("Upload") } } },
-        "responses": with_errors(json!({ "200": json_answer("Stored.", "Uploaded") }), &["400", "401", "403", "406", "408", "413", "415", "429", "503"]),
-    } }));
-    for (path, summary, kind) in [
-        ("/health", "Is the process up?", "application/json"),
-        ("/health/live", "Is the process up?", "application/json"),
-        ("/health/ready", "Is the model loaded? 503 while it is not", "application/json"),
-        ("/metrics", "Prometheus text", "text/plain"),
-        ("/openapi.json", "This document", "application/json"),
-        ("/docs", "This document, to read", "text/html"),
+        "responses": with_errors(json!({ "200": json_answer("Stored.", "Uploaded") }), &["400", "401", "403", "406", "408", "413", "415", "429", "500", "502", "503"]),
+    });
+    paths.add(OTHERS, "post", "/upload-asset", "uploadAssets", upload);
+}
+
+/// What operators and programs about programs ask.
+fn operations(paths: &mut Paths) {
+    let json = || json!({ "application/json": { "schema": { "type": "object" } } });
+    let text = json!({ "text/plain": { "schema": { "type": "string" } } });
+    let page = json!({ "text/html": { "schema": { "type": "string" } }, "application/json": { "schema": { "type": "object" } } });
+    for (path, id, summary, content) in [
+        ("/health", "getHealth", "Is the process up?", json()),
+        ("/health/live", "getLiveness", "Is the process up?", json()),
+        ("/health/ready", "getReadiness", "Is the model loaded? 503 while it is not", json()),
+        ("/metrics", "getMetrics", "Prometheus text", text),
+        ("/openapi.json", "getOpenapi", "This document", json()),
+        ("/docs", "getReference", "This document; a page to read for browsers", page),
     ] {
-        let answer = json!({ "200": { "description": summary, "content": { kind: {} } } });
-        paths.insert(path.into(), json!({ "get": open(summary, answer, &json!([]), &[]) }));
+        let mut answer = json!({ "200": { "description": summary, "content": content } });
+        if path == "/health/ready" {
+            answer["503"] = json!({ "description": "Not ready: `error` says why.", "content": json() });
+        }
+        paths.add(OTHERS, "get", path, id, open(summary, answer, &json!([]), &[]));
     }
-    Value::Object(paths)
 }
 
 /// The errors of both POST routes.
-const SUBMIT_ERRORS: [&str; 12] =
-    ["400", "401", "403", "404", "406", "408", "413", "415", "429", "500", "502", "503"];
+const SUBMIT_ERRORS: [&str; 13] =
+    ["400", "401", "403", "404", "406", "408", "410", "413", "415", "429", "500", "502", "503"];
 
 fn submit_v1() -> Value {
     let mut picture = picture();
@@ -91,7 +157,7 @@ fn submit_v1() -> Value {
     json!({
         "summary": "Transfer a material and wait for the picture",
         "requestBody": request_body(),
-        "responses": with_errors(json!({ "200": picture, "504": { "$ref": "#/components/responses/504" } }), &SUBMIT_ERRORS),
+        "responses": with_errors(json!({ "200": picture }), &[SUBMIT_ERRORS.as_slice(), &["504"]].concat()),
     })
 }
 
@@ -104,8 +170,13 @@ fn submit_v2() -> Value {
 }
 
 fn request_body() -> Value {
-    let schema = json!({ "schema": reference("TransferRequest") });
-    json!({ "required": true, "content": { "application/json": schema, "multipart/form-data": schema } })
+    json!({ "required": true, "content": {
+        "application/json": {
+            "schema": reference("TransferRequest"),
+            "example": { "subject_image": "https://example.com/bird.png", "material_image": "https://example.com/ruby.png" },
+        },
+        "multipart/form-data": { "schema": reference("TransferForm") },
+    } })
 }
 
 fn picture() -> Value {
@@ -160,6 +231,7 @@ fn responses() -> Value {
         ("404", "Unknown model, path or request id; or expired."),
         ("406", "Unsupported content type, or no credits left."),
         ("408", "The body came too slowly."),
+        ("410", "The operator has switched the model off."),
         ("413", "Body too large."),
         ("415", "The body is compressed; see Content-Encoding."),
         ("429", "Rate limit, or queue full; see Retry-After (seconds)."),

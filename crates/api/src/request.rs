@@ -310,7 +310,7 @@ const BASE64: Flag = Flag {
 };
 
 /// The names of the fields that hold pictures.
-const PICTURES: &[&str] = &["material_image", "subject_image"];
+pub(crate) const PICTURES: &[&str] = &["material_image", "subject_image"];
 
 /// The names of the other fields.
 const PLAIN: &[&str] = &[

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::image_kind::ImageKind;
+
 /// The file formats of results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -9,7 +11,7 @@ pub enum OutputFormat {
     /// Lossy WebP.
     #[default]
     WebP,
-    /// JPEG.
+    /// Baseline JPEG, 4:2:0.
     Jpg,
     /// PNG; the quality has no meaning.
     Png,
@@ -20,34 +22,47 @@ impl OutputFormat {
     pub const WORDS: &'static [(&'static str, Self)] =
         &[("webp", Self::WebP), ("jpg", Self::Jpg), ("png", Self::Png)];
 
+    /// The kind of file.
+    #[must_use]
+    pub fn kind(self) -> ImageKind {
+        match self {
+            Self::WebP => ImageKind::WebP,
+            Self::Jpg => ImageKind::Jpeg,
+            Self::Png => ImageKind::Png,
+        }
+    }
+
     /// The word on the wire, which is also the extension of files.
     #[must_use]
     pub fn extension(self) -> &'static str {
-        match self {
-            Self::WebP => "webp",
-            Self::Jpg => "jpg",
-            Self::Png => "png",
-        }
+        self.kind().extension()
     }
 
     /// The media type.
     #[must_use]
     pub fn media_type(self) -> &'static str {
-        media_type(self.extension())
+        self.kind().media_type()
+    }
+
+    /// The longest side a file of this format can declare, in pixels: 14 bits in VP8, 16 bits in JPEG, 31 bits in PNG.
+    #[must_use]
+    pub fn max_side(self) -> u32 {
+        match self {
+            Self::WebP => 16_383,
+            Self::Jpg => 65_535,
+            Self::Png => 0x7FFF_FFFF,
+        }
     }
 }
 
-/// The media type of a stored file, from its extension.
-#[must_use]
-pub fn media_type(extension: &str) -> &'static str {
-    match extension {
-        "webp" => "image/webp",
-        "jpg" | "jpeg" => "image/jpeg",
-        "png" => "image/png",
-        "gif" => "image/gif",
-        "bmp" => "image/bmp",
-        "tiff" => "image/tiff",
-        _ => "application/octet-stream",
+impl std::fmt::Display for OutputFormat {
+    /// The format's own name.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::WebP => "WebP",
+            Self::Jpg => "JPEG",
+            Self::Png => "PNG",
+        })
     }
 }
 

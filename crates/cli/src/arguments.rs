@@ -7,12 +7,46 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::builder::BoolishValueParser;
-use clap::{ArgAction, Args, CommandFactory as _, Parser, Subcommand};
+use clap::{ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use toml::{Table, Value};
+
+/// What the program is called.
+pub(crate) const NAME: &str = "material-transfer";
+
+const EXAMPLES: &str = "\
+Examples:
+  material-transfer transfer chair.jpg wicker.jpg -o out.png
+  material-transfer serve                         then open http://127.0.0.1:8000/
+  material-transfer doctor                        what is missing, and what to do
+
+Every option is an environment variable too: --max-width is MATERIAL_TRANSFER_MAX_WIDTH.
+
+Exit codes: 0 done; 2 something you can put right (an option, a picture, a profile); 1 a fault; 130 stopped by Ctrl-C.";
+
+const TRANSFER_EXAMPLES: &str = "\
+Examples:
+  material-transfer transfer chair.jpg wicker.jpg -o out.png
+  material-transfer transfer chair.jpg https://example.com/wicker.jpg -o out.webp --steps 20 --seed 7
+  curl -s https://example.com/chair.jpg | material-transfer transfer --subject - --material wicker.jpg -o - > out.jpg";
+
+const SERVE_EXAMPLES: &str = "\
+Examples:
+  material-transfer serve
+  material-transfer serve --listen 0.0.0.0:8000 --data-dir /var/lib/material-transfer --api-key-file /etc/mt.keys
+  material-transfer serve --profile juggernaut-x --device cuda
+
+There are more settings, for the file and the environment: docs/configuration.md lists them all.";
+
+const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  material-transfer doctor
+  material-transfer doctor --config server.toml
+
+Exit codes: 0 all is well; 2 something is to be put right, and its line says what to do.";
 
 /// Transfers the material of one picture onto the subject of another.
 #[derive(Debug, Parser)]
-#[command(name = "material-transfer", version, arg_required_else_help = true)]
+#[command(name = NAME, version = crate::about::VERSION, arg_required_else_help = true, after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -21,18 +55,65 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Transfer one material and write the picture.
+    #[command(after_help = TRANSFER_EXAMPLES)]
     Transfer(Box<TransferArguments>),
-    /// Serve the HTTP API.
-    ///
-    /// Every option is an environment variable too (`--data-dir` is MATERIAL_TRANSFER_DATA_DIR). There are more settings,
-    /// for the file and the environment: docs/configuration.md lists them all.
+    /// Serve the HTTP API, and a page to try it at `/`.
+    #[command(after_help = SERVE_EXAMPLES)]
     Serve(Box<ServeArguments>),
+    /// Work for servers that share a database, without serving the API: `/health` and `/metrics` only.
+    ///
+    /// Takes the settings of `serve`. docs/scaling.md says how many servers and workers go together.
+    Worker(Box<ServeArguments>),
+    /// Look after servers and workers that share a database.
+    #[cfg(feature = "cluster")]
+    Cluster(Box<ClusterArguments>),
     /// List, fetch, check and remove the weights of network engines.
     ///
     /// Files lie in the cache that all Hugging Face clients share: what another one has fetched is found. The environment
     /// says where and how: HF_HOME is the cache's folder [default: ~/.cache/huggingface], HF_TOKEN a token for repositories
     /// that want one, HF_ENDPOINT another hub, HF_HUB_OFFLINE=1 forbids the network.
     Models(ModelsArguments),
+    /// Check everything that a server needs, with its options and settings.
+    ///
+    /// Device, driver, memory, processors, weights, port, data folder and how fast it is, clock, and one small transfer: each
+    /// a line that says ok, or what to do. Nothing is changed.
+    #[command(after_help = DOCTOR_EXAMPLES)]
+    Doctor(Box<ServeArguments>),
+    /// Print the completions of a shell.
+    ///
+    /// bash: material-transfer completions bash > ~/.local/share/bash-completion/completions/material-transfer
+    Completions(CompletionsArguments),
+    /// Print the manual page.
+    Man(ManArguments),
+}
+
+/// Options of `completions`.
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArguments {
+    /// The shell.
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// Options of `man`.
+#[derive(Debug, Args)]
+pub(crate) struct ManArguments {
+    /// Write the pages of all commands into this folder instead.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+/// The command line as it is shown: the help names no variables, since one sentence does for all.
+pub(crate) fn command() -> clap::Command {
+    fn quiet(command: clap::Command) -> clap::Command {
+        command.mut_args(|option| option.hide_env(true)).mut_subcommands(quiet)
+    }
+    quiet(Arguments::command())
+}
+
+/// Reads the command line; ends the program with help, version or what is wrong.
+pub(crate) fn read() -> Arguments {
+    let mut matches = command().get_matches();
+    Arguments::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.format(&mut command()).exit())
 }
 
 /// The variables of all options of all commands, which `serve` may find in its environment without their being settings.
@@ -52,12 +133,27 @@ pub(crate) fn variables() -> BTreeSet<String> {
 /// Options of `transfer`.
 #[derive(Debug, Args)]
 pub(crate) struct TransferArguments {
+    /// Subject and material, in this order, in place of the two options.
+    #[arg(num_args = 2, value_names = ["SUBJECT", "MATERIAL"], conflicts_with_all = ["subject", "material"])]
+    pictures: Vec<String>,
     /// The picture whose subject gets the material: a file, an http(s) URL, or - for standard input.
-    #[arg(long, value_name = "PATH|URL", env = "MATERIAL_TRANSFER_SUBJECT", help_heading = "Pictures")]
-    pub(crate) subject: String,
+    #[arg(
+        long,
+        value_name = "PATH|URL",
+        required_unless_present = "pictures",
+        env = "MATERIAL_TRANSFER_SUBJECT",
+        help_heading = "Pictures"
+    )]
+    subject: Option<String>,
     /// The picture whose material is taken: a file or an http(s) URL.
-    #[arg(long, value_name = "PATH|URL", env = "MATERIAL_TRANSFER_MATERIAL", help_heading = "Pictures")]
-    pub(crate) material: String,
+    #[arg(
+        long,
+        value_name = "PATH|URL",
+        required_unless_present = "pictures",
+        env = "MATERIAL_TRANSFER_MATERIAL",
+        help_heading = "Pictures"
+    )]
+    material: Option<String>,
     /// Where the result goes; .webp, .jpg or .png. An existing file is replaced, once the result is complete; links are
     /// followed, pipes and devices are written to, and - is standard output.
     #[arg(long, short, value_name = "FILE", env = "MATERIAL_TRANSFER_OUTPUT", help_heading = "Pictures")]
@@ -103,6 +199,16 @@ pub(crate) struct TransferArguments {
         help_heading = "Reporting"
     )]
     pub(crate) json: bool,
+}
+
+impl TransferArguments {
+    /// Subject and material, however they were given.
+    pub(crate) fn pictures(&self) -> [&str; 2] {
+        match self.pictures.as_slice() {
+            [subject, material] => [subject, material],
+            _ => [&self.subject, &self.material].map(|option| option.as_deref().unwrap_or_default()),
+        }
+    }
 }
 
 /// The API's parameters, each as text; `None` was not given.
@@ -175,41 +281,57 @@ impl ParameterArguments {
 #[derive(Debug, Args)]
 pub(crate) struct ServeArguments {
     /// Configuration file (TOML).
-    #[arg(long, value_name = "FILE", env = "MATERIAL_TRANSFER_CONFIG")]
+    #[arg(long, value_name = "FILE", env = "MATERIAL_TRANSFER_CONFIG", help_heading = "Files")]
     pub(crate) config: Option<PathBuf>,
     /// Address and port to listen on, such as 0.0.0.0:8000 [default: 127.0.0.1:8000].
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", help_heading = "Network")]
     listen: Option<String>,
     /// Folder for jobs and pictures; one server a folder [default: data].
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", help_heading = "Files")]
     data_dir: Option<String>,
+    /// PostgreSQL that many servers and workers share, in place of the folder. A password is better in the environment.
+    #[arg(long, value_name = "URL")]
+    database: Option<String>,
+    /// S3-compatible store for pictures, with --database: s3://bucket/prefix.
+    #[arg(long, value_name = "URL")]
+    files: Option<String>,
+    /// Workers, each with an engine of its own; 0 with --database: others work [default: 1].
+    #[arg(long, value_name = "NUMBER")]
+    workers: Option<u32>,
     /// Profile of the engine: a name, or a path to a profile file [default: exemplar].
-    #[arg(long, value_name = "NAME|FILE")]
+    #[arg(long, value_name = "NAME|FILE", help_heading = "Engine")]
     profile: Option<String>,
     /// What computes: auto, cpu, cuda or metal [default: auto].
-    #[arg(long, value_name = "DEVICE")]
+    #[arg(long, value_name = "DEVICE", help_heading = "Engine")]
     device: Option<String>,
     /// Threads that compute on the CPU, for all workers together [default: one a processor].
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", help_heading = "Engine")]
     threads: Option<u32>,
     /// A key that clients must send; repeat it for several. Without any, the server is open to everybody who reaches it.
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", help_heading = "Keys")]
     api_key: Vec<String>,
     /// A file with such keys, one on each line; unlike `--api-key` it does not show in the list of processes.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Keys")]
     api_key_file: Option<String>,
     /// How long results are kept, such as 90s or 1h [default: 1h].
-    #[arg(long, value_name = "SPAN")]
+    #[arg(long, value_name = "SPAN", help_heading = "Files")]
     result_ttl: Option<String>,
     /// The address that clients reach, for the links in answers; such as `https://pictures.example/api`.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", help_heading = "Network")]
     public_url: Option<String>,
     /// What is logged to standard error: error, warn, info, debug, trace, also by module.
-    #[arg(long, value_name = "FILTER", default_value = "info", env = "MATERIAL_TRANSFER_LOG")]
+    #[arg(
+        long,
+        value_name = "FILTER",
+        default_value = "info",
+        env = "MATERIAL_TRANSFER_LOG",
+        help_heading = "Log"
+    )]
     pub(crate) log: String,
     /// Log lines as JSON objects.
     #[arg(
-        long, action = ArgAction::SetTrue, value_parser = BoolishValueParser::new(), env = "MATERIAL_TRANSFER_LOG_JSON"
+        long, action = ArgAction::SetTrue, value_parser = BoolishValueParser::new(), env = "MATERIAL_TRANSFER_LOG_JSON",
+        help_heading = "Log"
     )]
     pub(crate) log_json: bool,
 }
@@ -220,6 +342,8 @@ impl ServeArguments {
         let texts = [
             ("listen", &self.listen),
             ("data_dir", &self.data_dir),
+            ("database", &self.database),
+            ("files", &self.files),
             ("api_key_file", &self.api_key_file),
             ("profile", &self.profile),
             ("device", &self.device),
@@ -230,14 +354,39 @@ impl ServeArguments {
             .into_iter()
             .filter_map(|(name, value)| Some((name.to_owned(), Value::from(value.clone()?))))
             .collect();
-        if let Some(threads) = self.threads {
-            settings.insert("threads".to_owned(), Value::from(threads));
+        for (name, number) in [("threads", self.threads), ("workers", self.workers)] {
+            if let Some(number) = number {
+                settings.insert(name.to_owned(), Value::from(number));
+            }
         }
         if !self.api_key.is_empty() {
             settings.insert("api_key".to_owned(), Value::from(self.api_key.clone()));
         }
         settings
     }
+}
+
+/// Options of `cluster`.
+#[cfg(feature = "cluster")]
+#[derive(Debug, Args)]
+pub(crate) struct ClusterArguments {
+    #[command(subcommand)]
+    pub(crate) command: ClusterCommand,
+    /// The servers' configuration file (TOML); the environment counts too.
+    #[arg(long, global = true, value_name = "FILE", env = "MATERIAL_TRANSFER_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// What is to be done.
+#[cfg(feature = "cluster")]
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClusterCommand {
+    /// Show the workers that have reported themselves lately, one JSON object a line.
+    Workers,
+    /// Take over what the keys have used of their credits from the data folder of a server that has been stopped.
+    ///
+    /// Keys that have used some by the database's count already are left alone, so it can be repeated.
+    MoveCredits,
 }
 
 /// Options of `models`.
@@ -305,7 +454,7 @@ mod tests {
         let arguments = Arguments::try_parse_from(line.split_whitespace()).expect("parsed");
         let Command::Serve(serve) = arguments.command else { panic!("serve was asked for") };
         let config = server::Config::load(None, [], serve.settings()).expect("accepted");
-        assert_eq!((config.listen.as_str(), config.device.as_str()), ("0.0.0.0:1", "cpu"));
+        assert_eq!((config.listen.as_str(), config.device), ("0.0.0.0:1", pipeline::DeviceChoice::Cpu));
         assert_eq!((config.threads, config.api_key.len()), (3, 2));
         assert_eq!(config.result_ttl.0.as_secs(), 5);
         assert_eq!(config.public_url.map(String::from), Some("https://x.example/y".to_owned()));
@@ -315,7 +464,8 @@ mod tests {
     fn every_option_has_its_variable() {
         let command = Arguments::command();
         let transfer = command.find_subcommand("transfer").expect("there");
-        for option in transfer.get_arguments().filter(|option| option.get_id() != "help") {
+        let options = transfer.get_arguments().filter(|option| !option.is_positional());
+        for option in options.filter(|option| option.get_id() != "help") {
             let name = option.get_long().expect("a long name").to_uppercase().replace('-', "_");
             let variable = option.get_env().and_then(|name| name.to_str()).map(str::to_owned);
             assert_eq!(variable, Some(format!("MATERIAL_TRANSFER_{name}")));

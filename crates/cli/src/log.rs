@@ -12,7 +12,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
+use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+
+use crate::failure::Failure;
 
 /// Lines that may wait: with [`LONGEST`] at most 16 MiB, and a second or more of the busiest log.
 const QUEUE: usize = 4096;
@@ -20,6 +23,26 @@ const QUEUE: usize = 4096;
 const LONGEST: usize = 4096;
 /// How often [`Lines::flush`] looks whether there is room in the queue.
 const GLANCE: Duration = Duration::from_millis(5);
+
+/// What is logged. A lone word is taken for a level and nothing else: the library takes a misspelt one for a module's name,
+/// and the log would be empty.
+///
+/// # Errors
+/// [`Failure::Input`] for what is no filter.
+pub(crate) fn filter(text: &str) -> Result<EnvFilter, Failure> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let refused = |reason: String| Failure::Input(format!("--log {text:?}: {reason}"));
+    let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+    if let Some(word) = words.into_iter().find(|word| {
+        !word.contains(['=', '[']) && !LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word))
+    }) {
+        return Err(refused(format!(
+            "{word:?} is no level; choose one of {}, or module=level",
+            LEVELS.join(", ")
+        )));
+    }
+    EnvFilter::try_new(text).map_err(|error| refused(error.to_string()))
+}
 
 /// A writer for `tracing_subscriber` that never blocks and never fails.
 #[derive(Debug, Clone)]
@@ -161,6 +184,16 @@ mod tests {
 
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
+        }
+    }
+
+    #[test]
+    fn a_misspelt_level_is_refused() {
+        for good in ["info", "WARN", "server=debug,info", "off", "warn,hyper=trace"] {
+            assert!(filter(good).is_ok(), "{good}");
+        }
+        for bad in ["debgu", "info,server", "server=loud"] {
+            assert!(filter(bad).is_err(), "{bad}");
         }
     }
 

@@ -1,10 +1,16 @@
-//! The binary `material-transfer`: a transfer from the command line, the server, the weights.
+//! The binary `material-transfer`: a transfer from the command line, the server, the weights, and a look at
+//! the machine.
 //!
 //! Thin: arguments are read here and handed on. Exit codes are 0 for done, 2 for something the person can put right (an
 //! option, a picture, a profile), 1 for a fault of the machine or of ours, 130 after Ctrl-C.
 
+mod about;
 mod arguments;
+#[cfg(feature = "cluster")]
+mod cluster;
+mod doctor;
 mod failure;
+mod help;
 mod log;
 mod models;
 mod serve;
@@ -17,9 +23,7 @@ mod transfer;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
-
-use arguments::{Arguments, Command};
+use arguments::Command;
 
 /// Keeps the networks' large buffers between their layers.
 #[global_allocator]
@@ -48,12 +52,18 @@ fn look_after_memory(serving: bool) {
 }
 
 fn main() -> ExitCode {
-    let command = Arguments::parse().command;
-    look_after_memory(matches!(command, Command::Serve(_)));
+    let command = arguments::read().command;
+    look_after_memory(matches!(command, Command::Serve(_) | Command::Worker(_)));
     let done = match command {
         Command::Transfer(arguments) => transfer::run(&arguments),
-        Command::Serve(arguments) => serve::run(&arguments),
+        Command::Serve(arguments) => serve::run(&arguments, true),
+        Command::Worker(arguments) => serve::run(&arguments, false),
+        #[cfg(feature = "cluster")]
+        Command::Cluster(arguments) => cluster::run(&arguments),
         Command::Models(arguments) => models::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Completions(arguments) => help::completions(&arguments),
+        Command::Man(arguments) => help::man(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

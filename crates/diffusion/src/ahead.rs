@@ -6,7 +6,7 @@ use std::thread;
 
 use candle_core::{Device, Tensor};
 
-use crate::{Error, FnDenoiser, NoiseSource, Result, Sampler, Unwatched};
+use crate::{Error, FnDenoiser, NoiseSource, Result, Sampler, Unobserved};
 
 /// A source that hands out what another one has drawn already.
 #[derive(Debug)]
@@ -30,15 +30,15 @@ impl NoiseAhead {
         make: impl FnOnce() -> Result<Box<dyn NoiseSource>> + Send + 'static,
     ) -> Result<Self> {
         let stretches = stretches(sampler, sigmas)?;
-        let (give, drawn) = sync_channel(stretches.len());
+        let (sender, drawn) = sync_channel(stretches.len());
         let wanted = stretches.clone();
         let draw = move || {
             let mut source = match make() {
                 Ok(source) => source,
-                Err(error) => return drop(give.send(Err(error))),
+                Err(error) => return drop(sender.send(Err(error))),
             };
             for (from, to) in wanted {
-                if give.send(source.between(from, to)).is_err() {
+                if sender.send(source.between(from, to)).is_err() {
                     return;
                 }
             }
@@ -70,18 +70,18 @@ impl NoiseSource for NoiseAhead {
 
 /// The stretches that `sampler` asks noise for, in order: those of a walk with one number and no model.
 fn stretches(sampler: &Sampler, sigmas: &[f64]) -> Result<Vec<(f64, f64)>> {
-    struct Heard(Vec<(f64, f64)>);
-    impl NoiseSource for Heard {
+    struct Requests(Vec<(f64, f64)>);
+    impl NoiseSource for Requests {
         fn between(&mut self, from: f64, to: f64) -> Result<Tensor> {
             self.0.push((from, to));
             Ok(Tensor::zeros((1, 1, 1, 1), candle_core::DType::F32, &Device::Cpu)?)
         }
     }
     let x = Tensor::zeros((1, 1, 1, 1), candle_core::DType::F32, &Device::Cpu)?;
-    let mut heard = Heard(Vec::new());
+    let mut requests = Requests(Vec::new());
     let mut still = FnDenoiser(|x: &Tensor, _: f64| Ok(x.clone()));
-    sampler.sample(&mut still, x, sigmas, &mut heard, &mut Unwatched)?;
-    Ok(heard.0)
+    sampler.sample(&mut still, x, sigmas, &mut requests, &mut Unobserved)?;
+    Ok(requests.0)
 }
 
 #[cfg(test)]
@@ -93,7 +93,7 @@ mod tests {
         let x =
             (Generator::Mt19937.randn(5, (1, 4, 6, 5), &Device::Cpu).expect("noise") * sigmas[0]).expect("x");
         let mut denoiser = FnDenoiser(|x: &Tensor, s: f64| Ok((x / (1.0 + s * s))?));
-        let x = sampler.sample(&mut denoiser, x, sigmas, noise, &mut Unwatched).expect("sampled");
+        let x = sampler.sample(&mut denoiser, x, sigmas, noise, &mut Unobserved).expect("sampled");
         x.flatten_all().and_then(|x| x.to_vec1()).expect("numbers")
     }
 

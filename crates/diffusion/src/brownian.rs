@@ -1,5 +1,5 @@
 //! Brownian noise over sigma that is consistent for overlapping stretches: the tree of torchsde (Li et al. 2020,
-//! arXiv:2001.01328, section 4), reproduced number for number (pipeline.md 14.4).
+//! arXiv:2001.01328, section 4), reproduced number for number.
 //!
 //! W is a Brownian motion on [lo, hi], the smallest and largest positive sigma. A node of the tree holds the increment of W over
 //! its interval; halving it draws a Brownian bridge whose seed is hashed from the node's place, so any increment
@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     fn noise_is_standard_normal_and_overlapping_stretches_correlate() {
-        // corr(N(s,q), N(s,e)) = sqrt((s-q)/(s-e)) (pipeline.md 14.4)
+        // corr(N(s,q), N(s,e)) = sqrt((s-q)/(s-e)): increments share the stretch from q to s
         let mut tree = BrownianTree::new(11, (1, 4, 100, 100), 0.03, 14.6, &Device::Cpu).expect("valid");
         let (s, q, e) = (14.6, 9.428, 6.082);
         let short = values(&tree.between(s, q).expect("ok"));

@@ -41,28 +41,28 @@ impl<F: FnMut(&Tensor, f64) -> Result<Tensor>> Denoiser for FnDenoiser<F> {
     }
 }
 
-/// Hears of every denoiser call and may stop the run.
+/// Is notified of every denoiser call, and may stop the run.
 ///
 /// Called with `(0, total)` before the first denoiser call and with `(done, total)` after each; `total` is
 /// [`Sampler::calls`](crate::Sampler::calls). [`ControlFlow::Break`] ends the run with
 /// [`Error::Stopped`](crate::Error::Stopped) before another call is made.
-pub trait Watch {
+pub trait SamplingObserver {
     /// `done` of `total` denoiser calls are finished.
-    fn called(&mut self, done: usize, total: usize) -> ControlFlow<()>;
+    fn on_call(&mut self, done: usize, total: usize) -> ControlFlow<()>;
 }
 
-impl<F: FnMut(usize, usize) -> ControlFlow<()>> Watch for F {
-    fn called(&mut self, done: usize, total: usize) -> ControlFlow<()> {
+impl<F: FnMut(usize, usize) -> ControlFlow<()>> SamplingObserver for F {
+    fn on_call(&mut self, done: usize, total: usize) -> ControlFlow<()> {
         self(done, total)
     }
 }
 
-/// A [`Watch`] that nobody listens to and nobody stops.
+/// A [`SamplingObserver`] that does nothing and stops nothing.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Unwatched;
+pub struct Unobserved;
 
-impl Watch for Unwatched {
-    fn called(&mut self, _done: usize, _total: usize) -> ControlFlow<()> {
+impl SamplingObserver for Unobserved {
+    fn on_call(&mut self, _done: usize, _total: usize) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
 }

@@ -3,7 +3,7 @@
 /// Why there is no sample.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The caller's [`Watch`](crate::Watch) asked to stop; nothing was produced.
+    /// The caller's [`SamplingObserver`](crate::SamplingObserver) asked to stop; nothing was produced.
     #[error("sampling was stopped before it finished")]
     Stopped,
     /// A sigma, a shape or a parameter that no sampler can use; the text says which and what to do.

@@ -1,5 +1,5 @@
 //! Classifier-free guidance (Ho and Salimans 2022, arXiv:2207.12598) and its rescale (Lin et al. 2023,
-//! arXiv:2305.08891, section 3.4; pipeline.md section 10).
+//! arXiv:2305.08891, section 3.4), in ComfyUI the node `RescaleCFG`.
 //!
 //! Both combine the conditional and the unconditional estimate of `x0`. At guidance 1 the unconditional pass cannot
 //! change the result and is not made.

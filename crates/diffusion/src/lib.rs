@@ -2,11 +2,11 @@
 //!
 //! A model is a [`Denoiser`]: noisy `x` and `sigma` in, estimate of the clean sample out. A [`Schedule`] makes the
 //! descending sigmas, a [`Sampler`] walks down them, a [`NoiseSource`] feeds those that are stochastic, and a
-//! [`Watch`] hears of each call and may stop the run:
+//! [`SamplingObserver`] is notified of each call and may stop the run:
 //!
 //! ```
 //! use candle_core::Device;
-//! use diffusion::{BrownianTree, FnDenoiser, Generator, Sampler, Schedule, SigmaTable, Unwatched};
+//! use diffusion::{BrownianTree, FnDenoiser, Generator, Sampler, Schedule, SigmaTable, Unobserved};
 //!
 //! # fn main() -> diffusion::Result<()> {
 //! let table = SigmaTable::scaled_linear();
@@ -16,13 +16,15 @@
 //! // Data that is standard normal has this exact denoiser.
 //! let mut denoiser = FnDenoiser(|x: &candle_core::Tensor, s: f64| Ok((x / (1.0 + s * s))?));
 //! let mut noise = BrownianTree::for_sigmas(42, shape, &sigmas, &Device::Cpu)?;
-//! let x0 = Sampler::DPMPP_SDE.sample(&mut denoiser, x, &sigmas, &mut noise, &mut Unwatched)?;
+//! let x0 = Sampler::DPMPP_SDE.sample(&mut denoiser, x, &sigmas, &mut noise, &mut Unobserved)?;
 //! assert_eq!(x0.dims(), [1, 4, 8, 8]);
 //! # Ok(())
 //! # }
 //! ```
 //!
 //! Sigmas are `f64` in this interface; schedules return values that are exactly `f32`, as the reference has them.
+
+#![warn(clippy::match_bool, clippy::missing_errors_doc)]
 
 mod ahead;
 mod brownian;
@@ -41,7 +43,7 @@ mod sigma_table;
 
 pub use ahead::NoiseAhead;
 pub use brownian::BrownianTree;
-pub use denoiser::{Denoiser, FnDenoiser, Unwatched, Watch};
+pub use denoiser::{Denoiser, FnDenoiser, SamplingObserver, Unobserved};
 pub use error::{Error, Result};
 pub use guidance::{Conditional, Guided, cfg, is_unguided, rescale_cfg};
 pub use mask::{DifferentialMask, Inpainted, latent_mask};

@@ -1,7 +1,7 @@
 //! Painting only where a mask says so: blending the sampler's state with a known picture at every noise level.
 //!
 //! A fixed mask blends by its own values. A differential mask (Levin and Fried 2023, arXiv:2306.00950) is compared with a
-//! threshold that falls with the noise, so lighter areas join earlier (pipeline.md section 9). Masks are (1, 1, h, w), 1 = paint.
+//! threshold that falls with the noise, so lighter areas join earlier (ComfyUI's `DifferentialDiffusion`). Masks are (1, 1, h, w), 1 = paint.
 
 use candle_core::{DType, Device, Tensor};
 
@@ -67,7 +67,7 @@ enum Mask {
 
 /// A denoiser that paints inside a mask and knows the picture outside it.
 ///
-/// Outside, the model sees `known + sigma·noise` and the sampler is told that the clean value is `known`. The model is not asked at all
+/// Outside, the model sees `known + sigma·noise` and the sampler gets `known` for the clean value. The model is not asked at all
 /// when nothing is painted at this noise level.
 #[derive(Debug)]
 pub struct Inpainted<D> {
@@ -121,7 +121,7 @@ fn blend(mask: &Tensor, inside: &Tensor, outside: &Tensor) -> Result<Tensor> {
     Ok((inside.broadcast_mul(mask)? + outside.broadcast_mul(&rest)?)?)
 }
 
-/// A pixel mask brought to latent resolution: bilinear, half-pixel centres, no antialiasing (pipeline.md 9.1).
+/// A pixel mask brought to latent resolution: bilinear, half-pixel centres, no antialiasing.
 ///
 /// `values` is row-major of `height`×`width`; the answer is (1, 1, `latent.0`, `latent.1`).
 ///
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn thresholds_of_six_steps() {
-        // pipeline.md, table of 9.2
+        // Of six Karras steps, from the definition.
         let mask = differential(&[0.0]);
         let known = [
             (14.614643, 1.0),
@@ -240,7 +240,6 @@ mod tests {
 
     #[test]
     fn factor_eight_is_the_mean_of_the_four_middle_pixels() {
-        // pipeline.md 9.1
         let values: Vec<f32> = (0..16 * 8).map(|i| (i * 37 % 101) as f32 / 101.0).collect();
         let latent = list(&latent_mask(&values, (16, 8), (2, 1), &Device::Cpu).expect("ok"));
         for (i, got) in latent.iter().enumerate() {

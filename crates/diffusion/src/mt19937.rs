@@ -1,4 +1,4 @@
-//! `torch.randn` on the CPU, number for number (pipeline.md section 16).
+//! `torch.randn` on the CPU, number for number.
 //!
 //! MT19937 (Matsumoto and Nishimura 1998) seeded with the low 32 bits of the seed, then Box-Muller in blocks of sixteen
 //! (eight radii, eight angles), or pair by pair in f64 for tensors of fewer than sixteen elements. The vectorised
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn first_words_of_seed_42() {
-        // pipeline.md 16.1
+        // As torch and NumPy give them.
         let mut mt = Mt19937::new(42);
         let words: Vec<u32> = (0..4).map(|_| mt.next_u32()).collect();
         assert_eq!(words, [1_608_637_542, 3_421_126_067, 4_083_286_876, 787_846_414]);

@@ -33,7 +33,7 @@ impl NoiseSource for NoNoise {
 /// Which stream of random numbers a seed selects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Generator {
-    /// `torch.randn` on the CPU: MT19937, seeded with the low 32 bits (pipeline.md section 16).
+    /// `torch.randn` on the CPU: MT19937, seeded with the low 32 bits.
     #[default]
     Mt19937,
     /// `torch.randn` on a CUDA device: Philox 4x32-10, all 64 bits of the seed; see [`crate::Philox`].

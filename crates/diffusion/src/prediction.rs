@@ -1,7 +1,7 @@
 //! What a network's output means: noise, or velocity, at a noise level.
 //!
 //! Networks are trained on `x / sqrt(sigma²+1)` (variance preserving); samplers here hold `x0 + sigma·n`. See Salimans
-//! and Ho 2022 (arXiv:2202.00512) for v-prediction and pipeline.md 7.1.
+//! and Ho 2022 (arXiv:2202.00512) for v-prediction, and ComfyUI's `EPS` and `V_PREDICTION` (`model_sampling.py`).
 
 use candle_core::Tensor;
 

@@ -1,6 +1,6 @@
 //! NumPy's `SeedSequence` (M. E. O'Neill's `seed_seq_fe` hash), as torchsde uses it: a pool of 24 words.
 //!
-//! Turns a seed and the place of a node in the Brownian tree into an independent 32-bit seed (pipeline.md 14.5).
+//! Turns a seed and the place of a node in the Brownian tree into an independent 32-bit seed.
 //! All arithmetic is modulo 2^32.
 
 const POOL: usize = 24;

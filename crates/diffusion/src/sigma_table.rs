@@ -1,6 +1,6 @@
 //! The noise levels a discrete-time model was trained on, and the ways between sigma, timestep and percent.
 //!
-//! `sigma = sqrt((1-abar)/abar)` for the cumulated product `abar` of the training betas (pipeline.md 7.1). Tables and
+//! `sigma = sqrt((1-abar)/abar)` for the cumulated product `abar` of the training betas (ComfyUI's `ModelSamplingDiscrete`). Tables and
 //! interpolation are f32 as in the reference, so that timesteps agree exactly.
 
 /// Sigma at percent 0: larger than any noise level, so that nothing is gated off at the start.
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn sdxl_anchor_values() {
-        // pipeline.md 7.1
+        // SDXL's ends: ComfyUI's `sigma_min` and `sigma_max`.
         let table = SigmaTable::scaled_linear();
         assert_eq!(table.min(), 0.029_167_158_529_162_407);
         assert_eq!(table.max(), 14.614_641_189_575_195);
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn line_art_of_the_reference_stops_at_sixty_percent() {
-        // pipeline.md 11.4 and the table of 9.2
+        // Where an adapter with `end_percent` 0.6 ends.
         let range = SigmaRange::from_percent(&SigmaTable::scaled_linear(), 0.0, 0.6);
         assert!((range.to - 1.162_864_565_8).abs() < 1e-6);
         assert!(range.contains(14.614_643) && range.contains(1.243_352));

@@ -7,7 +7,7 @@
 use candle_core::{Device, Tensor};
 use diffusion::{
     BrownianTree, FnDenoiser, FreshNoise, Generator, NoNoise, NoiseSource, Result, Sampler, Schedule,
-    Unwatched,
+    Unobserved,
 };
 
 const MU: f64 = 0.3;
@@ -38,7 +38,7 @@ fn ode_error(sampler: Sampler, steps: usize) -> f64 {
     let end = 0.02;
     let x = Tensor::new(&[[[[TOP as f32 * 1.7]]]], &Device::Cpu).expect("tensor");
     let last = sampler
-        .sample(&mut FnDenoiser(gaussian), x, &sigmas(steps, end), &mut NoNoise, &mut Unwatched)
+        .sample(&mut FnDenoiser(gaussian), x, &sigmas(steps, end), &mut NoNoise, &mut Unobserved)
         .expect("sample");
     let exact = MU + (1.7 * TOP - MU) * spread(end) / spread(TOP);
     (f64::from(list(&last)[0]) - exact).abs()
@@ -68,7 +68,7 @@ fn deterministic_samplers_are_exact_while_x0_stays_put() {
     for sampler in [Sampler::Euler, Sampler::Dpmpp2m, Sampler::DpmppSde { eta: 0.0, r: 0.5 }] {
         let x = Tensor::new(&[[[[5.5f32, -3.0]]]], &Device::Cpu).expect("tensor");
         let mut fixed = FnDenoiser(|x: &Tensor, _: f64| Ok((x.zeros_like()? + 0.5)?));
-        let last = sampler.sample(&mut fixed, x, &[10.0, 4.0, 3.0, 0.5], &mut NoNoise, &mut Unwatched);
+        let last = sampler.sample(&mut fixed, x, &[10.0, 4.0, 3.0, 0.5], &mut NoNoise, &mut Unobserved);
         let last = list(&last.expect("sample"));
         assert!((last[0] - 0.75).abs() < 1e-6 && (last[1] - 0.325).abs() < 1e-6, "{sampler:?} {last:?}");
     }
@@ -80,7 +80,7 @@ fn two_m_sde_without_noise_is_two_m() {
     let mut with_zero = sigmas(7, 0.05);
     with_zero.push(0.0);
     let run = |sampler: Sampler| {
-        let out = sampler.sample(&mut FnDenoiser(gaussian), x(), &with_zero, &mut NoNoise, &mut Unwatched);
+        let out = sampler.sample(&mut FnDenoiser(gaussian), x(), &with_zero, &mut NoNoise, &mut Unobserved);
         list(&out.expect("sample"))
     };
     for (a, b) in run(Sampler::Dpmpp2m).into_iter().zip(run(Sampler::Dpmpp2mSde { eta: 0.0 })) {
@@ -102,7 +102,8 @@ fn statistics(sampler: Sampler, steps: usize, end: f64) -> (f64, f64, f64) {
         }
         _ => Box::new(FreshNoise::new(Generator::Philox, 2, shape, &device)),
     };
-    let last = sampler.sample(&mut FnDenoiser(gaussian), start.clone(), &sigmas, &mut *noise, &mut Unwatched);
+    let last =
+        sampler.sample(&mut FnDenoiser(gaussian), start.clone(), &sigmas, &mut *noise, &mut Unobserved);
     let (last, start) = (list(&last.expect("sample")), list(&start));
     let mean = |values: &[f32]| values.iter().map(|v| f64::from(*v)).sum::<f64>() / values.len() as f64;
     let (m, m0) = (mean(&last), mean(&start));
@@ -147,7 +148,8 @@ fn lcm_is_exact_for_a_consistency_model() {
         let noise = Generator::Mt19937.randn(5, shape, &Device::Cpu).expect("noise");
         let x = ((noise * spread(TOP)).expect("scale") + MU).expect("shift");
         let mut fresh = FreshNoise::new(Generator::Mt19937, 6, shape, &Device::Cpu);
-        let last = Sampler::Lcm.sample(&mut consistent, x, &all, &mut fresh, &mut Unwatched).expect("sample");
+        let last =
+            Sampler::Lcm.sample(&mut consistent, x, &all, &mut fresh, &mut Unobserved).expect("sample");
         let values = list(&last);
         let mean = values.iter().map(|v| f64::from(*v)).sum::<f64>() / values.len() as f64;
         let variance =
@@ -195,7 +197,7 @@ fn ddim_is_the_papers_formula() {
             x,
             &sigmas,
             &mut Given(tensors),
-            &mut Unwatched,
+            &mut Unobserved,
         );
         let got = f64::from(list(&last.expect("sample"))[0]);
         assert!((got - y).abs() < 2e-6, "eta {eta}: {got} {y}");

@@ -1,4 +1,4 @@
-//! DPM++ SDE with the Brownian tree against the reference, call by call, and against Appendix A of pipeline.md.
+//! DPM++ SDE with the Brownian tree against the reference, call by call, and against its recorded numbers.
 #![allow(clippy::expect_used)] // a test fails by panicking
 
 mod golden;
@@ -6,7 +6,7 @@ mod golden;
 use candle_core::{Device, Tensor};
 use diffusion::{
     BrownianTree, DifferentialMask, FnDenoiser, Generator, Inpainted, NoiseSource, Result, Sampler, Schedule,
-    SigmaTable, Unwatched, start,
+    SigmaTable, Unobserved, start,
 };
 use golden::{Golden, list, max_difference, shape, whole};
 
@@ -66,8 +66,9 @@ fn sampler_golden() {
             let mut calls = Vec::new();
             let x = start(&noise, None, sigmas[0], table.max()).expect("start");
             let mut denoiser = FnDenoiser(toy(&mut calls));
-            let last =
-                Sampler::DPMPP_SDE.sample(&mut denoiser, x, &sigmas, source, &mut Unwatched).expect("sample");
+            let last = Sampler::DPMPP_SDE
+                .sample(&mut denoiser, x, &sigmas, source, &mut Unobserved)
+                .expect("sample");
             drop(denoiser);
             let final_error = max_difference(&list(&last), &golden.f32s(&format!("{i}.final"))) / scale;
             golden.within(
@@ -119,7 +120,7 @@ fn appendix_a4() {
     });
     let x = start(&noise, None, sigmas[0], table.max()).expect("start");
     let last =
-        Sampler::DPMPP_SDE.sample(&mut denoiser, x, &sigmas, &mut tree, &mut Unwatched).expect("sample");
+        Sampler::DPMPP_SDE.sample(&mut denoiser, x, &sigmas, &mut tree, &mut Unobserved).expect("sample");
     let want = [
         -0.565_437_3,
         -0.178_355_2,
@@ -157,7 +158,7 @@ fn appendix_a5() {
     let mut denoiser = Inpainted::differential(model, mask, known.clone(), noise.clone());
     let x = start(&noise, Some(&known), sigmas[0], table.max()).expect("start");
     let last =
-        Sampler::DPMPP_SDE.sample(&mut denoiser, x, &sigmas, &mut tree, &mut Unwatched).expect("sample");
+        Sampler::DPMPP_SDE.sample(&mut denoiser, x, &sigmas, &mut tree, &mut Unobserved).expect("sample");
     let want = [
         -0.563_107_3,
         -0.168_861_1,

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use candle_core::{Device, Tensor};
 use diffusion::{
     BrownianTree, Conditional, Denoiser, DifferentialMask, FnDenoiser, Generator, Guided, Inpainted, Result,
-    Sampler, Schedule, SigmaTable, Unwatched, start,
+    Sampler, Schedule, SigmaTable, Unobserved, start,
 };
 use golden::{Golden, list, max_difference, number};
 
@@ -134,8 +134,9 @@ fn running_free() {
             states.push(x.clone());
             denoiser.denoise(x, sigma)
         });
-        let last =
-            Sampler::DPMPP_SDE.sample(&mut recording, x, &sigmas, &mut tree, &mut Unwatched).expect("sample");
+        let last = Sampler::DPMPP_SDE
+            .sample(&mut recording, x, &sigmas, &mut tree, &mut Unobserved)
+            .expect("sample");
         assert_eq!(states.len(), run.calls.f64s("sigma").len(), "{name}");
         let worst = states
             .iter()

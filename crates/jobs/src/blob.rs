@@ -3,7 +3,7 @@
 //! A key is 32 random bytes in base64url (43 characters, RFC 4648 section 5, no padding), a dot and a short extension,
 //! so it can stand in a public URL and serve as a file name without any escaping.
 
-use std::{fmt, fs::File, io, path::PathBuf, str::FromStr};
+use std::{fmt, fs::File, str::FromStr};
 
 use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -98,34 +98,6 @@ impl From<BlobKey> for String {
     }
 }
 
-/// A file that is being written, see [`BlobStore::draft`].
-#[derive(Debug)]
-pub struct Draft {
-    pub(crate) key: BlobKey,
-    pub(crate) path: PathBuf,
-    /// `None` once it is sealed.
-    pub(crate) file: Option<File>,
-}
-
-impl Draft {
-    /// Its own handle for writing, to be used from wherever it may block.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub fn writer(&self) -> io::Result<File> {
-        self.file.as_ref().ok_or(io::ErrorKind::NotFound)?.try_clone()
-    }
-}
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        if self.file.take().is_some() {
-            // If it stays, the next start clears up.
-            let _ = std::fs::remove_file(&self.path);
-        }
-    }
-}
-
 /// Whole files, written once and read often.
 ///
 /// A file that no job names is kept for a while (an upload waiting for its job, see the home's options), then swept
@@ -138,13 +110,6 @@ pub trait BlobStore: Send + Sync {
     /// Stores a file that is there already under a second name, without copying it where the disk can do that; `false`
     /// if there is no such file. Both live and end by themselves.
     async fn link(&self, from: &BlobKey, to: &BlobKey) -> Result<bool>;
-
-    /// Begins a file that is written bit by bit. It is not there under its key before [`seal`](Self::seal), and one that
-    /// is not sealed is thrown away with its [`Draft`].
-    async fn draft(&self, key: &BlobKey) -> Result<Draft>;
-
-    /// Stores what was written into a draft, durably, like [`put`](Self::put).
-    async fn seal(&self, draft: Draft) -> Result<()>;
 
     /// Opens the file for reading: it can be read to its end even if it is deleted meanwhile. With its length in bytes.
     async fn open(&self, key: &BlobKey) -> Result<Option<(File, u64)>>;

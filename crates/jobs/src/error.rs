@@ -101,15 +101,23 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A service that the home lives on does not answer, or refuses.
+    #[error("{service} cannot be used: {reason}; check that it runs and can be reached, then try again")]
+    Unavailable {
+        /// Which: the database, or the object store.
+        service: &'static str,
+        /// What it said. Holds no password.
+        reason: String,
+    },
     /// The store is shutting down.
     #[error("the job store is closed; the server is shutting down")]
     Closed,
 }
 
 impl Error {
-    /// Whether the disk is at fault and not the call: the same call may succeed later.
+    /// Whether the disk (or the service in its place) is at fault and not the call: the same call may succeed later.
     pub fn is_disk(&self) -> bool {
-        matches!(self, Self::Storage { .. } | Self::Unwell { .. })
+        matches!(self, Self::Storage { .. } | Self::Unwell { .. } | Self::Unavailable { .. })
     }
 
     /// For `map_err`: an I/O error, with what was tried and where.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::BlobKey;
+use crate::{Blame, BlobKey, Failure};
 
 /// What a caller hands in to be done.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -102,13 +102,48 @@ pub struct Job {
     pub result: Option<Value>,
     /// The files of the result, when COMPLETED.
     pub outputs: Vec<BlobKey>,
-    /// Why there is no result, when FAILED.
-    pub error: Option<String>,
+    /// Why there is no result, when FAILED. (Stored under the name it had as a text.)
+    #[serde(default, rename = "error")]
+    pub failure: Option<Failure>,
     /// Whether somebody asked for it to be stopped.
     pub cancel_requested: bool,
 }
 
 impl Job {
+    /// A job that waits, as it is accepted at `now` (unix ms).
+    pub fn queued(new: NewJob, now: u64) -> Self {
+        Self {
+            id: new.id,
+            client: if new.client.is_empty() { new.owner.clone() } else { new.client },
+            owner: new.owner,
+            state: State::Queued,
+            payload: new.payload,
+            wanting: new.wanting,
+            charged: new.credits.is_some(),
+            inputs: new.inputs,
+            submitted_at: now,
+            started_at: None,
+            finished_at: None,
+            expires_at: None,
+            files_expire_at: None,
+            retry_count: 0,
+            result: None,
+            outputs: Vec::new(),
+            failure: None,
+            cancel_requested: false,
+        }
+    }
+
+    /// The reason of a FAILED job.
+    pub fn error(&self) -> Option<&str> {
+        self.failure.as_ref().map(|failure| failure.reason.as_str())
+    }
+
+    /// Whose doing it is that a job is FAILED.
+    pub fn blame(&self) -> Option<Blame> {
+        self.failure.as_ref().map(|failure| failure.blame)
+    }
+
     /// From submission to the beginning of the present (or last) run; `None` if it was never begun.
     pub fn queue_time(&self) -> Option<Duration> {
         Some(between(self.submitted_at, self.started_at?))

@@ -59,12 +59,16 @@ mod blob;
 mod clock;
 mod embedded;
 mod error;
+mod failure;
 mod job;
+mod registry;
 mod store;
 
-pub use blob::{BlobKey, BlobStore, Draft};
+pub use blob::{BlobKey, BlobStore};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use embedded::{Caps, Embedded, Options};
 pub use error::{Error, Result};
+pub use failure::{Blame, CANCELLED, Failure, INTERRUPTED};
 pub use job::{Beat, CancelOutcome, Claim, Counts, Endings, Job, LeaseToken, NewJob, State};
-pub use store::{CANCELLED, INTERRUPTED, JobStore};
+pub use registry::{WorkerRegistry, WorkerReport};
+pub use store::JobStore;

@@ -7,13 +7,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::{Beat, BlobKey, CancelOutcome, Claim, Counts, Endings, Job, LeaseToken, NewJob, Result};
-
-/// The error text of a job that was cancelled.
-pub const CANCELLED: &str = "Request was cancelled";
-
-/// The error text of a job whose second run was interrupted too.
-pub const INTERRUPTED: &str = "Request was interrupted twice by a restart of the server";
+use crate::{Beat, BlobKey, CancelOutcome, Claim, Counts, Endings, Failure, Job, LeaseToken, NewJob, Result};
 
 /// The life of jobs. Every change is durable when its call returns `Ok`; after an `Err` nothing has changed.
 ///
@@ -51,8 +45,8 @@ pub trait JobStore: Send + Sync {
     /// [`Error::MissingBlob`](crate::Error::MissingBlob) or a storage error.
     async fn supply(&self, id: Uuid, payload: Value, inputs: Vec<BlobKey>) -> Result<bool>;
 
-    /// Ends a waiting job with an error; `false` if it does not wait (any more).
-    async fn refuse(&self, id: Uuid, error: &str) -> Result<bool>;
+    /// Ends a waiting job as FAILED; `false` if it does not wait (any more).
+    async fn refuse(&self, id: Uuid, failure: Failure) -> Result<bool>;
 
     /// Takes a waiting job for `worker` (a name for the log), or `None` if there is none to be taken: the oldest one of the
     /// client who was served longest ago. A job that was interrupted runs alone, since it may be what ended the process;
@@ -71,11 +65,11 @@ pub trait JobStore: Send + Sync {
     /// latter two.
     async fn complete(&self, token: &LeaseToken, result: Value, outputs: Vec<BlobKey>) -> Result<()>;
 
-    /// Ends the job with an error. The inputs are deleted.
+    /// Ends the job as FAILED. The inputs are deleted.
     ///
     /// # Errors
     /// [`Error::LeaseLost`](crate::Error::LeaseLost) or a storage error.
-    async fn fail(&self, token: &LeaseToken, error: &str) -> Result<()>;
+    async fn fail(&self, token: &LeaseToken, failure: Failure) -> Result<()>;
 
     /// Gives the job back, to its old place in the queue, with no retry counted: the graceful shutdown. A job that
     /// was to be cancelled is FAILED instead.
@@ -99,6 +93,9 @@ pub trait JobStore: Send + Sync {
 
     /// What the last heartbeat of a running job said, 0 to 1; `None` if it does not run. Forgotten by a restart.
     async fn progress(&self, id: Uuid) -> Result<Option<f32>>;
+
+    /// When the job that has waited longest was accepted, unix ms by [`now`](Self::now); `None` if none waits.
+    async fn oldest_waiting(&self) -> Result<Option<u64>>;
 
     /// How many jobs are in which state.
     async fn counts(&self) -> Result<Counts>;

@@ -208,7 +208,7 @@ async fn compare(job: &Job, known: &Known, blobs: &Arc<dyn BlobStore>, tally: &m
             tally.ended += usize::from(known.seen.as_ref().is_none_or(|seen| !seen.state.is_terminal()));
         }
         State::Failed => {
-            let error = job.error.as_deref().unwrap();
+            let error = job.error().unwrap();
             match error {
                 INTERRUPTED => {
                     assert_eq!((before, job.retry_count), (1, 1), "only the second interruption fails");

@@ -6,8 +6,8 @@
 use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
 
 use jobs::{
-    Beat, BlobKey, BlobStore, CANCELLED, CancelOutcome, Counts, Embedded, Error, INTERRUPTED, JobStore,
-    LeaseToken, ManualClock, NewJob, Options, State,
+    Beat, BlobKey, BlobStore, CANCELLED, CancelOutcome, Counts, Embedded, Error, Failure, INTERRUPTED,
+    JobStore, LeaseToken, ManualClock, NewJob, Options, State,
 };
 use proptest::prelude::*;
 use serde_json::json;
@@ -243,7 +243,7 @@ impl Run {
         let output = if matches!(step, Step::Complete(_)) { Some(self.file().await) } else { None };
         let outcome = match &output {
             Some(key) => self.jobs().complete(&token, json!({ "file": key }), vec![key.clone()]).await,
-            None if matches!(step, Step::Fail(_)) => self.jobs().fail(&token, "no").await,
+            None if matches!(step, Step::Fail(_)) => self.jobs().fail(&token, Failure::server("no")).await,
             None => self.jobs().release(&token).await,
         };
         let Some(job) = self.model.holder(&token) else {
@@ -341,7 +341,7 @@ impl Run {
             }
             let Some(got) = got else { continue };
             assert_eq!((got.state, got.retry_count), (known.state, known.retries));
-            assert_eq!((&got.error, got.expires_at), (&known.error, known.expires));
+            assert_eq!((got.error(), got.expires_at), (known.error.as_deref(), known.expires));
             assert_eq!(got.cancel_requested, known.cancel);
             assert_eq!(got.outputs, known.output.iter().cloned().collect::<Vec<_>>());
             match known.state {

@@ -1,4 +1,4 @@
-//! Single operations on a CUDA device at the shapes of SDXL at 1024², a batch of two, with and without our own forms: milliseconds as
+//! Single operations on a CUDA device at the shapes of SDXL at 1024², a batch of two, with and without our optimisations: milliseconds as
 //! lines of JSON. `cargo bench -p kernels --features cudnn --bench gpu -- [FILTER]`; `tests/gpu/torch_ops.py` times PyTorch's beside it.
 
 #[path = "../tests/noise/mod.rs"]
@@ -7,7 +7,7 @@ mod noise;
 use std::time::Instant;
 
 use candle_core::{DType, Device, Result, Tensor};
-use kernels::{Conv2d, Form, Linear, Norm};
+use kernels::{Activation, Conv2d, GroupNorm, LayerNorm, Linear, Optimisation};
 
 /// Calls of one round, and rounds, of which the median counts.
 const CALLS: usize = 20;
@@ -28,19 +28,19 @@ impl Bench {
         stretch.repeat(times)?.narrow(0, 0, count)?.reshape(shape)
     }
 
-    /// Prints the time of `run` without each of these sets of forms. `make` builds its layers anew for each.
+    /// Prints the time of `run` without each of these sets of optimisations. `make` builds its layers anew for each.
     fn op<F: Fn() -> Result<Tensor>>(
         &self,
         name: &str,
-        without: &[&[Form]],
+        without: &[&[Optimisation]],
         flop: f64,
         make: impl Fn() -> Result<F>,
     ) -> Result<()> {
         if !name.contains(&self.filter) {
             return Ok(());
         }
-        for forms in without {
-            kernels::leave_out(forms);
+        for off in without {
+            kernels::disable(off);
             let timed = || -> Result<f64> {
                 let run = make()?;
                 let round = |calls: usize| -> Result<f64> {
@@ -57,8 +57,11 @@ impl Bench {
                 rounds.sort_by(f64::total_cmp);
                 Ok(rounds[ROUNDS / 2])
             };
-            let left_out: Vec<&str> =
-                Form::NAMES.iter().filter(|(_, form)| forms.contains(form)).map(|(name, _)| *name).collect();
+            let left_out: Vec<&str> = Optimisation::NAMES
+                .iter()
+                .filter(|(_, each)| off.contains(each))
+                .map(|(name, _)| *name)
+                .collect();
             let left_out = left_out.join("+");
             match timed() {
                 Ok(ms) => println!(
@@ -70,26 +73,27 @@ impl Bench {
                 }
             }
         }
-        kernels::leave_out(&[]);
+        kernels::disable(&[]);
         Ok(())
     }
 
     fn conv(&self, dtype: DType, [b, c, h, w, o, k, stride]: [usize; 7]) -> Result<()> {
         let name = format!("conv {} {b} {c} {h} {w} {o} {k} {stride}", dtype.as_str());
         let flop = 2.0 * (b * c * h * w * o * k * k) as f64 / (stride * stride) as f64;
-        let forms: [&[Form]; 3] = [&[], &[Form::ChannelsLast], &[Form::ChannelsLast, Form::TensorCores]];
-        self.op(&name, &forms, flop, || {
+        let off: [&[Optimisation]; 3] =
+            [&[], &[Optimisation::ChannelsLast], &[Optimisation::ChannelsLast, Optimisation::TensorCores]];
+        self.op(&name, &off, flop, || {
             let x = kernels::laid_out_for(dtype, &self.noise(&[b, c, h, w], dtype)?)?;
             let (weight, bias) = (self.noise(&[o, c, k, k], dtype)?, self.noise(&[o], dtype)?);
             let conv = Conv2d::new(weight, Some(bias)).padding(k / 2).stride(stride);
-            Ok(move || kernels::conv2d(&x, &conv))
+            Ok(move || conv.forward(&x))
         })
     }
 
     fn linear(&self, kind: &str, [rows, input, output]: [usize; 3]) -> Result<()> {
         let dtype = DType::F16;
         let name = format!("linear {kind} {rows} {input} {output}");
-        self.op(&name, &[&[], &[Form::Pointwise]], 2.0 * (rows * input * output) as f64, || {
+        self.op(&name, &[&[], &[Optimisation::Pointwise]], 2.0 * (rows * input * output) as f64, || {
             let x = self.noise(&[2, rows / 2, input], dtype)?;
             let (weight, bias) = (self.noise(&[output, input], dtype)?, self.noise(&[output], dtype)?);
             let skip = self.noise(&[2, rows / 2, output], dtype)?;
@@ -99,15 +103,15 @@ impl Bench {
                 _ => Linear::new(weight, Some(bias)),
             };
             let add = kind == "add";
-            Ok(move || if add { kernels::linear_add(&x, &map, &skip) } else { kernels::linear(&x, &map) })
+            Ok(move || if add { map.forward_with_residual(&x, &skip) } else { map.forward(&x) })
         })
     }
 
     fn attention(&self, dtype: DType, [b, heads, queries, keys]: [usize; 4]) -> Result<()> {
         let name = format!("attention {} {b} {heads} {queries} {keys}", dtype.as_str());
         let flop = 4.0 * (b * heads * queries * keys * 64) as f64;
-        let forms: [&[Form]; 3] = [&[], &[Form::WideAttention], &[Form::Attention]];
-        self.op(&name, &forms, flop, || {
+        let off: [&[Optimisation]; 3] = [&[], &[Optimisation::WideAttention], &[Optimisation::Attention]];
+        self.op(&name, &off, flop, || {
             let tokens = |n: usize| kernels::split_heads(&self.noise(&[b, n, heads * 64], dtype)?, heads);
             let (q, k, v) = (tokens(queries)?, tokens(keys)?, tokens(keys)?);
             Ok(move || kernels::merge_heads(&kernels::attention(&q, &k, &v, 0.125, None)?))
@@ -116,19 +120,20 @@ impl Bench {
 
     fn group_norm(&self, dtype: DType, [b, c, h, w]: [usize; 4]) -> Result<()> {
         let name = format!("group_norm_silu {} {b} {c} {h} {w}", dtype.as_str());
-        self.op(&name, &[&[], &[Form::ChannelsLast]], 0.0, || {
+        self.op(&name, &[&[], &[Optimisation::ChannelsLast]], 0.0, || {
             let x = kernels::laid_out_for(dtype, &self.noise(&[b, c, h, w], dtype)?)?;
-            let norm = Norm::new(self.noise(&[c], dtype)?, self.noise(&[c], dtype)?, 1e-5);
-            Ok(move || kernels::group_norm_silu(&x, &norm, 32))
+            let norm = GroupNorm::new(self.noise(&[c], dtype)?, self.noise(&[c], dtype)?, 32, 1e-5)?;
+            let norm = norm.activation(Activation::Silu);
+            Ok(move || norm.forward(&x))
         })
     }
 
     fn layer_norm(&self, [rows, width]: [usize; 2]) -> Result<()> {
         let dtype = DType::F16;
-        self.op(&format!("layer_norm {rows} {width}"), &[&[], &[Form::Norms]], 0.0, || {
+        self.op(&format!("layer_norm {rows} {width}"), &[&[], &[Optimisation::Norms]], 0.0, || {
             let x = self.noise(&[2, rows / 2, width], dtype)?;
-            let norm = Norm::new(self.noise(&[width], dtype)?, self.noise(&[width], dtype)?, 1e-5);
-            Ok(move || kernels::layer_norm(&x, &norm))
+            let norm = LayerNorm::new(self.noise(&[width], dtype)?, self.noise(&[width], dtype)?, 1e-5);
+            Ok(move || norm.forward(&x))
         })
     }
 }
@@ -202,11 +207,11 @@ fn main() -> Result<()> {
     bench.group_norm(DType::BF16, [1, 512, 256, 256])?;
     bench.layer_norm([8192, 640])?;
     bench.layer_norm([2048, 1280])?;
-    bench.op("nearest 2 640 64 64", &[&[], &[Form::ChannelsLast]], 0.0, || {
+    bench.op("nearest 2 640 64 64", &[&[], &[Optimisation::ChannelsLast]], 0.0, || {
         let x = kernels::laid_out_for(f16, &bench.noise(&[2, 640, 64, 64], f16)?)?;
         Ok(move || kernels::upsample_nearest(&x, 128, 128))
     })?;
-    bench.op("add_wide 2 640 64 64", &[&[], &[Form::ChannelsLast]], 0.0, || {
+    bench.op("add_wide 2 640 64 64", &[&[], &[Optimisation::ChannelsLast]], 0.0, || {
         let x = kernels::laid_out_for(f16, &bench.noise(&[2, 640, 64, 64], f16)?)?;
         let feature = kernels::laid_out_for(f16, &bench.noise(&[1, 640, 64, 64], DType::F32)?)?;
         Ok(move || kernels::add_wide(&x, &feature))

@@ -1,16 +1,18 @@
-//! Times this crate's functions at the shapes of SDXL's networks (`shared/spec/performance.md`) beside candle's plain forms.
+//! Times this crate's functions at the shapes of SDXL's networks beside candle's own operations.
 //!
 //! `int8` shapes stand beside our own f32 instead.
 //!
-//! `cargo bench -p kernels [-- FILTER…] [--csv] [--only-ours] [--cpu] [--seconds S]`: each shape's forms take turns until `S` seconds
-//! (default 1) have been spent on each; the median counts. Threads: `RAYON_NUM_THREADS`. `KERNELS_ISA` picks a lesser form.
+//! Of its own making and not criterion's: two sides take turns in one process, on a clock of the processor's time if asked.
+//!
+//! `cargo bench -p kernels [-- FILTER…] [--csv] [--only-ours] [--cpu] [--seconds S]`: ours and candle's take turns until `S` seconds
+//! (default 1) have been spent on each; the median counts. Threads: `RAYON_NUM_THREADS`. `KERNELS_ISA` picks another instruction set.
 //! `--cpu` counts the processor's time of all threads instead of the clock's, for a machine that others use too.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use candle_core::{Result, Tensor};
-use kernels::{Conv2d, Linear, Norm};
+use kernels::{Activation, Conv2d, GroupNorm, LayerNorm, Linear};
 
 #[path = "../tests/noise/mod.rs"]
 mod shared;
@@ -24,11 +26,11 @@ static ARENA: kernels::Arena = kernels::Arena::new();
 
 type Run = Box<dyn Fn() -> Result<Tensor>>;
 
-/// One shape: its multiplications and additions, our form, candle's.
+/// One shape: its multiplications and additions, ours, candle's.
 struct Case {
     flop: f64,
     ours: Run,
-    plain: Run,
+    candle: Run,
 }
 
 #[derive(Default)]
@@ -69,8 +71,8 @@ fn conv([input, output, height, width, kernel, stride, padding]: [usize; 7]) -> 
     let x2 = x.clone();
     Ok(Case {
         flop: 2.0 * (kernel * kernel * input * output * pixels) as f64,
-        ours: Box::new(move || kernels::conv2d(&x, &layer)),
-        plain: Box::new(move || x2.conv2d(&weight, padding, stride, 1, 1)),
+        ours: Box::new(move || layer.forward(&x)),
+        candle: Box::new(move || x2.conv2d(&weight, padding, stride, 1, 1)),
     })
 }
 
@@ -80,12 +82,12 @@ fn linear([rows, input, output]: [usize; 3]) -> Result<Case> {
     let x2 = x.clone();
     Ok(Case {
         flop: 2.0 * (rows * input * output) as f64,
-        ours: Box::new(move || kernels::linear(&x, &layer)),
-        plain: Box::new(move || x2.matmul(&weight.t()?)),
+        ours: Box::new(move || layer.forward(&x)),
+        candle: Box::new(move || x2.matmul(&weight.t()?)),
     })
 }
 
-/// On 8-bit integers, beside our own form in f32; with GEGLU if `gated` is 1.
+/// On 8-bit integers, beside our own in f32; with GEGLU if `gated` is 1.
 fn int8([rows, input, output, gated]: [usize; 4]) -> Result<Case> {
     let (x, weight) = (noise(&[rows, input])?, noise(&[output, input])?);
     let make =
@@ -94,8 +96,8 @@ fn int8([rows, input, output, gated]: [usize; 4]) -> Result<Case> {
     let x2 = x.clone();
     Ok(Case {
         flop: 2.0 * (rows * input * output) as f64,
-        ours: Box::new(move || kernels::linear(&x, &layer)),
-        plain: Box::new(move || kernels::linear(&x2, &exact)),
+        ours: Box::new(move || layer.forward(&x)),
+        candle: Box::new(move || exact.forward(&x2)),
     })
 }
 
@@ -106,7 +108,7 @@ fn attention([heads, n, m, d]: [usize; 4]) -> Result<Case> {
     Ok(Case {
         flop: 4.0 * (heads * n * m * d) as f64,
         ours: Box::new(move || kernels::attention(&q, &k, &v, scale, None)),
-        plain: Box::new(move || {
+        candle: Box::new(move || {
             let scores = (q2.matmul(&k2.t()?)? * scale)?;
             candle_nn::ops::softmax_last_dim(&scores)?.matmul(&v2)
         }),
@@ -116,15 +118,15 @@ fn attention([heads, n, m, d]: [usize; 4]) -> Result<Case> {
 fn group_norm([channels, side, silu]: [usize; 3]) -> Result<Case> {
     let x = noise(&[1, channels, side, side])?;
     let (weight, bias) = (noise(&[channels])?, noise(&[channels])?);
-    let norm = Norm::new(weight.clone(), bias.clone(), 1e-5);
+    let mut norm = GroupNorm::new(weight.clone(), bias.clone(), 32, 1e-5)?;
+    if silu == 1 {
+        norm = norm.activation(Activation::Silu);
+    }
     let x2 = x.clone();
     Ok(Case {
         flop: 0.0,
-        ours: Box::new(move || match silu {
-            1 => kernels::group_norm_silu(&x, &norm, 32),
-            _ => kernels::group_norm(&x, &norm, 32),
-        }),
-        plain: Box::new(move || {
+        ours: Box::new(move || norm.forward(&x)),
+        candle: Box::new(move || {
             use candle_core::Module;
             let y =
                 candle_nn::GroupNorm::new(weight.clone(), bias.clone(), channels, 32, 1e-5)?.forward(&x2)?;
@@ -135,20 +137,20 @@ fn group_norm([channels, side, silu]: [usize; 3]) -> Result<Case> {
 
 type Function = fn(&Tensor) -> Result<Tensor>;
 
-fn pointwise(x: Tensor, ours: Function, plain: Function) -> Case {
+fn pointwise(x: Tensor, ours: Function, candle: Function) -> Case {
     let x2 = x.clone();
-    Case { flop: 0.0, ours: Box::new(move || ours(&x)), plain: Box::new(move || plain(&x2)) }
+    Case { flop: 0.0, ours: Box::new(move || ours(&x)), candle: Box::new(move || candle(&x2)) }
 }
 
 fn layer_norm([rows, width]: [usize; 2]) -> Result<Case> {
     let x = noise(&[rows, width])?;
     let (weight, bias) = (noise(&[width])?, noise(&[width])?);
-    let norm = Norm::new(weight.clone(), bias.clone(), 1e-5);
+    let norm = LayerNorm::new(weight.clone(), bias.clone(), 1e-5);
     let x2 = x.clone();
     Ok(Case {
         flop: 0.0,
-        ours: Box::new(move || kernels::layer_norm(&x, &norm)),
-        plain: Box::new(move || candle_nn::ops::layer_norm(&x2, &weight, &bias, 1e-5)),
+        ours: Box::new(move || norm.forward(&x)),
+        candle: Box::new(move || candle_nn::ops::layer_norm(&x2, &weight, &bias, 1e-5)),
     })
 }
 
@@ -157,12 +159,12 @@ fn double(x: &Tensor) -> Result<Tensor> {
     kernels::upsample_nearest(x, 2 * h, 2 * w)
 }
 
-fn plain_double(x: &Tensor) -> Result<Tensor> {
+fn candle_double(x: &Tensor) -> Result<Tensor> {
     let (_, _, h, w) = x.dims4()?;
     x.upsample_nearest2d(2 * h, 2 * w)
 }
 
-fn plain_geglu(x: &Tensor) -> Result<Tensor> {
+fn candle_geglu(x: &Tensor) -> Result<Tensor> {
     let half = x.dim(candle_core::D::Minus1)? / 2;
     let gate = x.narrow(candle_core::D::Minus1, half, half)?.contiguous()?.gelu_erf()?;
     x.narrow(candle_core::D::Minus1, 0, half)? * gate
@@ -271,11 +273,11 @@ fn plans() -> Vec<Plan> {
     }
     for shape in [[4096, 5120], [1024, 10240]] {
         let name = format!("geglu {} {}", shape[0], shape[1]);
-        add("pointwise", name, Box::new(move || Ok(pointwise(noise(&shape)?, kernels::geglu, plain_geglu))));
+        add("pointwise", name, Box::new(move || Ok(pointwise(noise(&shape)?, kernels::geglu, candle_geglu))));
     }
     for shape in [[1, 640, 64, 64], [1, 256, 512, 512]] {
         let name = format!("upsample {} {} {}", shape[1], shape[2], shape[3]);
-        add("pointwise", name, Box::new(move || Ok(pointwise(noise(&shape)?, double, plain_double))));
+        add("pointwise", name, Box::new(move || Ok(pointwise(noise(&shape)?, double, candle_double))));
     }
     plans
 }
@@ -313,17 +315,18 @@ fn typical(times: &mut [f64], cpu: bool) -> f64 {
 
 fn main() -> Result<()> {
     let options = options();
-    match options.csv {
-        true => println!("name,ours_ms,ours_min_ms,candle_ms,gflops"),
-        false => println!(
+    if options.csv {
+        println!("name,ours_ms,ours_min_ms,candle_ms,gflops");
+    } else {
+        println!(
             "{:44} {:>10} {:>10} {:>10} {:>6} {:>7}",
             "", "ours ms", "best", "candle ms", "ratio", "GF/s"
-        ),
+        );
     }
     for plan in plans() {
-        let wanted = |filter: &String| match options.exact {
-            true => *filter == plan.name,
-            false => *filter == plan.group || plan.name.contains(filter.as_str()),
+        let wanted = |filter: &String| {
+            *filter == plan.name
+                || !options.exact && (*filter == plan.group || plan.name.contains(filter.as_str()))
         };
         if !options.filters.is_empty() && !options.filters.iter().any(wanted) {
             continue;
@@ -334,28 +337,29 @@ fn main() -> Result<()> {
         }
         let case = (plan.make)()?;
         once(&case.ours, options.cpu)?;
-        let (mut ours, mut plain) = (Vec::new(), Vec::new());
+        let (mut ours, mut candle) = (Vec::new(), Vec::new());
         let limit = Duration::from_secs_f64(options.seconds * if options.only_ours { 1.0 } else { 2.0 });
         let start = Instant::now();
         while start.elapsed() < limit || ours.len() < 3 {
             ours.push(once(&case.ours, options.cpu)?);
             if !options.only_ours {
-                // A slow plain form is run less often, so that ours is sampled enough.
-                if plain.iter().sum::<f64>() <= 2.0 * ours.iter().sum::<f64>() {
-                    plain.push(once(&case.plain, options.cpu)?);
+                // candle's, where slow, is run less often, so that ours is sampled enough.
+                if candle.iter().sum::<f64>() <= 2.0 * ours.iter().sum::<f64>() {
+                    candle.push(once(&case.candle, options.cpu)?);
                 }
             }
         }
-        let (ours_ms, plain_ms) =
-            (1e3 * typical(&mut ours, options.cpu), 1e3 * typical(&mut plain, options.cpu));
+        let (ours_ms, candle_ms) =
+            (1e3 * typical(&mut ours, options.cpu), 1e3 * typical(&mut candle, options.cpu));
         let (best, rate) = (1e3 * ours[0], case.flop / ours_ms / 1e6);
-        match options.csv {
-            true => println!("{},{ours_ms:.4},{best:.4},{plain_ms:.4},{rate:.1}", plan.name),
-            false => println!(
-                "{:44} {ours_ms:10.3} {best:10.3} {plain_ms:10.3} {:6.2} {rate:7.1}",
+        if options.csv {
+            println!("{},{ours_ms:.4},{best:.4},{candle_ms:.4},{rate:.1}", plan.name);
+        } else {
+            println!(
+                "{:44} {ours_ms:10.3} {best:10.3} {candle_ms:10.3} {:6.2} {rate:7.1}",
                 plan.name,
-                plain_ms / ours_ms
-            ),
+                candle_ms / ours_ms
+            );
         }
     }
     Ok(())

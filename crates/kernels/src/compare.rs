@@ -1,4 +1,4 @@
-//! What the tests of fast forms share.
+//! What the tests of optimised algorithms share.
 
 use candle_core::{DType, Tensor};
 

@@ -1,8 +1,13 @@
-//! The only door to performance: one function per tensor operation, a plain form that defines it, faster forms behind it.
+//! The only door to performance: layers that own their parameters and functions of tensors, each with a reference that defines
+//! it and optimised algorithms behind it.
 //!
-//! Networks call these functions and never candle's convolution, softmax or normalisation directly, so every speed-up is
-//! local to this crate. The plain form is a few candle calls; what stands here defines the operation. Layers with weights
-//! ([`Conv2d`], [`Linear`], [`Norm`]) own them, so that a faster form may keep them packed.
+//! Networks use these and never candle's convolution, softmax or normalisation directly, so every speed-up is local to this
+//! crate. The reference is a few candle calls; it defines the operation. Layers ([`Conv2d`], [`Linear`], [`GroupNorm`]…) own
+//! their weights, so that an optimised algorithm may keep them packed.
+//!
+//! Dimensions of tensors are written (batch, channels, height, width), sides of an axis and sizes in values.
+
+#![warn(clippy::match_bool, clippy::missing_errors_doc)]
 
 mod activation;
 mod arena;
@@ -12,6 +17,8 @@ mod compare;
 mod convolution;
 mod cpu;
 mod gpu;
+mod huge_pages;
+mod input;
 mod linear;
 mod mapped_file;
 mod memory_limit;
@@ -22,26 +29,27 @@ mod resampling;
 mod sinusoid;
 mod transposed;
 mod weight;
+mod window;
 
 pub use activation::{Activation, geglu, gelu, quick_gelu, sigmoid, silu};
 pub use arena::Arena;
 pub use attention::{
     SCORES_BUDGET, attention, attention_add, attention_in_tiles, causal_mask, merge_heads, split_heads,
 };
-pub use convolution::{Conv2d, conv2d, conv2d_add, conv2d_joined, upsample_conv2d};
+pub use convolution::Conv2d;
 pub use cpu::parallel::set_threads;
 #[cfg(feature = "cuda")]
 pub use gpu::{Card, card, missing_kernels, open_cuda, peak_memory, trim};
-pub use gpu::{Form, leave_out};
-pub use linear::{Linear, linear, linear_add};
+pub use gpu::{Optimisation, disable};
+pub use input::Input;
+pub use linear::Linear;
 pub use mapped_file::MappedFile;
 pub use memory_limit::memory_limit;
-pub use normalisation::{
-    Norm, group_norm, group_norm_silu, group_norm_silu_joined, instance_norm, layer_norm,
-};
-pub use pictures::{add_wide, as_tokens, join, laid_out_for, linear_picture_add, to_bytes};
+pub use normalisation::{GroupNorm, LayerNorm, instance_norm};
+pub use pictures::{add_wide, as_tokens, concat, laid_out_for, linear_picture_add, to_bytes};
 pub use resampling::{
-    avg_pool2d_padded, max_pool2d, pad_reflect, pixel_unshuffle, upsample_bilinear, upsample_nearest,
+    Corners, Rounding, avg_pool2d_padded, max_pool2d, pad_reflect, pixel_unshuffle, upsample_bilinear,
+    upsample_nearest,
 };
 pub use sinusoid::sinusoid;
-pub use transposed::{ConvTranspose2d, conv_transpose2d};
+pub use transposed::ConvTranspose2d;

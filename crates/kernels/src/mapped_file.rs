@@ -14,6 +14,9 @@ pub struct MappedFile(memmap2::Mmap);
 
 impl MappedFile {
     /// Maps the file at `path`. The file must not be truncated while it is mapped.
+    ///
+    /// # Errors
+    /// The system's, where the file cannot be opened or mapped.
     #[allow(unsafe_code)]
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;

@@ -1,17 +1,17 @@
 //! Squared distances between picture patches: the inner loop of every nearest-patch search.
 //!
-//! A patch is `rows` runs of `run` consecutive f32, `stride` apart (an interleaved picture's rows). The plain form defines
-//! the number; the AVX-512 and AVX2 + FMA forms, chosen when the processor has them, add the same terms in another order
+//! A patch is `rows` runs of `run` consecutive f32, `stride` apart (an interleaved picture's rows). The portable code defines
+//! the number; those for AVX-512 and AVX2 with FMA, chosen when the processor has them, add the same terms in another order
 //! and so agree to rounding (relative 1e-5). Which form runs depends on the machine alone, so one machine always gives one
 //! answer.
 
 /// Measures patches; made once by [`PatchMetric::detect`], cheap to copy.
 #[derive(Debug, Clone, Copy)]
-pub struct PatchMetric(Form);
+pub struct PatchMetric(InstructionSet);
 
 #[derive(Debug, Clone, Copy)]
-enum Form {
-    Plain,
+enum InstructionSet {
+    Portable,
     #[cfg(target_arch = "x86_64")]
     Avx2,
     #[cfg(target_arch = "x86_64")]
@@ -22,13 +22,13 @@ impl PatchMetric {
     /// The fastest form this processor has.
     #[must_use]
     pub fn detect() -> Self {
-        Self::all().first().copied().unwrap_or_else(Self::plain)
+        Self::all().first().copied().unwrap_or_else(Self::portable)
     }
 
-    /// The plain form, whatever the processor.
+    /// The portable code, whatever the processor.
     #[must_use]
-    pub fn plain() -> Self {
-        Self(Form::Plain)
+    pub fn portable() -> Self {
+        Self(InstructionSet::Portable)
     }
 
     /// Every form this processor can run, fastest first.
@@ -37,13 +37,13 @@ impl PatchMetric {
         #[cfg(target_arch = "x86_64")]
         {
             if std::arch::is_x86_feature_detected!("avx512f") {
-                all.push(Self(Form::Avx512));
+                all.push(Self(InstructionSet::Avx512));
             }
             if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
-                all.push(Self(Form::Avx2));
+                all.push(Self(InstructionSet::Avx2));
             }
         }
-        all.push(Self::plain());
+        all.push(Self::portable());
         all
     }
 
@@ -66,10 +66,10 @@ impl PatchMetric {
         // both slices.
         match self.0 {
             #[cfg(target_arch = "x86_64")]
-            Form::Avx512 => unsafe { squared_avx512(a, b, run, rows, bound) },
+            InstructionSet::Avx512 => unsafe { squared_avx512(a, b, run, rows, bound) },
             #[cfg(target_arch = "x86_64")]
-            Form::Avx2 => unsafe { squared_avx2(a, b, run, rows, bound) },
-            Form::Plain => squared_plain(a, b, run, rows, bound),
+            InstructionSet::Avx2 => unsafe { squared_avx2(a, b, run, rows, bound) },
+            InstructionSet::Portable => squared_portable(a, b, run, rows, bound),
         }
     }
 }
@@ -108,7 +108,7 @@ impl PatchRows<'_> {
     }
 }
 
-fn squared_plain(a: PatchRows<'_>, b: PatchRows<'_>, run: usize, rows: usize, bound: f32) -> f32 {
+fn squared_portable(a: PatchRows<'_>, b: PatchRows<'_>, run: usize, rows: usize, bound: f32) -> f32 {
     let mut total = 0.0f32;
     for row in 0..rows {
         let p = &a.data[row * a.stride..][..run];
@@ -240,24 +240,24 @@ mod tests {
     }
 
     #[test]
-    fn fast_form_agrees_with_the_plain_one() {
+    fn optimised_agrees_with_reference() {
         let (a, b) = (values(4000, 1), values(4000, 2));
         for rows in [1, 2, 5, 7] {
             for run in 1..=41 {
                 for (stride_a, stride_b) in [(run, run), (64, 97)] {
                     let p = PatchRows { data: &a[3..], stride: stride_a };
                     let q = PatchRows { data: &b[5..], stride: stride_b };
-                    let plain = PatchMetric::plain().squared(p, q, run, rows, f32::INFINITY);
+                    let portable = PatchMetric::portable().squared(p, q, run, rows, f32::INFINITY);
                     for metric in PatchMetric::all() {
                         let fast = metric.squared(p, q, run, rows, f32::INFINITY);
-                        let same = (plain - fast).abs() <= 1e-5 * plain;
-                        assert!(same, "{metric:?}, {rows} rows of {run}: {plain} and {fast}");
+                        let same = (portable - fast).abs() <= 1e-5 * portable;
+                        assert!(same, "{metric:?}, {rows} rows of {run}: {portable} and {fast}");
                     }
                     let by_hand: f64 = (0..rows)
                         .flat_map(|r| (0..run).map(move |i| (r, i)))
                         .map(|(r, i)| f64::from(a[3 + r * stride_a + i] - b[5 + r * stride_b + i]).powi(2))
                         .sum();
-                    assert!((f64::from(plain) - by_hand).abs() <= 1e-5 * by_hand);
+                    assert!((f64::from(portable) - by_hand).abs() <= 1e-5 * by_hand);
                 }
             }
         }

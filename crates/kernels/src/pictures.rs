@@ -11,7 +11,7 @@ pub(crate) fn channels_last(x: &Tensor) -> Option<Tensor> {
     rows.is_contiguous().then_some(rows)
 }
 
-/// Pictures joined along their channels, which stay side by side where they are.
+/// Pictures concatenated along their channels, which stay side by side where they are.
 pub(crate) fn cat_channels(x: &[&Tensor]) -> Result<Tensor> {
     let rows: Option<Vec<Tensor>> = x.iter().map(|x| channels_last(x)).collect();
     match rows {
@@ -20,9 +20,12 @@ pub(crate) fn cat_channels(x: &[&Tensor]) -> Result<Tensor> {
     }
 }
 
-/// Pictures joined along their channels, where the device's operations would join them one by one; none where each reads them as
-/// they lie.
-pub fn join(x: &[&Tensor]) -> Result<Option<Tensor>> {
+/// Pictures concatenated along their channels, where each of the device's operations would concatenate them anew; none where
+/// they are read as they lie.
+///
+/// # Errors
+/// Where the shapes do not fit, or the device fails.
+pub fn concat(x: &[&Tensor]) -> Result<Option<Tensor>> {
     match x {
         [first, _, ..] if !first.device().is_cpu() => cat_channels(x).map(Some),
         _ => Ok(None),
@@ -30,14 +33,21 @@ pub fn join(x: &[&Tensor]) -> Result<Option<Tensor>> {
 }
 
 /// `x` (b, c, h, w) as it must lie in memory to be added quickly to activations of `dtype` on its device.
+///
+/// # Errors
+/// Where `x` has other dimensions, or the device fails.
 pub fn laid_out_for(dtype: DType, x: &Tensor) -> Result<Tensor> {
-    match crate::gpu::channels_last(x.device(), dtype) && channels_last(x).is_none() {
-        true => x.permute((0, 2, 3, 1))?.contiguous()?.permute((0, 3, 1, 2)),
-        false => Ok(x.clone()),
+    if crate::gpu::channels_last(x.device(), dtype) && channels_last(x).is_none() {
+        x.permute((0, 2, 3, 1))?.contiguous()?.permute((0, 3, 1, 2))
+    } else {
+        Ok(x.clone())
     }
 }
 
 /// A picture's positions as tokens: (b, c, h, w) → (b, h·w, c). A view.
+///
+/// # Errors
+/// Where `x` has other dimensions, or the device fails.
 pub fn as_tokens(x: &Tensor) -> Result<Tensor> {
     let (batch, channels, height, width) = x.dims4()?;
     match channels_last(x) {
@@ -47,17 +57,23 @@ pub fn as_tokens(x: &Tensor) -> Result<Tensor> {
 }
 
 /// `x` (b, c, h, w) plus the linear map of `tokens` (b, h·w, in), one a position.
+///
+/// # Errors
+/// Where the shapes do not fit, or the device fails.
 pub fn linear_picture_add(tokens: &Tensor, map: &Linear, x: &Tensor) -> Result<Tensor> {
     let (batch, channels, height, width) = x.dims4()?;
     if channels_last(x).is_some() {
-        let y = crate::linear_add(tokens, map, &as_tokens(x)?)?;
+        let y = map.forward_with_residual(tokens, &as_tokens(x)?)?;
         return y.reshape((batch, height, width, channels))?.permute((0, 3, 1, 2));
     }
-    let y = crate::linear(tokens, map)?.transpose(1, 2)?.contiguous()?;
+    let y = map.forward(tokens)?.transpose(1, 2)?.contiguous()?;
     x + y.reshape((batch, channels, height, width))?
 }
 
 /// `x` plus a feature map of its shape, or of one image for all. The map may be f32 beside half precision; the sum is taken in f32.
+///
+/// # Errors
+/// Where the shapes do not fit, or the device fails.
 pub fn add_wide(x: &Tensor, feature: &Tensor) -> Result<Tensor> {
     if let Some(y) = crate::gpu::add_wide(x, feature) {
         return y;
@@ -67,6 +83,9 @@ pub fn add_wide(x: &Tensor, feature: &Tensor) -> Result<Tensor> {
 }
 
 /// A picture (1, c, h, w), nominally in [-1, 1], as bytes (h, w, c) on the CPU: `(x + 1)/2` clamped, times 255, fractions dropped.
+///
+/// # Errors
+/// Where `x` is not one picture, or the device fails.
 pub fn to_bytes(x: &Tensor) -> Result<Vec<u8>> {
     let bytes = match crate::gpu::bytes(x) {
         Some(bytes) => bytes?.flatten_all()?,
@@ -89,7 +108,7 @@ pub fn to_bytes(x: &Tensor) -> Result<Vec<u8>> {
 mod tests {
     use candle_core::{DType, Result, Tensor};
 
-    use super::{add_wide, as_tokens, join, linear_picture_add, to_bytes};
+    use super::{add_wide, as_tokens, concat, linear_picture_add, to_bytes};
     use crate::Linear;
     use crate::compare::{assert_close, noise};
 
@@ -100,7 +119,7 @@ mod tests {
         assert_eq!(tokens.dims(), [2, 20, 3]);
         let map = Linear::new(Tensor::eye(3, DType::F32, x.device())?, None);
         assert_close(&linear_picture_add(&tokens, &map, &x)?, &(&x * 2.0)?, 1e-6, "x + x");
-        assert!(join(&[&x, &x])?.is_none(), "the CPU's forms read pictures where they lie");
+        assert!(concat(&[&x, &x])?.is_none(), "the CPU's layers read pictures where they lie");
         Ok(())
     }
 

@@ -4,6 +4,9 @@ use candle_core::{DType, Result, Tensor};
 
 /// Sinusoidal embedding of scalars: `values` (n) → (n, dim), cosines first, then sines, frequencies
 /// exp(−ln(10000)·i/(dim/2)), f32 (Ho et al. 2020).
+///
+/// # Errors
+/// Where the device fails.
 pub fn sinusoid(values: &Tensor, dim: usize) -> Result<Tensor> {
     let half = dim / 2;
     let frequencies: Vec<f32> =

@@ -4,9 +4,10 @@ use std::sync::OnceLock;
 
 use candle_core::{Device, Result, Tensor};
 
-use crate::convolution::{Conv2d, Form, Geometry, biased, by};
+use crate::convolution::{Algorithm, Conv2d, biased, convolve_with};
 use crate::cpu;
-use crate::cpu::micro::Micro;
+use crate::cpu::geometry::Geometry;
+use crate::cpu::microkernel::Microkernel;
 use crate::cpu::resize::interleave;
 
 /// A transposed convolution: weight (in, out, kh, kw), optional bias (out).
@@ -33,6 +34,14 @@ impl ConvTranspose2d {
         Self { weight, bias, stride, padding, output_padding, phases: OnceLock::new() }
     }
 
+    /// `x` (b, in, h, w) → (b, out, h', w') with h' = (h−1)·stride − 2·padding + kh + output_padding.
+    ///
+    /// # Errors
+    /// Where the weight does not fit `x`, or the device fails.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        if cpu::supports(x) { optimised(Microkernel::best(), x, self) } else { reference(x, self) }
+    }
+
     /// Values of the result along an axis that has `input` values and a kernel of `kernel`.
     fn length(&self, input: usize, kernel: usize) -> Option<usize> {
         let whole = input.checked_sub(1)? * self.stride + kernel + self.output_padding;
@@ -53,27 +62,19 @@ impl ConvTranspose2d {
     }
 }
 
-/// `x` (b, in, h, w) → (b, out, h', w') with h' = (h−1)·stride − 2·padding + kh + output_padding.
-pub fn conv_transpose2d(x: &Tensor, conv: &ConvTranspose2d) -> Result<Tensor> {
-    match cpu::takes(x) {
-        true => fast(Micro::best(), x, conv),
-        false => plain(x, conv),
-    }
-}
-
 /// The definition.
-fn plain(x: &Tensor, conv: &ConvTranspose2d) -> Result<Tensor> {
+fn reference(x: &Tensor, conv: &ConvTranspose2d) -> Result<Tensor> {
     let y =
         x.contiguous()?.conv_transpose2d(&conv.weight, conv.padding, conv.output_padding, conv.stride, 1)?;
     biased(y, conv.bias.as_ref())
 }
 
 /// A convolution of the small picture for each phase of the large one, where that is all there is to it.
-fn fast(micro: &'static Micro, x: &Tensor, conv: &ConvTranspose2d) -> Result<Tensor> {
+fn optimised(microkernel: &'static Microkernel, x: &Tensor, conv: &ConvTranspose2d) -> Result<Tensor> {
     let ((batch, _, height, width), (_, output, kh, kw)) = (x.dims4()?, conv.weight.dims4()?);
-    let (Some(rows), Some(columns)) = (conv.taps(kh), conv.taps(kw)) else { return plain(x, conv) };
+    let (Some(rows), Some(columns)) = (conv.taps(kh), conv.taps(kw)) else { return reference(x, conv) };
     let (Some(out_height), Some(out_width)) = (conv.length(height, kh), conv.length(width, kw)) else {
-        return plain(x, conv);
+        return reference(x, conv);
     };
     if conv.phases.get().is_none() {
         let made = phases(conv, &rows, &columns)?;
@@ -85,9 +86,9 @@ fn fast(micro: &'static Micro, x: &Tensor, conv: &ConvTranspose2d) -> Result<Ten
         let geometry = Geometry {
             out_height: along(out_height, phase / conv.stride),
             out_width: along(out_width, phase % conv.stride),
-            ..Geometry::new(x.dims4()?, &parts[phase])?
+            ..parts[phase].geometry(x.dims4()?)?
         };
-        by(Form::Implicit, micro, &[x], &parts[phase], geometry, None)
+        convolve_with(Algorithm::ImplicitGemm, microkernel, &[x], &parts[phase], geometry, None)
     };
     let y = interleave(batch * output, conv.stride, (out_height, out_width), part)?;
     Tensor::from_vec(y, (batch, output, out_height, out_width), &Device::Cpu)
@@ -111,13 +112,13 @@ fn phases(conv: &ConvTranspose2d, rows: &[Vec<u32>], columns: &[Vec<u32>]) -> Re
 mod tests {
     use candle_core::Result;
 
-    use super::{ConvTranspose2d, fast, plain};
+    use super::{ConvTranspose2d, optimised, reference};
     use crate::compare::{assert_close, noise};
-    use crate::cpu::micro::Micro;
+    use crate::cpu::microkernel::Microkernel;
 
     #[test]
-    fn fast_form_agrees_with_the_plain_one() -> Result<()> {
-        for micro in Micro::all() {
+    fn optimised_agrees_with_reference() -> Result<()> {
+        for microkernel in Microkernel::all() {
             // batch, in, out, height, width, kernel, stride, padding, output padding; the last two need predecessors.
             for [b, i, o, h, w, k, s, p, extra] in [
                 [1, 1, 1, 1, 1, 2, 2, 0, 0],
@@ -132,15 +133,15 @@ mod tests {
                 let (weight, bias) = (noise(&[i, o, k, k], 1), noise(&[o], 2));
                 let conv = ConvTranspose2d::new(weight, Some(bias), s, p, extra);
                 let x = noise(&[b, i, h, w], 3);
-                let what = format!("{} {b} {i}->{o} {h}x{w} k{k} s{s} p{p}+{extra}", micro.name);
-                assert_close(&fast(micro, &x, &conv)?, &plain(&x, &conv)?, 2e-6, &what);
+                let what = format!("{} {b} {i}->{o} {h}x{w} k{k} s{s} p{p}+{extra}", microkernel.name);
+                assert_close(&optimised(microkernel, &x, &conv)?, &reference(&x, &conv)?, 2e-6, &what);
             }
         }
         Ok(())
     }
 
     #[test]
-    fn the_networks_own_shapes_take_the_fast_form() {
+    fn the_networks_own_shapes_are_optimised() {
         for (kernel, stride, padding) in [(3, 2, 1), (2, 2, 0), (4, 4, 0)] {
             let conv = ConvTranspose2d::new(noise(&[1, 1, kernel, kernel], 1), None, stride, padding, 0);
             assert!(conv.taps(kernel).is_some(), "{kernel} {stride} {padding}");

@@ -6,7 +6,7 @@ mod shared;
 
 use candle_core::{DType, Result, Tensor};
 use device::device;
-use kernels::{Activation, Conv2d, ConvTranspose2d, Linear, Norm};
+use kernels::{Activation, Conv2d, ConvTranspose2d, Corners, GroupNorm, LayerNorm, Linear, Rounding};
 
 fn noise(shape: &[usize], seed: u32) -> Result<Tensor> {
     shared::noise(shape, seed)?.to_device(&device())
@@ -56,7 +56,7 @@ fn convolution_is_a_sum_over_taps() -> Result<()> {
         .padding(padding)
         .dilation(dilation)
         .activation(Activation::Relu);
-    assert_close(&kernels::conv2d(&x, &conv)?, &want, 2e-6)
+    assert_close(&conv.forward(&x)?, &want, 2e-6)
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn transposed_convolution_scatters_what_convolution_gathers() -> Result<()> {
         }
     }
     let conv = ConvTranspose2d::new(weight, Some(bias), stride, padding, extra);
-    assert_close(&kernels::conv_transpose2d(&x, &conv)?, &want, 2e-6)
+    assert_close(&conv.forward(&x)?, &want, 2e-6)
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn linear_keeps_leading_dimensions() -> Result<()> {
         .flat_map(|r| (0..4).map(move |o| (r, o)))
         .map(|(r, o)| bs[o] + (0..5).map(|i| xs[r * 5 + i] * ws[o * 5 + i]).sum::<f64>())
         .collect();
-    let y = kernels::linear(&x, &Linear::new(weight, Some(bias)))?;
+    let y = Linear::new(weight, Some(bias)).forward(&x)?;
     assert_eq!(y.dims(), [2, 3, 4]);
     assert_close(&y, &want, 1e-6)
 }
@@ -102,9 +102,9 @@ fn dense_attention(q: &[f64], k: &[f64], v: &[f64], d: usize, scale: f64, causal
         let shares: Vec<f64> = k
             .chunks(d)
             .enumerate()
-            .map(|(j, k)| match causal && j > i {
-                true => 0.0,
-                false => (scale * q.iter().zip(k).map(|(a, b)| a * b).sum::<f64>()).exp(),
+            .map(|(j, k)| {
+                let score = scale * q.iter().zip(k).map(|(a, b)| a * b).sum::<f64>();
+                if causal && j > i { 0.0 } else { score.exp() }
             })
             .collect();
         let total: f64 = shares.iter().sum();
@@ -116,7 +116,7 @@ fn dense_attention(q: &[f64], k: &[f64], v: &[f64], d: usize, scale: f64, causal
 }
 
 #[test]
-fn attention_equals_the_dense_form_at_every_tile() -> Result<()> {
+fn attention_equals_the_dense_product_at_every_tile() -> Result<()> {
     let (n, m, d) = (11, 9, 4);
     let (q, k, v) = (noise(&[1, 2, n, d], 10)?, noise(&[1, 2, m, d], 11)?, noise(&[1, 2, m, d], 12)?);
     let (qs, ks, vs) = (values(&q)?, values(&k)?, values(&v)?);
@@ -164,11 +164,11 @@ fn norms_survive_a_large_mean() -> Result<()> {
     let affine = |x: Vec<f64>| -> Vec<f64> {
         x.iter().enumerate().map(|(i, v)| v * ws[i / 20 % 6] + bs[i / 20 % 6]).collect()
     };
-    let norm = Norm::new(weight, bias, 1e-5);
+    let norm = GroupNorm::new(weight, bias, 2, 1e-5)?;
     let grouped = affine(standardised(&values(&x)?, 3 * 20, 1e-5));
-    assert_close(&kernels::group_norm(&x, &norm, 2)?, &grouped, 1e-3)?;
+    assert_close(&norm.forward(&x)?, &grouped, 1e-3)?;
     let silu: Vec<f64> = grouped.iter().map(|v| v / (1.0 + (-v).exp())).collect();
-    assert_close(&kernels::group_norm_silu(&x, &norm, 2)?, &silu, 1e-3)?;
+    assert_close(&norm.activation(Activation::Silu).forward(&x)?, &silu, 1e-3)?;
     let each = standardised(&values(&x)?, 20, 1e-5);
     assert_close(&kernels::instance_norm(&x, 1e-5)?, &each, 1e-3)?;
 
@@ -178,8 +178,8 @@ fn norms_survive_a_large_mean() -> Result<()> {
         .enumerate()
         .map(|(i, v)| v * ws[i % 6] + bs[i % 6])
         .collect();
-    let norm = Norm::new(noise(&[6], 15)?, noise(&[6], 16)?, 1e-6);
-    assert_close(&kernels::layer_norm(&rows, &norm)?, &want, 1e-3)
+    let norm = LayerNorm::new(noise(&[6], 15)?, noise(&[6], 16)?, 1e-6);
+    assert_close(&norm.forward(&rows)?, &want, 1e-3)
 }
 
 #[test]
@@ -199,12 +199,16 @@ fn activations_at_known_points() -> Result<()> {
 fn resampling_conventions() -> Result<()> {
     let row = Tensor::new(&[[[[0.0f32, 1.0, 2.0]]]], &device())?;
     assert_close(&kernels::upsample_nearest(&row, 1, 5)?, &[0.0, 0.0, 1.0, 1.0, 2.0], 0.0)?;
-    assert_close(&kernels::upsample_bilinear(&row, 1, 5, true)?, &[0.0, 0.5, 1.0, 1.5, 2.0], 1e-7)?;
+    assert_close(
+        &kernels::upsample_bilinear(&row, 1, 5, Corners::Aligned)?,
+        &[0.0, 0.5, 1.0, 1.5, 2.0],
+        1e-7,
+    )?;
     // Half-pixel centres: (i + 0.5)·3/6 − 0.5 = −0.25, 0.25, 0.75, …, clamped at the ends.
     let want = [0.0, 0.25, 0.75, 1.25, 1.75, 2.0];
-    assert_close(&kernels::upsample_bilinear(&row, 1, 6, false)?, &want, 1e-7)?;
-    assert_close(&kernels::max_pool2d(&row, 2, true)?, &[1.0, 2.0], 0.0)?;
-    assert_close(&kernels::max_pool2d(&row.broadcast_as((1, 1, 2, 3))?, 2, false)?, &[1.0], 0.0)?;
+    assert_close(&kernels::upsample_bilinear(&row, 1, 6, Corners::HalfPixel)?, &want, 1e-7)?;
+    assert_close(&kernels::max_pool2d(&row, 2, Rounding::Ceil)?, &[1.0, 2.0], 0.0)?;
+    assert_close(&kernels::max_pool2d(&row.broadcast_as((1, 1, 2, 3))?, 2, Rounding::Floor)?, &[1.0], 0.0)?;
 
     let square = Tensor::arange(0f32, 16.0, &device())?.reshape((1, 1, 4, 4))?;
     let unshuffled = kernels::pixel_unshuffle(&square, 2)?;
@@ -220,7 +224,7 @@ fn resampling_conventions() -> Result<()> {
     Ok(())
 }
 
-/// pipeline.md A9: a 5×5 map with rows 1..5 (its first row reads 0.25, 1.25, 2.25 where columns count up).
+/// ComfyUI's T2I-Adapter pools so. A 5×5 map with rows 1..5 (its first row reads 0.25, 1.25, 2.25 where columns count up).
 #[test]
 fn average_pool_of_an_odd_axis_counts_the_zeros() -> Result<()> {
     let columns = Tensor::new(&[1.0f32, 2.0, 3.0, 4.0, 5.0], &device())?;

@@ -5,7 +5,7 @@ mod noise;
 
 use candle_core::{DType, Result, Tensor};
 use device::device;
-use kernels::{Activation, Conv2d, ConvTranspose2d, Linear, Norm};
+use kernels::{Activation, Conv2d, ConvTranspose2d, Corners, GroupNorm, Input, LayerNorm, Linear, Rounding};
 use noise::noise;
 
 /// Formats, and the root of the mean squared error each may cost, as a share of the result's.
@@ -65,54 +65,52 @@ fn linear_maps() {
     let shapes: &[&[usize]] = &[&[2, 77, 640], &[96, 640], &[96], &[2, 77, 96]];
     agrees("linear", shapes, |t| {
         let map = Linear::new(t[1].clone(), Some(t[2].clone())).activation(Activation::Silu);
-        kernels::linear(&t[0], &map)
+        map.forward(&t[0])
     });
     agrees("linear_add", shapes, |t| {
-        kernels::linear_add(&t[0], &Linear::new(t[1].clone(), Some(t[2].clone())), &t[3])
+        Linear::new(t[1].clone(), Some(t[2].clone())).forward_with_residual(&t[0], &t[3])
     });
     agrees("linear of transposed rows", &[&[1, 64, 50], &[32, 64]], |t| {
-        kernels::linear(&t[0].transpose(1, 2)?, &Linear::new(t[1].clone(), None))
+        Linear::new(t[1].clone(), None).forward(&t[0].transpose(1, 2)?)
     });
-    agrees("linear with GEGLU", shapes, |t| {
-        kernels::linear(&t[0], &Linear::geglu(t[1].clone(), Some(t[2].clone())))
-    });
+    agrees("linear with GEGLU", shapes, |t| Linear::geglu(t[1].clone(), Some(t[2].clone())).forward(&t[0]));
 }
 
 #[test]
 fn convolutions() {
     let shapes: &[&[usize]] = &[&[2, 160, 17, 24], &[48, 160, 3, 3], &[48], &[2, 48, 17, 24], &[2, 48, 1, 1]];
     let conv = |t: &[Tensor]| Conv2d::new(t[1].clone(), Some(t[2].clone())).padding(1);
-    agrees("conv2d", shapes, |t| kernels::conv2d(&t[0], &conv(t)));
-    agrees("conv2d with a skip", shapes, |t| kernels::conv2d_add(&t[0], &conv(t), &t[3]));
-    agrees("conv2d with channels", shapes, |t| kernels::conv2d_add(&t[0], &conv(t), &t[4]));
-    agrees("conv2d of a window", shapes, |t| {
-        kernels::conv2d(&t[0].narrow(2, 3, 9)?.narrow(3, 2, 20)?, &conv(t))
-    });
-    agrees("conv2d at stride 2", shapes, |t| kernels::conv2d(&t[0], &conv(t).stride(2)));
-    agrees("conv2d, dilated", shapes, |t| kernels::conv2d(&t[0], &conv(t).padding(4).dilation(4)));
-    agrees("conv2d, exact, ReLU", shapes, |t| {
-        kernels::conv2d(&t[0], &conv(t).exact().activation(Activation::Relu))
-    });
+    agrees("conv2d", shapes, |t| conv(t).forward(&t[0]));
+    agrees("conv2d with a skip", shapes, |t| conv(t).forward_with_residual(&t[0], &t[3]));
+    agrees("conv2d with channels", shapes, |t| conv(t).forward_with_residual(&t[0], &t[4]));
+    agrees("conv2d of a window", shapes, |t| conv(t).forward(&t[0].narrow(2, 3, 9)?.narrow(3, 2, 20)?));
+    agrees("conv2d at stride 2", shapes, |t| conv(t).stride(2).forward(&t[0]));
+    agrees("conv2d, dilated", shapes, |t| conv(t).padding(4).dilation(4).forward(&t[0]));
+    agrees("conv2d, exact, ReLU", shapes, |t| conv(t).exact().activation(Activation::Relu).forward(&t[0]));
     agrees("conv2d padded below", shapes, |t| {
         let conv = Conv2d::new(t[1].clone(), None).stride(2).padding_end(1);
-        kernels::conv2d(&t[0], &conv)
+        conv.forward(&t[0])
     });
-    agrees("conv2d of joined pictures", shapes, |t| {
+    agrees("conv2d of concatenated pictures", shapes, |t| {
         let (a, b) = (t[0].narrow(1, 0, 50)?, t[0].narrow(1, 50, 110)?);
-        kernels::conv2d_joined(&[&a, &b], &conv(t))
+        conv(t).forward(&[&a, &b])
     });
-    agrees("upsample_conv2d, doubled", shapes, |t| kernels::upsample_conv2d(&t[0], 34, 48, &conv(t)));
-    agrees("upsample_conv2d, odd", shapes, |t| kernels::upsample_conv2d(&t[0], 33, 47, &conv(t)));
+    agrees("upsample_conv2d, doubled", shapes, |t| {
+        conv(t).forward(Input::Upsampled { picture: &t[0], height: 34, width: 48 })
+    });
+    agrees("upsample_conv2d, odd", shapes, |t| {
+        conv(t).forward(Input::Upsampled { picture: &t[0], height: 33, width: 47 })
+    });
     agrees("conv2d of patches", &[&[1, 3, 42, 28], &[40, 3, 14, 14]], |t| {
-        kernels::conv2d(&t[0], &Conv2d::new(t[1].clone(), None).stride(14))
+        Conv2d::new(t[1].clone(), None).stride(14).forward(&t[0])
     });
     agrees("conv2d of one tap", &[&[2, 96, 9, 12], &[64, 96, 1, 1], &[64]], |t| {
-        kernels::conv2d(&t[0], &Conv2d::new(t[1].clone(), Some(t[2].clone())))
+        Conv2d::new(t[1].clone(), Some(t[2].clone())).forward(&t[0])
     });
     for (kernel, stride, padding, extra) in [(3, 2, 1, 1), (2, 2, 0, 0), (4, 4, 0, 0)] {
         agrees("conv_transpose2d", &[&[1, 32, 9, 7], &[32, 24, kernel, kernel], &[24]], |t| {
             let (weight, bias) = (t[1].clone(), Some(t[2].clone()));
-            kernels::conv_transpose2d(&t[0], &ConvTranspose2d::new(weight, bias, stride, padding, extra))
+            ConvTranspose2d::new(weight, bias, stride, padding, extra).forward(&t[0])
         });
     }
 }
@@ -148,21 +146,22 @@ fn attention() {
 #[test]
 fn normalisations() {
     let shapes: &[&[usize]] = &[&[2, 64, 19, 21], &[64], &[64]];
-    let norm = |t: &[Tensor]| Norm::new(t[1].clone(), t[2].clone(), 1e-5);
-    agrees("group_norm", shapes, |t| kernels::group_norm(&t[0], &norm(t), 32));
-    agrees("group_norm_silu", shapes, |t| kernels::group_norm_silu(&t[0], &norm(t), 32));
-    agrees("group_norm_silu of joined pictures", shapes, |t| {
+    let norm = |t: &[Tensor], groups| GroupNorm::new(t[1].clone(), t[2].clone(), groups, 1e-5);
+    agrees("group_norm", shapes, |t| norm(t, 32)?.forward(&t[0]));
+    agrees("group_norm, SiLU", shapes, |t| norm(t, 32)?.activation(Activation::Silu).forward(&t[0]));
+    agrees("group_norm, SiLU, of concatenated pictures", shapes, |t| {
         let (a, b) = (t[0].narrow(1, 0, 24)?, t[0].narrow(1, 24, 40)?);
-        kernels::group_norm_silu_joined(&[&a, &b], &norm(t), 8)
+        norm(t, 8)?.activation(Activation::Silu).forward(&[&a, &b])
     });
+    let norm = |t: &[Tensor]| LayerNorm::new(t[1].clone(), t[2].clone(), 1e-5);
     agrees("instance_norm", shapes, |t| kernels::instance_norm(&t[0], 1e-5));
     for width in [640, 1280, 80] {
         agrees(&format!("layer_norm of {width}"), &[&[2, 50, width], &[width], &[width]], |t| {
-            kernels::layer_norm(&(&t[0] + 0.5)?, &norm(t))
+            norm(t).forward(&(&t[0] + 0.5)?)
         });
     }
     agrees("layer_norm of transposed rows", &[&[2, 96, 30], &[96], &[96]], |t| {
-        kernels::layer_norm(&t[0].transpose(1, 2)?, &norm(t))
+        norm(t).forward(&t[0].transpose(1, 2)?)
     });
 }
 
@@ -181,12 +180,12 @@ fn changes_of_resolution() {
     let shapes: &[&[usize]] = &[&[2, 5, 13, 18]];
     agrees("upsample_nearest", shapes, |t| kernels::upsample_nearest(&t[0], 26, 36));
     agrees("upsample_nearest, odd", shapes, |t| kernels::upsample_nearest(&t[0], 25, 35));
-    for corners in [false, true] {
+    for corners in [Corners::HalfPixel, Corners::Aligned] {
         agrees("upsample_bilinear", shapes, |t| kernels::upsample_bilinear(&t[0], 31, 40, corners));
         agrees("upsample_bilinear, down", shapes, |t| kernels::upsample_bilinear(&t[0], 6, 11, corners));
     }
-    agrees("max_pool2d", shapes, |t| kernels::max_pool2d(&t[0], 2, true));
-    agrees("max_pool2d, floor", shapes, |t| kernels::max_pool2d(&t[0], 2, false));
+    agrees("max_pool2d", shapes, |t| kernels::max_pool2d(&t[0], 2, Rounding::Ceil));
+    agrees("max_pool2d, floor", shapes, |t| kernels::max_pool2d(&t[0], 2, Rounding::Floor));
     agrees("avg_pool2d_padded", shapes, |t| kernels::avg_pool2d_padded(&t[0]));
     agrees("pad_reflect", shapes, |t| kernels::pad_reflect(&t[0], 3));
     agrees("pixel_unshuffle", &[&[1, 3, 32, 48]], |t| kernels::pixel_unshuffle(&t[0], 8));

@@ -3,7 +3,7 @@
 mod noise;
 
 use candle_core::{DType, Result, Tensor};
-use kernels::{Conv2d, Linear, Norm};
+use kernels::{Activation, Conv2d, GroupNorm, LayerNorm, Linear};
 
 fn noise(shape: &[usize]) -> Result<Tensor> {
     noise::noise(shape, 7)
@@ -12,23 +12,23 @@ fn noise(shape: &[usize]) -> Result<Tensor> {
 /// Every kind of kernel once, as bits.
 fn everything() -> Result<Vec<u32>> {
     let picture = noise(&[2, 130, 26, 31])?;
-    // The forms that `conv2d` chooses for these: Winograd's twice (the second with weights in f16), then the implicit product.
+    // The algorithms that are chosen for these: Winograd's twice (the second with weights in f16), then the implicit product.
     let winograd = Conv2d::new(noise(&[140, 130, 3, 3])?, Some(noise(&[140])?)).padding(1);
     let half = Conv2d::new(noise(&[140, 130, 3, 3])?.to_dtype(DType::F16)?, None).padding(1);
     let implicit = winograd.clone().stride(2);
-    let norm = Norm::new(noise(&[130])?, noise(&[130])?, 1e-5);
-    let row = Norm::new(noise(&[48])?, noise(&[48])?, 1e-5);
+    let norm = GroupNorm::new(noise(&[130])?, noise(&[130])?, 10, 1e-5)?.activation(Activation::Silu);
+    let row = LayerNorm::new(noise(&[48])?, noise(&[48])?, 1e-5);
     let tokens = noise(&[2, 100, 48])?;
     let heads = noise(&[1, 3, 400, 40])?;
     let results = [
-        kernels::conv2d(&picture, &winograd)?,
-        kernels::conv2d(&picture, &half)?,
-        kernels::conv2d(&picture, &implicit)?,
-        kernels::group_norm_silu(&picture, &norm, 10)?,
-        kernels::layer_norm(&tokens, &row)?,
-        kernels::linear(&tokens, &Linear::new(noise(&[700, 48])?, Some(noise(&[700])?)))?,
-        kernels::linear(&noise(&[1, 900])?, &Linear::new(noise(&[300, 900])?, None))?,
-        kernels::linear(&tokens, &Linear::geglu(noise(&[704, 48])?, Some(noise(&[704])?)).int8()?)?,
+        winograd.forward(&picture)?,
+        half.forward(&picture)?,
+        implicit.forward(&picture)?,
+        norm.forward(&picture)?,
+        row.forward(&tokens)?,
+        Linear::new(noise(&[700, 48])?, Some(noise(&[700])?)).forward(&tokens)?,
+        Linear::new(noise(&[300, 900])?, None).forward(&noise(&[1, 900])?)?,
+        Linear::geglu(noise(&[704, 48])?, Some(noise(&[704])?)).int8()?.forward(&tokens)?,
         kernels::attention(&heads, &heads, &heads, 0.2, None)?,
         kernels::geglu(&tokens)?,
     ];

@@ -5,7 +5,7 @@
 //! (b, 6, h, w), read by [`FormNet::surface`]. The camera's frame: x to the right, y down as image rows, z towards the viewer.
 
 use candle_core::Tensor;
-use kernels::{Activation, Conv2d};
+use kernels::{Activation, Conv2d, Corners};
 use serde::{Deserialize, Serialize};
 
 use crate::{Result, Weights};
@@ -49,6 +49,9 @@ pub struct FormNet {
 
 impl FormNet {
     /// Builds the network from the tensors that `training/form/export.py` writes.
+    ///
+    /// # Errors
+    /// A tensor that is missing, of another shape, unreadable or of no use to the network; a configuration that describes none.
     pub fn load(config: &FormConfig, weights: &Weights) -> Result<Self> {
         let FormConfig { widths, blocks } = config;
         let relu = |conv: Conv2d| conv.activation(Activation::Relu);
@@ -82,11 +85,14 @@ impl FormNet {
     }
 
     /// `x` (b, 4, h, w) → the six planes (b, 6, h, w) as trained.
+    ///
+    /// # Errors
+    /// Where the input's shape does not fit the network, or the device fails.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let mut x = kernels::conv2d(x, &self.stem)?;
+        let mut x = self.stem.forward(x)?;
         let mut skips = Vec::new();
         for (halving, deep) in &self.down {
-            let halved = kernels::conv2d(&x, halving)?;
+            let halved = halving.forward(&x)?;
             skips.push(std::mem::replace(&mut x, halved));
             for block in deep {
                 x = block.forward(&x)?;
@@ -94,13 +100,16 @@ impl FormNet {
         }
         for ((entry, block), skip) in self.up.iter().zip(skips.iter().rev()) {
             let (_, _, h, w) = skip.dims4()?;
-            let larger = kernels::upsample_bilinear(&x, h, w, false)?;
-            x = block.forward(&kernels::conv2d_joined(&[&larger, skip], entry)?)?;
+            let larger = kernels::upsample_bilinear(&x, h, w, Corners::HalfPixel)?;
+            x = block.forward(&entry.forward(&[&larger, skip])?)?;
         }
-        Ok(kernels::conv2d(&x, &self.head)?)
+        Ok(self.head.forward(&x)?)
     }
 
     /// `x` (b, 4, h, w) → what it says of the surface.
+    ///
+    /// # Errors
+    /// Where the input's shape does not fit the network, or the device fails.
     pub fn surface(&self, x: &Tensor) -> Result<Surface> {
         let planes = self.forward(x)?;
         let normal = planes.narrow(1, 0, 3)?;
@@ -124,7 +133,7 @@ struct Block {
 
 impl Block {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(kernels::conv2d_add(&kernels::conv2d(x, &self.a)?, &self.b, x)?)
+        Ok(self.b.forward_with_residual(&self.a.forward(x)?, x)?)
     }
 }
 

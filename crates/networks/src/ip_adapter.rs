@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::Tensor;
-use kernels::{Activation, Linear, Norm};
+use kernels::{Activation, LayerNorm, Linear};
 use serde::{Deserialize, Serialize};
 
 use crate::clip::vision::ImageStates;
@@ -102,7 +102,7 @@ enum Projection {
     /// `nothing` is the embedding of no picture: zeros.
     Standard {
         linear: Linear,
-        norm: Norm,
+        norm: LayerNorm,
         tokens: usize,
         nothing: Tensor,
     },
@@ -111,12 +111,15 @@ enum Projection {
 
 impl IpAdapter {
     /// Builds the adapter with the maps of `layers` only; the file's other layers stay on disk.
+    ///
+    /// # Errors
+    /// A tensor that is missing, of another shape, unreadable or of no use to the network; a configuration that describes none.
     pub fn load(config: &IpAdapterConfig, layers: &[AdapterLayer], weights: &Weights) -> Result<Self> {
         let image = weights.at("image_proj");
         let projection = match config {
             IpAdapterConfig::Standard(config) => Projection::Standard {
                 linear: image.linear("proj", config.embedding, config.tokens * config.context)?,
-                norm: image.norm("norm", config.context, EPS)?,
+                norm: image.layer_norm("norm", config.context, EPS)?,
                 tokens: config.tokens,
                 nothing: Tensor::zeros((1, config.embedding), weights.dtype(), weights.device())?,
             },
@@ -135,6 +138,9 @@ impl IpAdapter {
     }
 
     /// The tokens (b, n, context) of a picture's states.
+    ///
+    /// # Errors
+    /// Where the input's shape does not fit the network, or the device fails.
     pub fn tokens(&self, image: &ImageStates) -> Result<Tensor> {
         match &self.projection {
             Projection::Standard { linear, norm, tokens, .. } => {
@@ -146,6 +152,9 @@ impl IpAdapter {
 
     /// The tokens of no picture, for the unconditional half of guidance. `black` makes the states of the black picture,
     /// which PLUS takes for it; STANDARD takes a zero embedding and does not ask.
+    ///
+    /// # Errors
+    /// Those of `black`, and where the device fails.
     pub fn empty_tokens(&self, black: impl FnOnce() -> Result<ImageStates>) -> Result<Tensor> {
         match &self.projection {
             Projection::Standard { linear, norm, tokens, nothing } => {
@@ -157,18 +166,21 @@ impl IpAdapter {
 
     /// Keys and values of `tokens` (b, n, context) for every layer of the adapter; `weight` multiplies the attention to
     /// them.
+    ///
+    /// # Errors
+    /// Where the input's shape does not fit the network, or the device fails.
     pub fn prompt(&self, tokens: &Tensor, weight: f64) -> Result<ImagePrompt> {
         let layer = |(index, (k, v)): (&usize, &(Linear, Linear))| {
-            Ok((*index, (kernels::linear(tokens, k)?, kernels::linear(tokens, v)?)))
+            Ok((*index, (k.forward(tokens)?, v.forward(tokens)?)))
         };
         Ok(ImagePrompt { layers: self.layers.iter().map(layer).collect::<Result<_>>()?, weight })
     }
 }
 
-fn standard(embedding: &Tensor, linear: &Linear, norm: &Norm, tokens: usize) -> Result<Tensor> {
-    let x = kernels::linear(embedding, linear)?;
+fn standard(embedding: &Tensor, linear: &Linear, norm: &LayerNorm, tokens: usize) -> Result<Tensor> {
+    let x = linear.forward(embedding)?;
     let x = x.reshape((x.dim(0)?, tokens, ()))?;
-    Ok(kernels::layer_norm(&x, norm)?)
+    Ok(norm.forward(&x)?)
 }
 
 /// PLUS's Perceiver: learned queries attend to the image states and to themselves.
@@ -178,7 +190,7 @@ struct Resampler {
     proj_in: Linear,
     layers: Vec<ResamplerLayer>,
     proj_out: Linear,
-    norm_out: Norm,
+    norm_out: LayerNorm,
 }
 
 impl Resampler {
@@ -191,18 +203,18 @@ impl Resampler {
                 .map(|i| ResamplerLayer::load(config, &w.at("layers").at(i)))
                 .collect::<Result<_>>()?,
             proj_out: w.linear("proj_out", width, context)?,
-            norm_out: w.norm("norm_out", context, EPS)?,
+            norm_out: w.layer_norm("norm_out", context, EPS)?,
         })
     }
 
     fn forward(&self, states: &Tensor) -> Result<Tensor> {
-        let x = kernels::linear(&states.to_dtype(self.queries.dtype())?, &self.proj_in)?;
+        let x = self.proj_in.forward(&states.to_dtype(self.queries.dtype())?)?;
         let (_, tokens, width) = self.queries.dims3()?;
         let mut queries = self.queries.broadcast_as((x.dim(0)?, tokens, width))?.contiguous()?;
         for layer in &self.layers {
             queries = layer.forward(&x, &queries)?;
         }
-        Ok(kernels::layer_norm(&kernels::linear(&queries, &self.proj_out)?, &self.norm_out)?)
+        Ok(self.norm_out.forward(&self.proj_out.forward(&queries)?)?)
     }
 }
 
@@ -210,12 +222,12 @@ impl Resampler {
 struct ResamplerLayer {
     heads: usize,
     scale: f64,
-    norm_states: Norm,
-    norm_queries: Norm,
+    norm_states: LayerNorm,
+    norm_queries: LayerNorm,
     to_q: Linear,
     to_kv: Linear,
     to_out: Linear,
-    norm_mlp: Norm,
+    norm_mlp: LayerNorm,
     mlp: [Linear; 2],
 }
 
@@ -227,12 +239,12 @@ impl ResamplerLayer {
         Ok(Self {
             heads,
             scale: (head_dim as f64).sqrt().recip(),
-            norm_states: attention.norm("norm1", width, EPS)?,
-            norm_queries: attention.norm("norm2", width, EPS)?,
+            norm_states: attention.layer_norm("norm1", width, EPS)?,
+            norm_queries: attention.layer_norm("norm2", width, EPS)?,
             to_q: attention.linear_no_bias("to_q", width, inner)?,
             to_kv: attention.linear_no_bias("to_kv", width, 2 * inner)?,
             to_out: attention.linear_no_bias("to_out", inner, width)?,
-            norm_mlp: mlp.norm("0", width, EPS)?,
+            norm_mlp: mlp.layer_norm("0", width, EPS)?,
             mlp: [
                 mlp.linear_no_bias("1", width, mlp_mult * width)?.activation(Activation::Gelu),
                 mlp.linear_no_bias("3", mlp_mult * width, width)?,
@@ -241,17 +253,17 @@ impl ResamplerLayer {
     }
 
     fn forward(&self, states: &Tensor, queries: &Tensor) -> Result<Tensor> {
-        let states = kernels::layer_norm(states, &self.norm_states)?;
-        let normed = kernels::layer_norm(queries, &self.norm_queries)?;
-        let kv = kernels::linear(&Tensor::cat(&[&states, &normed], 1)?, &self.to_kv)?;
+        let states = self.norm_states.forward(states)?;
+        let normed = self.norm_queries.forward(queries)?;
+        let kv = self.to_kv.forward(&Tensor::cat(&[&states, &normed], 1)?)?;
         let inner = kv.dim(2)? / 2;
         let heads = |x: &Tensor| kernels::split_heads(x, self.heads);
         let (k, v) = (kv.narrow(2, 0, inner)?.contiguous()?, kv.narrow(2, inner, inner)?.contiguous()?);
-        let q = kernels::linear(&normed, &self.to_q)?;
+        let q = self.to_q.forward(&normed)?;
         let y = kernels::attention(&heads(&q)?, &heads(&k)?, &heads(&v)?, self.scale, None)?;
-        let x = kernels::linear_add(&kernels::merge_heads(&y)?, &self.to_out, queries)?;
+        let x = self.to_out.forward_with_residual(&kernels::merge_heads(&y)?, queries)?;
         let [first, second] = &self.mlp;
-        let hidden = kernels::linear(&kernels::layer_norm(&x, &self.norm_mlp)?, first)?;
-        Ok(kernels::linear_add(&hidden, second, &x)?)
+        let hidden = first.forward(&self.norm_mlp.forward(&x)?)?;
+        Ok(second.forward_with_residual(&hidden, &x)?)
     }
 }

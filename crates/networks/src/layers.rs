@@ -1,6 +1,6 @@
 //! Layers out of weights: a name, the dimensions, and the tensors `weight` and `bias` below that name.
 
-use kernels::{Conv2d, Linear, Norm};
+use kernels::{Conv2d, GroupNorm, LayerNorm, Linear};
 
 use crate::{Result, Weights};
 
@@ -36,9 +36,22 @@ impl Weights {
         Ok(Conv2d::new(weight, Some(w.get("bias", &[output])?)))
     }
 
-    /// A normalisation's weight and bias.
-    pub(crate) fn norm(&self, name: &str, channels: usize, eps: f64) -> Result<Norm> {
+    /// A group normalisation; an activation is set on the result.
+    pub(crate) fn group_norm(
+        &self,
+        name: &str,
+        channels: usize,
+        groups: usize,
+        eps: f64,
+    ) -> Result<GroupNorm> {
         let w = self.at(name);
-        Ok(Norm::new(w.get("weight", &[channels])?, w.get("bias", &[channels])?, eps))
+        let (weight, bias) = (w.get("weight", &[channels])?, w.get("bias", &[channels])?);
+        Ok(GroupNorm::new(weight, bias, groups, eps)?)
+    }
+
+    /// A layer normalisation.
+    pub(crate) fn layer_norm(&self, name: &str, width: usize, eps: f64) -> Result<LayerNorm> {
+        let w = self.at(name);
+        Ok(LayerNorm::new(w.get("weight", &[width])?, w.get("bias", &[width])?, eps))
     }
 }

@@ -41,6 +41,9 @@ pub struct LineArt {
 
 impl LineArt {
     /// Builds the network from tensors named as in `sk_model.pth`.
+    ///
+    /// # Errors
+    /// A tensor that is missing, of another shape, unreadable or of no use to the network; a configuration that describes none.
     pub fn load(config: &LineArtConfig, weights: &Weights) -> Result<Self> {
         let c = config.channels;
         let down = |name, input, output| -> Result<Conv2d> {
@@ -67,20 +70,23 @@ impl LineArt {
     }
 
     /// The drawing (b, 1, h, w) of `x` (b, 3, h, w).
+    ///
+    /// # Errors
+    /// Where the input's shape does not fit the network, or the device fails.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let mut x = norm_relu(&kernels::conv2d(&kernels::pad_reflect(x, 3)?, &self.entry)?)?;
+        let mut x = norm_relu(&self.entry.forward(&kernels::pad_reflect(x, 3)?)?)?;
         for down in &self.down {
-            x = norm_relu(&kernels::conv2d(&x, down)?)?;
+            x = norm_relu(&down.forward(&x)?)?;
         }
         for (first, second) in &self.residual {
-            let y = norm_relu(&kernels::conv2d(&kernels::pad_reflect(&x, 1)?, first)?)?;
-            let y = kernels::conv2d(&kernels::pad_reflect(&y, 1)?, second)?;
+            let y = norm_relu(&first.forward(&kernels::pad_reflect(&x, 1)?)?)?;
+            let y = second.forward(&kernels::pad_reflect(&y, 1)?)?;
             x = (x + kernels::instance_norm(&y, EPS)?)?;
         }
         for up in &self.up {
-            x = norm_relu(&kernels::conv_transpose2d(&x, up)?)?;
+            x = norm_relu(&up.forward(&x)?)?;
         }
-        Ok(kernels::conv2d(&kernels::pad_reflect(&x, 3)?, &self.exit)?)
+        Ok(self.exit.forward(&kernels::pad_reflect(&x, 3)?)?)
     }
 }
 

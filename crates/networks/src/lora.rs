@@ -49,11 +49,17 @@ const UP: [&str; 4] = [".lora_up.weight", ".lora_B.weight", ".lora.up.weight", "
 
 impl Lora {
     /// Opens a LoRA file.
+    ///
+    /// # Errors
+    /// A file that cannot be read, is damaged, or holds something else than a plain LoRA.
     pub fn open(path: &Path) -> Result<Self> {
         Self::new(path.display().to_string(), Arc::new(WeightFile::open(path)?))
     }
 
     /// A LoRA out of any source; `origin` names it in errors.
+    ///
+    /// # Errors
+    /// A source that holds something else than a plain LoRA.
     pub fn new(origin: String, source: Arc<dyn Source>) -> Result<Self> {
         let mut changes: BTreeMap<String, Change> = BTreeMap::new();
         for name in source.names() {
@@ -77,6 +83,9 @@ impl Lora {
 
     /// `source` with this LoRA's changes to `part` merged in, `strength` times. A change to a layer that `source` does not
     /// have is an error: the LoRA was made for another model.
+    ///
+    /// # Errors
+    /// A change to a layer that `source` does not have.
     pub fn merged(
         self: &Arc<Self>,
         source: Arc<dyn Source>,

@@ -57,17 +57,26 @@ pub fn values(model: &str, name: &str, shape: &[usize]) -> Vec<f32> {
 }
 
 /// All tensors of a model, in memory.
+///
+/// # Errors
+/// Where memory for a tensor cannot be had.
 pub fn source(model: &str, shapes: &Shapes) -> Result<Arc<dyn Source>> {
     Ok(Arc::new(Memory(tensors(model, shapes)?)))
 }
 
 /// Writes a model as one safetensors file, f32.
+///
+/// # Errors
+/// A file that cannot be written.
 pub fn write(model: &str, shapes: &Shapes, path: &Path) -> Result<()> {
     safetensors::serialize_to_file(tensors(model, shapes)?, None, path)
         .map_err(|error| Error::file(path, format!("cannot be written: {error}")))
 }
 
 /// Names and shapes of every model of a weights manifest (`{"models": {NAME: {"tensors": {NAME: SHAPE}}}}`).
+///
+/// # Errors
+/// A file that cannot be read or is no manifest.
 pub fn read_manifest(path: &Path) -> Result<HashMap<String, Shapes>> {
     #[derive(serde::Deserialize)]
     struct Manifest {

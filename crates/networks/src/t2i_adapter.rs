@@ -48,6 +48,9 @@ struct Stage {
 
 impl T2iAdapter {
     /// Builds the network from tensors named `adapter.…`.
+    ///
+    /// # Errors
+    /// A tensor that is missing, of another shape, unreadable or of no use to the network; a configuration that describes none.
     pub fn load(config: &T2iConfig, weights: &Weights) -> Result<Self> {
         let w = weights.at("adapter");
         let inputs = config.hint_channels * UNSHUFFLE * UNSHUFFLE;
@@ -63,12 +66,15 @@ impl T2iAdapter {
     }
 
     /// The four features of `hint` (b, 3, 16a, 16c).
+    ///
+    /// # Errors
+    /// Where the input's shape does not fit the network, or the device fails.
     pub fn forward(&self, hint: &Tensor) -> Result<Vec<Tensor>> {
         let hint = match self.hint_channels {
             1 => hint.mean_keepdim(1)?,
             _ => hint.clone(),
         };
-        let mut x = kernels::conv2d(&kernels::pixel_unshuffle(&hint, UNSHUFFLE)?, &self.conv_in)?;
+        let mut x = self.conv_in.forward(&kernels::pixel_unshuffle(&hint, UNSHUFFLE)?)?;
         let mut features = Vec::new();
         for (i, stage) in self.stages.iter().enumerate() {
             // Only the third stage halves the size.
@@ -82,10 +88,7 @@ impl T2iAdapter {
 
 impl Stage {
     fn load(w: &Weights, before: usize, width: usize, units: usize) -> Result<Self> {
-        let widen = match before == width {
-            true => None,
-            false => Some(w.conv2d("in_conv", before, width, 1)?),
-        };
+        let widen = if before == width { None } else { Some(w.conv2d("in_conv", before, width, 1)?) };
         let unit = |j: usize| {
             let w = w.at("resnets").at(j);
             let first = w.conv2d("block1", width, width, 3)?.padding(1).activation(Activation::Relu);
@@ -96,10 +99,10 @@ impl Stage {
 
     fn forward(&self, mut x: Tensor) -> Result<Tensor> {
         if let Some(widen) = &self.widen {
-            x = kernels::conv2d(&x, widen)?;
+            x = widen.forward(&x)?;
         }
         for (first, second) in &self.units {
-            x = kernels::conv2d_add(&kernels::conv2d(&x, first)?, second, &x)?;
+            x = second.forward_with_residual(&first.forward(&x)?, &x)?;
         }
         Ok(x)
     }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
-use kernels::{Activation, Conv2d};
+use kernels::{Activation, Conv2d, Corners, Input, Rounding};
 use serde::{Deserialize, Serialize};
 
 use crate::weights::{Change, Renamed, Source, WeightFile};
@@ -91,6 +91,9 @@ pub struct U2Net {
 
 impl U2Net {
     /// Builds the network from tensors named as in the published `.pth` files.
+    ///
+    /// # Errors
+    /// A tensor that is missing, of another shape, unreadable or of no use to the network; a configuration that describes none.
     pub fn load(config: &U2NetConfig, weights: &Weights) -> Result<Self> {
         let mut encoder = Vec::new();
         let mut decoder = Vec::new();
@@ -117,6 +120,9 @@ impl U2Net {
 
     /// The tensors of a file under the published names: safetensors or `.pth`, or an ONNX export whose convolutions stand
     /// in execution order (rembg's `u2net.onnx` and `u2netp.onnx`).
+    ///
+    /// # Errors
+    /// A file that cannot be read or is damaged.
     pub fn weights(path: &Path, dtype: DType, device: &Device) -> Result<Weights> {
         let file: Arc<dyn Source> = Arc::new(WeightFile::open(path)?);
         let exported = file.shape("conv.0.weight").is_some();
@@ -125,18 +131,24 @@ impl U2Net {
     }
 
     /// `x` (b, 3, h, w) → subject probability (b, 1, h, w).
+    ///
+    /// # Errors
+    /// Where the input's shape does not fit the network, or the device fails.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let logits = self.side_logits(&self.stages(x)?)?;
         self.fuse(&logits)
     }
 
     /// The stages' features.
+    ///
+    /// # Errors
+    /// Where the input's shape does not fit the network, or the device fails.
     pub fn stages(&self, x: &Tensor) -> Result<Stages> {
         let mut encoder: Vec<Tensor> = Vec::new();
         for stage in &self.encoder {
             let input = match encoder.last() {
                 None => x.clone(),
-                Some(finer) => kernels::max_pool2d(finer, 2, true)?,
+                Some(finer) => kernels::max_pool2d(finer, 2, Rounding::Ceil)?,
             };
             encoder.push(stage.forward(&[&input])?);
         }
@@ -149,20 +161,27 @@ impl U2Net {
     }
 
     /// The six side maps as logits (b, 1, h, w), finest first; their sigmoids are the outputs d1 to d6.
+    ///
+    /// # Errors
+    /// Where the input's shape does not fit the network, or the device fails.
     pub fn side_logits(&self, stages: &Stages) -> Result<Vec<Tensor>> {
         let features = stages.decoder.iter().rev().chain(stages.encoder.last());
         let mut maps: Vec<Tensor> = Vec::new();
         for (side, features) in self.sides.iter().zip(features) {
-            let map = kernels::conv2d(features, side)?;
+            let map = side.forward(features)?;
             let (_, _, h, w) = maps.first().unwrap_or(&map).dims4()?;
-            maps.push(kernels::upsample_bilinear(&map, h, w, false)?);
+            maps.push(kernels::upsample_bilinear(&map, h, w, Corners::HalfPixel)?);
         }
         Ok(maps)
     }
 
     /// The output d0 from the side maps.
+    ///
+    /// # Errors
+    /// Where the input's shape does not fit the network, or the device fails.
     pub fn fuse(&self, logits: &[Tensor]) -> Result<Tensor> {
-        Ok(kernels::sigmoid(&kernels::conv2d_joined(&logits.iter().collect::<Vec<_>>(), &self.fusion)?)?)
+        let logits: Vec<&Tensor> = logits.iter().collect();
+        Ok(kernels::sigmoid(&self.fusion.forward(Input::Concat(&logits))?)?)
     }
 }
 
@@ -186,10 +205,7 @@ impl SmallU {
         let w = weights.at(stage);
         let StageWidths { mid, out } = widths;
         // The deepest convolution of a pooling U is dilated by 2; RSU-4F doubles the dilation at every step.
-        let dilation = |level: usize| match pools {
-            true => 1 + usize::from(level == depth),
-            false => 1 << (level - 1),
-        };
+        let dilation = |level: usize| if pools { 1 + usize::from(level == depth) } else { 1 << (level - 1) };
         let down = (1..=depth).map(|level| {
             let from = if level == 1 { out } else { mid };
             block(&w.at(format!("rebnconv{level}")), from, mid, dilation(level))
@@ -206,21 +222,21 @@ impl SmallU {
         })
     }
 
-    /// `x`: pictures joined along their channels.
+    /// `x`: pictures concatenated along their channels.
     fn forward(&self, x: &[&Tensor]) -> Result<Tensor> {
-        let entry = kernels::conv2d_joined(x, &self.entry)?;
-        let mut levels = vec![kernels::conv2d(&entry, &self.down[0])?];
+        let entry = self.entry.forward(x)?;
+        let mut levels = vec![self.down[0].forward(&entry)?];
         let mut deepest = levels[0].clone();
         for (i, conv) in self.down.iter().enumerate().skip(1) {
             let pool = self.pools && i + 1 < self.down.len();
-            let input = if pool { kernels::max_pool2d(&deepest, 2, true)? } else { deepest };
-            deepest = kernels::conv2d(&input, conv)?;
+            let input = if pool { kernels::max_pool2d(&deepest, 2, Rounding::Ceil)? } else { deepest };
+            deepest = conv.forward(&input)?;
             levels.push(deepest.clone());
         }
         levels.pop();
         let mut x = deepest;
         for (conv, skip) in self.up.iter().zip(levels.iter().rev()) {
-            x = kernels::conv2d_joined(&[&resized(&x, skip)?, skip], conv)?;
+            x = conv.forward(&[&resized(&x, skip)?, skip])?;
         }
         Ok((x + entry)?)
     }
@@ -229,7 +245,7 @@ impl SmallU {
 /// `coarse` at the size of `fine`.
 fn resized(coarse: &Tensor, fine: &Tensor) -> Result<Tensor> {
     let (_, _, h, w) = fine.dims4()?;
-    Ok(kernels::upsample_bilinear(coarse, h, w, false)?)
+    Ok(kernels::upsample_bilinear(coarse, h, w, Corners::HalfPixel)?)
 }
 
 /// Convolution 3×3 (padding = dilation), batch normalisation folded in, ReLU.

@@ -36,6 +36,51 @@ fn zip(name: &str, data: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// A zip archive of many empty members, of as few bytes as may be.
+fn many_members() -> Vec<u8> {
+    let (mut bytes, mut directory) = (Vec::new(), Vec::new());
+    let count = 60_000u16;
+    for number in 0..count {
+        let offset = (bytes.len() as u32).to_le_bytes();
+        let name = number.to_le_bytes().map(|byte| format!("{byte:02x}")).concat();
+        bytes.extend(b"PK\x03\x04\x0a\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
+        bytes.extend([name.len() as u8, 0, 0, 0]);
+        bytes.extend(name.as_bytes());
+        directory.extend(b"PK\x01\x02\x0a\0\x0a\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
+        directory.extend([name.len() as u8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        directory.extend(offset);
+        directory.extend(name.as_bytes());
+    }
+    let start = (bytes.len() as u32).to_le_bytes();
+    bytes.extend(&directory);
+    bytes.extend(b"PK\x05\x06\0\0\0\0");
+    bytes.extend([count.to_le_bytes(), count.to_le_bytes()].concat());
+    bytes.extend((directory.len() as u32).to_le_bytes());
+    bytes.extend(start);
+    bytes.extend([0, 0]);
+    bytes
+}
+
+/// A zip archive of one member that claims as many as a number can say, in a directory of any size.
+fn claimed_members() -> Vec<u8> {
+    let mut bytes = zip("archive/data.pkl", b"\x80\x02N.");
+    let (end, directory) = (bytes.len() - 22, bytes.len() - 22 - 46 - "archive/data.pkl".len());
+    bytes.truncate(end);
+    bytes.extend(b"PK\x06\x06");
+    bytes.extend(44u64.to_le_bytes());
+    bytes.extend([45, 0, 45, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    for number in [1 << 40, 1 << 40, 1 << 50, directory as u64] {
+        bytes.extend(u64::to_le_bytes(number));
+    }
+    bytes.extend(b"PK\x06\x07\0\0\0\0");
+    bytes.extend((end as u64).to_le_bytes());
+    bytes.extend(1u32.to_le_bytes());
+    bytes.extend(b"PK\x05\x06\0\0\0\0");
+    bytes.extend([0xFF; 12]);
+    bytes.extend([0, 0]);
+    bytes
+}
+
 fn text(text: &str) -> Vec<u8> {
     [b"X".as_slice(), &(text.len() as u32).to_le_bytes(), text.as_bytes()].concat()
 }
@@ -123,6 +168,8 @@ fn no_file_costs_much_more_than_it_weighs() {
     let refused = open(folder.path(), &whole).err().expect("no tensors").to_string();
     assert!(refused.contains("holds no tensors by name"), "the archive itself is in order: {refused}");
     let files = [
+        ("members", many_members()),
+        ("members that are not there", claimed_members()),
         ("globals", torch(&global_bomb())),
         ("dictionaries", torch(&dictionary_bomb())),
         ("dimensions", torch(&dimension_bomb())),

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use candle_core::Device;
 use image::{GrayImage, Luma, Rgb, RgbImage};
-use pipeline::{Arena, Cancel, Picture, Settings, Silent, Strength, Transfer, profile};
+use pipeline::{Arena, Cancel, Picture, Settings, Silent, Transfer, profile};
 
 #[global_allocator]
 static ARENA: Arena = Arena::new();
@@ -19,7 +19,7 @@ const BUDGET: [(u32, f64); 3] = [(512, 5.0), (1024, 15.0), (1920, 40.0)];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let sides: Vec<u32> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
-    let engine = profile::engine(&profile::load("exemplar")?, &Device::Cpu)?;
+    let engine = pipeline::engine(&profile::load("exemplar")?, &Device::Cpu)?;
     println!("{} threads", rayon::current_num_threads());
     for (side, budget) in BUDGET {
         if !sides.is_empty() && !sides.contains(&side) {
@@ -48,17 +48,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 fn transfer(side: u32, whole: bool) -> Transfer {
-    let settings = Settings {
-        prompt: String::new(),
-        negative_prompt: String::new(),
-        guidance_scale: 2.0,
-        steps: 6,
-        strength: Strength::Medium,
-        max_width: 1920,
-        max_height: 1920,
-        seed: 1,
-        intermediates: false,
-    };
+    let settings = Settings { seed: 1, ..Settings::default() };
     let from_centre = |x: u32, y: u32| {
         let at = |v: u32| 2.5 * (f64::from(v) / f64::from(side) - 0.5);
         (at(x), at(y))

@@ -3,11 +3,13 @@
 use std::fmt;
 
 use candle_core::Device;
+use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
 /// What a person asks for: `auto`, `cpu`, `cuda`, `cuda:1`, `metal`, `metal:1`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum DeviceChoice {
     /// The first GPU that this build knows and that is there, else the CPU.
     #[default]
@@ -33,6 +35,20 @@ impl fmt::Display for DeviceChoice {
             Self::Cuda(ordinal) => write!(f, "cuda:{ordinal}"),
             Self::Metal(ordinal) => write!(f, "metal:{ordinal}"),
         }
+    }
+}
+
+impl From<DeviceChoice> for String {
+    fn from(choice: DeviceChoice) -> Self {
+        choice.to_string()
+    }
+}
+
+impl TryFrom<String> for DeviceChoice {
+    type Error = Error;
+
+    fn try_from(name: String) -> Result<Self, Error> {
+        name.parse()
     }
 }
 
@@ -136,28 +152,6 @@ fn open_cuda(ordinal: usize) -> candle_core::Result<Device> {
 #[cfg(not(feature = "cuda"))]
 fn open_cuda(ordinal: usize) -> candle_core::Result<Device> {
     Device::new_cuda(ordinal)
-}
-
-/// Bytes of a CUDA device's memory, where that is one.
-pub(crate) fn memory(device: &Device) -> Option<u64> {
-    #[cfg(feature = "cuda")]
-    return kernels::card(device).ok().flatten().map(|card| card.memory as u64);
-    #[cfg(not(feature = "cuda"))]
-    {
-        let _ = device;
-        None
-    }
-}
-
-/// Compute capability of a CUDA device, ten times the major number plus the minor one; none for others.
-pub(crate) fn capability(device: &Device) -> Option<i32> {
-    #[cfg(feature = "cuda")]
-    return kernels::card(device).ok().flatten().map(|card| card.capability);
-    #[cfg(not(feature = "cuda"))]
-    {
-        let _ = device;
-        None
-    }
 }
 
 fn missing_kernels(device: &Device) -> Vec<String> {

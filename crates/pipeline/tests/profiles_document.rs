@@ -63,6 +63,7 @@ fn the_examples_load() {
         sdxl(&format!("{top}{}", kept.join("\n").replace("[weights]", &format!("[weights]{weights}"))))
     };
     let fixed = with(&block("sdxl-vae-fp16-fix"));
+    let fixed = Profile::Sdxl(Box::new(fixed));
     assert!(fixed.downloads().iter().any(|manifest| manifest.name == "sdxl-vae-fp16-fix"));
     let lora = sdxl(&format!("{juggernaut}\n{}", block("[[weights.loras]]")));
     assert_eq!((lora.weights.loras.len(), lora.weights.loras[0].strength), (1, 0.8));

@@ -57,7 +57,7 @@ impl Recorder {
 fn engine(folder: &tempfile::TempDir) -> Box<dyn Engine> {
     let path = folder.path().join("tiny.toml");
     let profile = profile::load(path.to_str().expect("UTF-8")).expect("a profile");
-    profile::engine(&profile, &device()).expect("its engine")
+    pipeline::engine(&profile, &device()).expect("its engine")
 }
 
 fn png(run: &str, name: &str) -> RgbImage {
@@ -234,7 +234,7 @@ fn files_and_dimensions_that_do_not_fit_are_named_before_anything_runs() {
     let complaint = |text: String| {
         std::fs::write(&path, text).expect("written");
         let profile = profile::load(path.to_str().expect("UTF-8")).expect("a profile");
-        profile::engine(&profile, &device()).err().expect("refused").to_string()
+        pipeline::engine(&profile, &device()).err().expect("refused").to_string()
     };
     let deeper = complaint(text.replace("layers = 5", "layers = 6"));
     assert!(deeper.contains("clip_g") && deeper.contains("is missing"), "{deeper}");

@@ -44,7 +44,7 @@ pub(crate) fn base_url(config: &Config, parts: &Parts) -> String {
         .filter(|host| is_host(host))
         .or_else(|| parts.uri.authority().map(|authority| authority.as_str()).filter(|host| is_host(host)))
         .or_else(|| first(&parts.headers, header::HOST.as_str()).filter(|host| is_host(host)))
-        .unwrap_or(&config.listen);
+        .unwrap_or(config.listen.as_str());
     let prefix = forwarded("x-forwarded-prefix").filter(|prefix| is_prefix(prefix)).unwrap_or("");
     format!("{scheme}://{host}{}{}", prefix.trim_end_matches('/'), config.path_prefix)
 }

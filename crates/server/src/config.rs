@@ -5,13 +5,11 @@
 
 use std::path::{Path, PathBuf};
 
-use pipeline::DecodeLimits;
+use fetch::{Cidr, ProxyUrl};
+use pipeline::{DecodeLimits, DeviceChoice};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 use url::Url;
-
-use crate::cidr::Cidr;
-use crate::fetch::{self, ProxyUrl};
 
 mod check;
 mod document;
@@ -20,7 +18,7 @@ mod value;
 
 pub use document::{markdown_table, toml_file};
 pub use key::{KeyEntry, Permission};
-pub use value::{Secret, Size, Span};
+pub use value::{Listen, Secret, Size, Span};
 
 /// What the names of environment variables begin with.
 pub const ENVIRONMENT_PREFIX: &str = "MATERIAL_TRANSFER_";
@@ -54,16 +52,30 @@ macro_rules! settings {
 
 settings! {
     /// Address and port to listen on. `0.0.0.0:8000` to be reached from other machines.
-    listen: String = "127.0.0.1:8000".into();
+    listen: Listen = Listen::default();
     /// Folder for jobs and pictures. One server a folder.
     data_dir: PathBuf = "data".into();
+    /// PostgreSQL that many servers and workers share, in place of the data folder: `postgres://user:password@host/name`. Other hosts must speak TLS unless it says `?sslmode=disable`; `&sslrootcert=FILE` trusts an authority of one's own. A flag shows in the list of processes; the environment and `database_file` do not.
+    database: Option<Secret> = None;
+    /// File with that address.
+    database_file: Option<PathBuf> = None;
+    /// Schema of our tables in the database; made if it is not there.
+    database_schema: String = "material_transfer".into();
+    /// Connections of this server to the database at most, besides one that listens.
+    database_connections: usize = 8;
+    /// S3-compatible store for pictures, with the database: `s3://bucket/prefix`. Credentials, region and endpoint are those of the environment: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`, `AWS_ENDPOINT`.
+    files: String = String::new();
+    /// Serve the API. `false`: only work for other servers, with `/health` and `/metrics`; what the command `worker` does.
+    api: bool = true;
+    /// What this server calls itself among many. Empty: the host's name.
+    node_name: String = String::new();
     /// Profile of the engine: a name, or a path to a profile file.
     profile: String = "exemplar".into();
     /// Device of the engine: `auto`, `cpu`, `cuda` or `metal`; `cuda:1` is the second GPU.
-    device: String = "auto".into();
+    device: DeviceChoice = DeviceChoice::Auto;
     /// Devices in place of `device`, for several GPUs: the first worker takes the first of them, and so on, beginning anew after the last.
-    devices: Vec<String> = Vec::new();
-    /// Workers, each with an engine of its own. Not given: one, or as many as there are `devices`.
+    devices: Vec<DeviceChoice> = Vec::new();
+    /// Workers, each with an engine of its own. Not given: one, or as many as there are `devices`. 0, with a database: others work.
     workers: usize = 1;
     /// Threads that compute on the CPU, one pool for all workers. 0: one a processor.
     threads: usize = 0;
@@ -228,16 +240,17 @@ impl Config {
             config.workers = config.devices.len().max(1);
         }
         config.read_keys()?;
+        config.read_database()?;
         config.check()?;
         Ok(config)
     }
 
     /// The device of a worker, by its number from 0.
     #[must_use]
-    pub fn device_of(&self, worker: usize) -> &str {
+    pub fn device_of(&self, worker: usize) -> DeviceChoice {
         match self.devices.len() {
-            0 => &self.device,
-            count => &self.devices[worker % count],
+            0 => self.device,
+            count => self.devices[worker % count],
         }
     }
 

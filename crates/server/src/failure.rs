@@ -8,6 +8,8 @@ use axum::Json;
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
+use crate::state::SLUG;
+
 /// A refused or failed request.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Failure {
@@ -40,8 +42,21 @@ impl Failure {
         Self::new(StatusCode::NOT_FOUND, "Not found")
     }
 
+    /// A path that no route has; with what was probably meant, if that can be seen.
+    pub(crate) fn no_route(path: &str) -> Self {
+        let meant = match path {
+            "/material-transfer" => "/v1/material-transfer (the base URL ends with /v1)",
+            _ if path.starts_with("/requests/") => "/v2/requests/{id} (the base URL ends with /v1)",
+            _ if path.ends_with("/v1/material-transfer") || path.ends_with("/v2/material-transfer") => {
+                "/v1/material-transfer (the path has one /v1)"
+            }
+            _ => return Self::not_found(),
+        };
+        Self::new(StatusCode::NOT_FOUND, format!("Not found; did you mean {meant}?"))
+    }
+
     pub(crate) fn no_model(slug: &str) -> Self {
-        Self::new(StatusCode::NOT_FOUND, format!("Model {slug} not found"))
+        Self::new(StatusCode::NOT_FOUND, format!("Model {slug} not found; this server has {SLUG}"))
     }
 
     pub(crate) fn retired(slug: &str) -> Self {
@@ -53,13 +68,13 @@ impl Failure {
     }
 
     pub(crate) fn method_not_allowed() -> Self {
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed; the header Allow names the right ones")
     }
 
     /// No word here may be "credit": clients take that for an empty account.
     pub(crate) fn content_type(given: &str) -> Self {
         let error = match given {
-            "" => "Invalid content type",
+            "" => "Invalid content type. None was sent; use application/json or multipart/form-data",
             _ => "Invalid content type. Use application/json or multipart/form-data",
         };
         Self::new(StatusCode::NOT_ACCEPTABLE, error)
@@ -130,7 +145,7 @@ impl Failure {
     }
 
     /// The job store cannot do it; the client learns that much, the log the rest.
-    pub(crate) fn store(error: &jobs::Error) -> Self {
+    fn store(error: &jobs::Error) -> Self {
         match error {
             jobs::Error::Exhausted { .. } => Self::no_credits(),
             jobs::Error::Closed => Self::unavailable(),
@@ -206,6 +221,12 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 
 fn whole_seconds(wait: Duration) -> u64 {
     (wait.as_secs_f64().ceil() as u64).max(1)
+}
+
+impl From<jobs::Error> for Failure {
+    fn from(error: jobs::Error) -> Self {
+        Self::store(&error)
+    }
 }
 
 impl From<RequestError> for Failure {

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jobs::{BlobKey, Job};
+use jobs::{BlobKey, Failure, Job};
 use tokio::task::JoinSet;
 use url::Url;
 use uuid::Uuid;
@@ -131,10 +131,9 @@ async fn fetch(app: &Arc<App>, job: &Job) {
         let ImageRef::Url(url) = &*image else { continue };
         let file = match app.fetcher.fetch(url).await {
             Ok(file) => file,
-            Err(error) => return refuse(app, job.id, &format!("{field}: {error}")).await,
+            Err(error) => return refuse(app, job.id, format!("{field}: {error}")).await,
         };
-        let extension = api::sniff(&file).and_then(|kind| kind.strip_prefix("image/")).unwrap_or("bin");
-        let key = BlobKey::random(extension);
+        let key = BlobKey::random(api::extension_of(&file));
         fetched.keys.push(key.clone());
         if let Err(error) = app.blobs.put(&key, file).await {
             tracing::error!(id = %job.id, %error, "a fetched picture could not be stored; it will be fetched again");
@@ -154,8 +153,8 @@ async fn fetch(app: &Arc<App>, job: &Job) {
     }
 }
 
-async fn refuse(app: &App, id: Uuid, reason: &str) {
-    match app.jobs.refuse(id, reason).await {
+async fn refuse(app: &App, id: Uuid, reason: String) {
+    match app.jobs.refuse(id, Failure::client(&reason)).await {
         Ok(_) => tracing::info!(%id, reason, "a picture could not be fetched"),
         Err(error) => {
             tracing::error!(%id, %error, "the end of a job could not be stored; it will be tried again");

@@ -3,15 +3,20 @@
 //! With no keys configured the server is open: everybody is the one caller `open`, whatever key they send.
 
 use std::collections::BTreeMap;
+use std::marker::PhantomData;
 use std::net::{IpAddr, Ipv6Addr};
+use std::ops::Deref;
 use std::sync::Arc;
 
+use axum::extract::FromRequestParts;
+use http::request::Parts;
 use http::{HeaderMap, header};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use crate::config::{Config, Permission};
 use crate::failure::Failure;
+use crate::state::App;
 
 /// The owner of jobs on an open server.
 const OPEN: &str = "open";
@@ -60,6 +65,52 @@ impl Caller {
     }
 }
 
+/// What a caller may be admitted for.
+pub(crate) trait Right {
+    /// The permission that its key needs.
+    const PERMISSION: Permission;
+}
+
+/// The right to submit requests.
+#[derive(Debug)]
+pub(crate) struct Transfer;
+
+impl Right for Transfer {
+    const PERMISSION: Permission = Permission::Transfer;
+}
+
+/// The right to see one's own jobs and credits, and to cancel them.
+#[derive(Debug)]
+pub(crate) struct Read;
+
+impl Right for Read {
+    const PERMISSION: Permission = Permission::Read;
+}
+
+/// A caller whose key was checked for a right. Only [`KeyRing::admit`] makes one, and what acts for a caller asks for one:
+/// a handler that forgets the check does not compile.
+#[derive(Debug)]
+pub(crate) struct Admitted<R> {
+    caller: Arc<Caller>,
+    right: PhantomData<R>,
+}
+
+impl<R> Deref for Admitted<R> {
+    type Target = Caller;
+
+    fn deref(&self) -> &Caller {
+        &self.caller
+    }
+}
+
+impl<R: Right> FromRequestParts<Arc<App>> for Admitted<R> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Failure> {
+        app.keys.admit(&parts.headers)
+    }
+}
+
 /// All known keys.
 #[derive(Debug)]
 pub(crate) struct KeyRing {
@@ -75,8 +126,7 @@ impl KeyRing {
             let hash: [u8; 32] = Sha256::digest(key.0.trim()).into();
             // The same after a restart, so that jobs keep their owner; eight bytes tell nobody the key, and no two keys
             // share them.
-            let digits: String = hash[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-            let owner = format!("{PLAIN}{digits}");
+            let owner = format!("{PLAIN}{}", hex::encode(&hash[..8]));
             Key { hash, caller: Arc::new(Caller::unlimited(owner, rate)) }
         });
         let hashed = config.keys.iter().map(|entry| {
@@ -99,7 +149,12 @@ impl KeyRing {
     }
 
     /// Finds the caller: 401 without a good key, 403 if the key is not for this.
-    pub(crate) fn admit(&self, headers: &HeaderMap, wanted: Permission) -> Result<Arc<Caller>, Failure> {
+    pub(crate) fn admit<R: Right>(&self, headers: &HeaderMap) -> Result<Admitted<R>, Failure> {
+        let caller = self.caller(headers, R::PERMISSION)?;
+        Ok(Admitted { caller, right: PhantomData })
+    }
+
+    fn caller(&self, headers: &HeaderMap, wanted: Permission) -> Result<Arc<Caller>, Failure> {
         if self.keys.is_empty() {
             return Ok(self.open.clone());
         }
@@ -178,7 +233,7 @@ mod tests {
     fn an_open_server_takes_everybody() {
         let ring = ring("", &[]);
         for headers in [HeaderMap::new(), with("x-api-key", "anything")] {
-            assert_eq!(ring.admit(&headers, Permission::Transfer).unwrap().owner, OPEN);
+            assert_eq!(ring.admit::<Transfer>(&headers).unwrap().owner, OPEN);
         }
     }
 
@@ -197,41 +252,36 @@ mod tests {
     #[test]
     fn keys_plain_and_hashed() {
         let ring = ring(ENTRY, &["K", "K2"]);
-        let owner = |key: &str| {
-            ring.admit(&with("x-api-key", key), Permission::Transfer).map(|caller| caller.owner.clone())
-        };
+        let owner =
+            |key: &str| ring.admit::<Transfer>(&with("x-api-key", key)).map(|caller| caller.owner.clone());
         assert_eq!(owner("secret").unwrap(), "studio");
         assert_eq!(owner(" secret ").unwrap(), "studio");
         assert_ne!(owner("K").unwrap(), owner("K2").unwrap());
         assert_eq!(owner("K").unwrap().len(), "key-".len() + 16);
         assert_eq!(owner("BAD").unwrap_err(), Failure::bad_key());
         assert_eq!(owner("").unwrap_err(), Failure::no_key());
-        assert_eq!(ring.admit(&HeaderMap::new(), Permission::Read).unwrap_err(), Failure::no_key());
-        let bearer = ring.admit(&with("authorization", "Bearer K"), Permission::Read);
+        assert_eq!(ring.admit::<Read>(&HeaderMap::new()).unwrap_err(), Failure::no_key());
+        let bearer = ring.admit::<Read>(&with("authorization", "Bearer K"));
         assert_eq!(bearer.unwrap_err(), Failure::no_key(), "off unless switched on");
     }
 
     #[test]
     fn bearer_where_it_is_switched_on() {
         let ring = ring("bearer = true", &["K"]);
-        assert!(ring.admit(&with("authorization", "bearer K"), Permission::Read).is_ok());
-        assert_eq!(
-            ring.admit(&with("authorization", "Basic K"), Permission::Read).unwrap_err(),
-            Failure::no_key()
-        );
+        assert!(ring.admit::<Read>(&with("authorization", "bearer K")).is_ok());
+        assert_eq!(ring.admit::<Read>(&with("authorization", "Basic K")).unwrap_err(), Failure::no_key());
     }
 
     #[test]
     fn rights() {
-        let forbidden = |more: &str, wanted| {
-            ring(&format!("{ENTRY}{more}"), &[])
-                .admit(&with("x-api-key", "secret"), wanted)
-                .map_err(|failure| failure.status)
-        };
-        assert!(forbidden("permissions = [\"read\"]", Permission::Read).is_ok());
-        assert_eq!(forbidden("permissions = [\"read\"]", Permission::Transfer).unwrap_err(), 403);
-        assert_eq!(forbidden("disabled = true", Permission::Read).unwrap_err(), 403);
-        let caller = forbidden("models = [\"other\"]", Permission::Transfer).unwrap();
+        fn admitted<R: Right>(more: &str) -> Result<Admitted<R>, http::StatusCode> {
+            let ring = ring(&format!("{ENTRY}{more}"), &[]);
+            ring.admit(&with("x-api-key", "secret")).map_err(|failure| failure.status)
+        }
+        assert!(admitted::<Read>("permissions = [\"read\"]").is_ok());
+        assert_eq!(admitted::<Transfer>("permissions = [\"read\"]").unwrap_err(), 403);
+        assert_eq!(admitted::<Read>("disabled = true").unwrap_err(), 403);
+        let caller = admitted::<Transfer>("models = [\"other\"]").unwrap();
         assert_eq!(caller.check_model("material-transfer").unwrap_err().status, 403);
         assert!(caller.check_model("other").is_ok());
     }

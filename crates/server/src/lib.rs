@@ -1,21 +1,23 @@
 //! HTTP in front of jobs and pipeline: admission, keys, limits, safe fetching, workers.
 //!
 //! [`app`] is the service as a router (tests call it in process), [`serve()`] puts it on a listener with workers beside
-//! it, [`run`] is the whole program from a [`Config`] to the last closed connection. [`fetch`] is of use by itself.
+//! it, [`run`] is the whole program from a [`Config`] to the last closed connection.
 
+mod about;
 mod base_url;
 mod budget;
-pub mod cidr;
 pub mod config;
 mod connections;
 mod credits;
 mod decoding;
 mod failure;
-pub mod fetch;
 mod fetching;
+mod fleet;
+mod homes;
 mod interim;
 mod keys;
 mod metrics;
+mod process;
 mod rate;
 mod routes;
 mod serve;
@@ -24,9 +26,11 @@ mod task;
 mod turnstile;
 mod worker;
 
+pub use about::About;
 pub use config::{Config, ConfigError};
+#[cfg(feature = "cluster")]
+pub use homes::{list_workers, move_credits};
 pub use routes::app;
 pub use serve::{run, serve};
 pub use state::{App, Error, SLUG};
-pub use task::{output_format, settings};
 pub use worker::{EngineFactory, Workers};

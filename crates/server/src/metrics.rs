@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use jobs::{Counts, Endings};
 
+use crate::about::About;
+use crate::process;
+
 /// Upper ends of the buckets, in seconds: from a cached answer to the longest job anybody waits for.
 const BOUNDS: [f64; 12] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 180.0, 600.0];
 
@@ -37,15 +40,24 @@ impl Histogram {
 
     fn write(&self, text: &mut String, name: &str, help: &str) {
         header(text, name, help, "histogram");
+        self.lines(text, name, "");
+    }
+
+    /// The lines of one series; `labels` is empty, or ends with a comma.
+    fn lines(&self, text: &mut String, name: &str, labels: &str) {
         let mut below = 0;
         for (bound, bucket) in BOUNDS.iter().zip(&self.buckets) {
             below += bucket.load(Ordering::Relaxed);
-            let _ = writeln!(text, "{name}_bucket{{le=\"{bound}\"}} {below}");
+            let _ = writeln!(text, "{name}_bucket{{{labels}le=\"{bound}\"}} {below}");
         }
         let count = self.count.load(Ordering::Relaxed);
         let sum = self.micros.load(Ordering::Relaxed) as f64 / 1e6;
-        let _ =
-            writeln!(text, "{name}_bucket{{le=\"+Inf\"}} {count}\n{name}_sum {sum}\n{name}_count {count}");
+        let own = labels.trim_end_matches(',');
+        let own = if own.is_empty() { String::new() } else { format!("{{{own}}}") };
+        let _ = writeln!(
+            text,
+            "{name}_bucket{{{labels}le=\"+Inf\"}} {count}\n{name}_sum{own} {sum}\n{name}_count{own} {count}"
+        );
     }
 }
 
@@ -54,6 +66,8 @@ impl Histogram {
 pub(crate) struct Metrics {
     /// By route, method and status.
     requests: Mutex<BTreeMap<(String, String, u16), u64>>,
+    /// How long answers took, by route.
+    latency: Mutex<BTreeMap<String, Histogram>>,
     pub(crate) run: Histogram,
     pub(crate) wait: Histogram,
     pub(crate) result_bytes: AtomicU64,
@@ -65,15 +79,44 @@ impl Metrics {
         *requests.entry((route.to_owned(), method.to_owned(), status)).or_default() += 1;
     }
 
-    /// The whole page.
-    pub(crate) fn text(&self, counts: &Counts, endings: &Endings, ready: bool) -> String {
+    /// An answer of this route was ready after `span`.
+    pub(crate) fn took(&self, route: &str, span: Duration) {
+        let mut latency = self.latency.lock().unwrap_or_else(PoisonError::into_inner);
+        if !latency.contains_key(route) {
+            latency.insert(route.to_owned(), Histogram::default());
+        }
+        if let Some(histogram) = latency.get(route) {
+            histogram.record(span);
+        }
+    }
+
+    /// The whole page. `oldest` is for how long the oldest waiting job has waited, ms.
+    pub(crate) fn text(
+        &self,
+        counts: &Counts,
+        endings: &Endings,
+        oldest: u64,
+        ready: bool,
+        about: &About,
+    ) -> String {
         let mut text = String::new();
+        header(&mut text, "material_transfer_build_info", "The program; always 1.", "gauge");
+        let _ = writeln!(
+            text,
+            "material_transfer_build_info{{version=\"{}\",commit=\"{}\",features=\"{}\"}} 1",
+            about.version, about.commit, about.features
+        );
         header(&mut text, "material_transfer_http_requests_total", "Answered requests.", "counter");
         for ((route, method, status), count) in
             self.requests.lock().unwrap_or_else(PoisonError::into_inner).iter()
         {
             let labels = format!("route=\"{route}\",method=\"{method}\",status=\"{status}\"");
             let _ = writeln!(text, "material_transfer_http_requests_total{{{labels}}} {count}");
+        }
+        let name = "material_transfer_http_request_seconds";
+        header(&mut text, name, "From a request's head to its answer's.", "histogram");
+        for (route, histogram) in self.latency.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            histogram.lines(&mut text, name, &format!("route=\"{route}\","));
         }
         header(&mut text, "material_transfer_jobs", "Jobs in the store by state.", "gauge");
         let states = [
@@ -85,6 +128,13 @@ impl Metrics {
         for (state, count) in states {
             let _ = writeln!(text, "material_transfer_jobs{{state=\"{state}\"}} {count}");
         }
+        header(
+            &mut text,
+            "material_transfer_queue_oldest_seconds",
+            "For how long the oldest waiting job has waited; 0 if none waits.",
+            "gauge",
+        );
+        let _ = writeln!(text, "material_transfer_queue_oldest_seconds {}", oldest as f64 / 1000.0);
         header(&mut text, "material_transfer_jobs_ended_total", "Jobs ended by this process.", "counter");
         let endings = [
             ("completed", endings.completed),
@@ -116,6 +166,7 @@ impl Metrics {
         );
         header(&mut text, "material_transfer_ready", "Whether a model is loaded and work is taken.", "gauge");
         let _ = writeln!(text, "material_transfer_ready {}", u8::from(ready));
+        text.push_str(&process::metrics());
         text
     }
 }
@@ -133,17 +184,21 @@ mod tests {
         let metrics = Metrics::default();
         metrics.answered("/v1/{slug}", "POST", 200);
         metrics.answered("/v1/{slug}", "POST", 200);
+        metrics.took("/v1/{slug}", Duration::from_millis(70));
         for seconds in [0.04, 0.3, 700.0] {
             metrics.run.record(Duration::from_secs_f64(seconds));
         }
         let page = metrics.text(
             &Counts { queued: 3, ..Counts::default() },
             &Endings { completed: 1, ..Endings::default() },
+            2500,
             true,
+            &About::new("1.2.3", "abc", "cpu"),
         );
         for line in [
             "material_transfer_http_requests_total{route=\"/v1/{slug}\",method=\"POST\",status=\"200\"} 2",
             "material_transfer_jobs{state=\"queued\"} 3",
+            "material_transfer_queue_oldest_seconds 2.5",
             "material_transfer_jobs_ended_total{ending=\"completed\"} 1",
             "material_transfer_job_seconds_bucket{le=\"0.05\"} 1",
             "material_transfer_job_seconds_bucket{le=\"0.5\"} 2",
@@ -151,6 +206,10 @@ mod tests {
             "material_transfer_job_seconds_bucket{le=\"+Inf\"} 3",
             "material_transfer_job_seconds_sum 700.34",
             "material_transfer_ready 1",
+            "material_transfer_build_info{version=\"1.2.3\",commit=\"abc\",features=\"cpu\"} 1",
+            "material_transfer_http_request_seconds_bucket{route=\"/v1/{slug}\",le=\"0.05\"} 0",
+            "material_transfer_http_request_seconds_bucket{route=\"/v1/{slug}\",le=\"0.1\"} 1",
+            "material_transfer_http_request_seconds_count{route=\"/v1/{slug}\"} 1",
         ] {
             assert!(page.lines().any(|each| each == line), "{line}\n{page}");
         }

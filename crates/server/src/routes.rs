@@ -7,55 +7,85 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
-use http::Uri;
 use http::uri::PathAndQuery;
+use http::{HeaderValue, Uri, header};
+use tower::ServiceBuilder;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::failure::Failure;
 use crate::state::App;
 
 mod account;
+mod admission;
 mod body;
-mod envelope;
+mod cors;
+mod extract;
 mod files;
 mod form;
-mod observe;
-mod poll;
+mod middleware;
+mod ops;
+mod pages;
 mod stream;
-mod submit;
-mod wait;
+mod v1;
+mod v2;
+
+/// Files are what they are called, whatever they hold.
+const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+/// Whatever is not a file is of this moment, and of this caller.
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// The whole service as a router, for a listener or for tests in process.
 pub fn app(state: Arc<App>) -> Router {
     let prefix = state.config.path_prefix.clone();
-    let routes = Router::new()
-        .route("/v1/{slug}", post(submit::v1))
-        .route("/v2/{slug}", post(submit::v2))
-        .route("/v2/requests/{id}/status", get(poll::status))
-        .route("/v2/requests/{id}", get(poll::result))
-        .route("/v1/requests/{id}", get(poll::result))
-        .route("/v1/get-user-credits", get(account::credits))
-        .route("/upload-asset", post(account::upload))
-        .route("/files/{key}", get(files::file))
-        .route("/health", get(observe::live))
-        .route("/health/live", get(observe::live))
-        .route("/health/ready", get(observe::ready))
-        .route("/metrics", get(observe::metrics))
-        .route("/openapi.json", get(observe::openapi))
-        .route("/docs", get(observe::docs))
+    let api = if state.config.api { api_routes() } else { Router::new() };
+    let routes = api
+        .route("/health", get(ops::live))
+        .route("/health/live", get(ops::live))
+        .route("/health/ready", get(ops::ready))
+        .route("/metrics", get(ops::metrics))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
-        .layer(axum::middleware::from_fn_with_state(state.clone(), envelope::envelope))
+        .layer(
+            ServiceBuilder::new()
+                .layer(from_fn_with_state(state.clone(), middleware::around))
+                .layer(SetResponseHeaderLayer::overriding(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF))
+                .layer(SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, NO_STORE))
+                .layer(cors::layer(&state))
+                .layer(from_fn_with_state(state.clone(), cors::same_site))
+                .layer(CatchPanicLayer::custom(middleware::panicked)),
+        )
         .with_state(state);
     // The path has to be put in order before it is routed, so the rewriting stands in front of the router.
     let ordered =
-        tower::ServiceBuilder::new().map_request(move |request| in_order(request, &prefix)).service(routes);
+        ServiceBuilder::new().map_request(move |request| in_order(request, &prefix)).service(routes);
     Router::new().fallback_service(ordered)
 }
 
+/// What clients call.
+fn api_routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/v1/{slug}", post(v1::submit))
+        .route("/v2/{slug}", post(v2::submit))
+        .route("/v2/requests/{id}/status", get(v2::status))
+        .route("/v2/requests/{id}", get(v2::result))
+        .route("/v2/requests/{id}/cancel", post(v2::cancel))
+        .route("/v1/requests/{id}", get(v2::result))
+        .route("/v1/get-user-credits", get(account::credits))
+        .route("/upload-asset", post(account::upload))
+        .route("/files/{key}", get(files::file))
+        .route("/openapi.json", get(ops::openapi))
+        .route("/", get(pages::home).fallback(unknown))
+        .route("/docs", get(pages::docs))
+        .route("/playground/{*file}", get(pages::file))
+}
+
 async fn unknown(request: Request) -> Failure {
+    let failure = Failure::no_route(request.uri().path());
     body::discard(request);
-    Failure::not_found()
+    failure
 }
 
 async fn wrong_method(request: Request) -> Failure {
@@ -63,7 +93,7 @@ async fn wrong_method(request: Request) -> Failure {
     Failure::method_not_allowed()
 }
 
-/// Takes the prefix off the path, and slashes that say nothing.
+/// Takes the prefix off the path, and superfluous slashes (tower-http's `NormalizePath` trims those at the ends only).
 fn in_order(mut request: Request, prefix: &str) -> Request {
     let path = request.uri().path();
     let mut ordered = String::with_capacity(path.len());

@@ -20,9 +20,11 @@ use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet};
 use tower::ServiceExt as _;
 
+use crate::about::About;
 use crate::base_url::Peer;
 use crate::config::Config;
 use crate::connections::{self, Connections, Line};
+use crate::fleet;
 use crate::interim::InterimStream;
 use crate::state::{App, Error, Phase};
 use crate::worker::{EngineFactory, Workers};
@@ -42,8 +44,10 @@ const LAST_MOMENTS: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// [`Error`]: the data directory, the address, the signals, or no engine that can be loaded.
-pub async fn run(config: Config, engine: EngineFactory) -> Result<(), Error> {
-    let address = config.listen.clone();
+pub async fn run(config: Config, about: About, engine: EngineFactory) -> Result<(), Error> {
+    std::sync::LazyLock::force(&crate::process::STARTED);
+    tracing::info!("material-transfer {about}");
+    let address = config.listen.as_str().to_owned();
     let listen = |source| Error::Listen { address: address.clone(), source };
     let listener = TcpListener::bind(&address).await.map_err(listen)?;
     let app = tokio::task::spawn_blocking(|| App::open(config))
@@ -51,7 +55,9 @@ pub async fn run(config: Config, engine: EngineFactory) -> Result<(), Error> {
         .map_err(|error| Error::Worker(error.to_string()))??;
     let bound = listener.local_addr().map_err(listen)?;
     let signals = signals().map_err(Error::Signals)?;
+    app.introduce(about);
     tracing::info!("listening on http://{bound}");
+    first_lines(&app, bound);
     warn_if_open(&app, bound);
     let signal = || {
         let signals = signals.clone();
@@ -74,11 +80,36 @@ pub async fn serve<S: Future<Output = ()>>(
     let mut workers = Workers::start(&app, engine)?;
     let mut beside = JoinSet::new();
     beside.spawn(look(app.clone()));
+    let reporting = tokio::spawn(fleet::report(app.clone()));
     beside.spawn(reap(connections.clone()));
     let sweeping = AbortOnDrop(tokio::spawn(sweep(app.clone())));
     let accepting = accept(listener, app.clone(), connections);
     let ((), outcome) = tokio::join!(accepting, wind_up(&app, &mut workers, sweeping, signal));
+    // A database that does not answer does not keep the process.
+    let _ = tokio::time::timeout(REAP, reporting).await;
     outcome
+}
+
+/// What somebody who has just started it wants to know.
+fn first_lines(app: &App, bound: SocketAddr) {
+    let host = if bound.ip().is_unspecified() { "localhost".to_owned() } else { bound.ip().to_string() };
+    let host = if bound.ip().is_ipv6() && host.contains(':') { format!("[{host}]") } else { host };
+    let own = format!("http://{host}:{}{}", bound.port(), app.config.path_prefix);
+    let address =
+        app.config.public_url.as_ref().map_or(own, |url| url.as_str().trim_end_matches('/').to_owned());
+    let keys = match app.config.api_key.len() + app.config.keys.len() {
+        0 => "open, no key is asked for".to_owned(),
+        1 => "one key".to_owned(),
+        several => format!("{several} keys"),
+    };
+    let folder = std::path::absolute(&app.config.data_dir).unwrap_or_else(|_| app.config.data_dir.clone());
+    tracing::info!(
+        profile = app.config.profile,
+        workers = app.config.workers,
+        data = %folder.display(),
+        keys,
+        "open {address}/ in a browser; the API is described at {address}/docs"
+    );
 }
 
 /// A server without keys that others can reach is meant rarely, and then by somebody who does not mind the line.
@@ -137,7 +168,8 @@ async fn wind_up<S: Future<Output = ()>>(
     tracing::info!("no new work; running jobs may go on for {}", app.config.shutdown_grace);
     app.enter(Phase::Draining);
     tokio::select! {
-        () = workers.ended() => {}
+        // Other nodes may be making the pictures that calls wait for here.
+        () = async { workers.drained().await; app.calls_answered().await } => {}
         () = tokio::time::sleep(app.config.shutdown_grace.0) => tracing::info!("the grace is over"),
         () = signal() => {}
     }

@@ -1,17 +1,19 @@
 //! What all routes and workers share: configuration, stores, keys, counters, and whether the server takes work.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use jobs::{BlobStore, Caps, Embedded, JobStore, Options};
+use fetch::{Fetcher, SetupError};
+use jobs::{BlobStore, JobStore, WorkerRegistry};
 use serde_json::Value;
 use tokio::sync::{Semaphore, watch};
+use uuid::Uuid;
 
+use crate::about::About;
 use crate::budget::Budget;
 use crate::config::Config;
-use crate::credits;
 use crate::decoding::Decoding;
-use crate::fetch::{Fetcher, SetupError};
+use crate::homes::Homes;
 use crate::keys::{KeyRing, quotas};
 use crate::metrics::Metrics;
 use crate::rate::RateLimiter;
@@ -22,10 +24,6 @@ pub const SLUG: &str = "material-transfer";
 
 /// Bodies that are parsed at once: small ones, and long ones, which take up to 2.75 times their size meanwhile.
 const PARSED_AT_ONCE: [usize; 2] = [8, 2];
-
-/// Bytes of the documents of jobs that are over; they are in memory too. One of a long prompt in four-byte characters
-/// takes 40 kB, a usual one 1.5.
-const DOCUMENTS: u64 = 64 << 20;
 
 /// Why the server cannot be set up or go on.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +55,12 @@ pub enum Error {
     /// The signals that end the server cannot be heard.
     #[error("cannot wait for SIGTERM and SIGINT: {0}")]
     Signals(std::io::Error),
+    /// There is a database in the settings, and no support for one in this program.
+    #[error(
+        "this program was built without support for a database; build it with `--features cluster`, or take the setting \
+         `database` away"
+    )]
+    NoCluster,
     /// No worker could be started.
     #[error("no worker is running: {0}")]
     Worker(String),
@@ -102,10 +106,17 @@ pub struct App {
     pub(crate) parsing: [Arc<Semaphore>; 2],
     /// The memory of decoding.
     pub(crate) decoding: Decoding,
+    /// Set by the program, once.
+    about: OnceLock<About>,
     phase: watch::Sender<Phase>,
-    workers: Mutex<Vec<WorkerState>>,
+    /// How each is, and what it runs.
+    workers: Mutex<Vec<(WorkerState, Option<Uuid>)>>,
     /// Why an engine could not be loaded.
     load_error: Mutex<String>,
+    /// Where there may be workers of other nodes.
+    pub(crate) registry: Option<Arc<dyn WorkerRegistry>>,
+    /// How many calls wait for a picture.
+    calls: watch::Sender<usize>,
 }
 
 impl App {
@@ -114,34 +125,10 @@ impl App {
     /// # Errors
     /// [`Error`], telling what to do.
     pub fn open(config: Config) -> Result<Arc<Self>, Error> {
-        let path = config.data_dir.join(credits::FILE);
-        let used =
-            credits::counted_before(&path).map_err(|source| Error::Ledger { path: path.clone(), source })?;
-        let caps = Caps { jobs: config.keep_jobs, documents: DOCUMENTS, files: config.keep_files.0 as u64 };
-        let options = Options {
-            queue_limit: config.queue_limit,
-            queue_limit_each: config.queue_limit_per_key,
-            caps,
-            // So that nobody takes all of it.
-            caps_each: Caps {
-                jobs: caps.jobs.div_ceil(2),
-                documents: caps.documents / 2,
-                files: caps.files / 2,
-            },
-            caps_deposits: Caps {
-                jobs: config.upload_files,
-                documents: u64::MAX,
-                files: config.upload_bytes.0 as u64,
-            },
-            reserve: config.disk_reserve.0 as u64,
-            result_ttl: config.result_ttl.0,
-            file_ttl: Some(config.file_ttl.0),
-            used,
-            ..Options::default()
-        };
-        let home = Embedded::open(&config.data_dir, options)?;
-        credits::forget(&path);
-        Self::with_stores(config, home.clone(), home)
+        let Homes { jobs, blobs, registry } = Homes::open(&config)?;
+        let mut app = Self::assemble(config, jobs, blobs)?;
+        app.registry = registry;
+        Ok(Arc::new(app))
     }
 
     /// The same on stores that are already there.
@@ -153,13 +140,24 @@ impl App {
         jobs: Arc<dyn JobStore>,
         blobs: Arc<dyn BlobStore>,
     ) -> Result<Arc<Self>, Error> {
+        Self::assemble(config, jobs, blobs).map(Arc::new)
+    }
+
+    fn assemble(config: Config, jobs: Arc<dyn JobStore>, blobs: Arc<dyn BlobStore>) -> Result<Self, Error> {
         let schema = api::Schema::new(config.request_limits());
-        Ok(Arc::new(Self {
-            openapi: api::openapi(&schema, SLUG, &config.path_prefix, env!("CARGO_PKG_VERSION")),
+        let keys = KeyRing::new(&config);
+        Ok(Self {
+            openapi: api::openapi(
+                &schema,
+                SLUG,
+                &config.path_prefix,
+                env!("CARGO_PKG_VERSION"),
+                !keys.is_open(),
+            ),
             schema,
             jobs,
             blobs,
-            keys: KeyRing::new(&config),
+            keys,
             rates: RateLimiter::default(),
             turnstile: Turnstile::default(),
             quotas: quotas(&config),
@@ -168,11 +166,24 @@ impl App {
             bodies: Budget::new(config.body_memory.0, config.max_body.0),
             parsing: PARSED_AT_ONCE.map(|permits| Arc::new(Semaphore::new(permits))),
             decoding: Decoding::new(config.decode_limits()),
+            about: OnceLock::new(),
             phase: watch::Sender::new(Phase::Running),
-            workers: Mutex::new(vec![WorkerState::Loading; config.workers]),
+            workers: Mutex::new(vec![(WorkerState::Loading, None); config.workers]),
             load_error: Mutex::default(),
+            registry: None,
+            calls: watch::Sender::new(0),
             config,
-        }))
+        })
+    }
+
+    /// Says what program this is; only the first call counts.
+    pub fn introduce(&self, about: About) {
+        let _ = self.about.set(about);
+    }
+
+    /// What program this is.
+    pub(crate) fn about(&self) -> &About {
+        self.about.get_or_init(About::default)
     }
 
     /// Moves on towards the end; never back.
@@ -196,7 +207,45 @@ impl App {
 
     pub(crate) fn set_worker(&self, number: usize, state: WorkerState) {
         if let Some(worker) = self.workers.lock().unwrap_or_else(PoisonError::into_inner).get_mut(number) {
-            *worker = state;
+            worker.0 = state;
+        }
+    }
+
+    /// Notes what a worker runs.
+    pub(crate) fn set_worker_job(&self, number: usize, job: Option<Uuid>) {
+        if let Some(worker) = self.workers.lock().unwrap_or_else(PoisonError::into_inner).get_mut(number) {
+            worker.1 = job;
+        }
+    }
+
+    /// The workers of this node: the word for their state, and what they run.
+    pub(crate) fn own_workers(&self) -> Vec<(&'static str, Option<Uuid>)> {
+        let word = |state| match state {
+            WorkerState::Loading => "loading",
+            WorkerState::Ready => "ready",
+            WorkerState::Down => "down",
+        };
+        let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        workers.iter().map(|(state, job)| (word(*state), *job)).collect()
+    }
+
+    /// Counts a call that waits for a picture, until what is returned is dropped.
+    pub(crate) fn waiting_call(&self) -> impl Drop + use<'_> {
+        struct Counted<'a>(&'a watch::Sender<usize>);
+        impl Drop for Counted<'_> {
+            fn drop(&mut self) {
+                self.0.send_modify(|calls| *calls -= 1);
+            }
+        }
+        self.calls.send_modify(|calls| *calls += 1);
+        Counted(&self.calls)
+    }
+
+    /// Waits until no call waits for a picture that other nodes may be making.
+    pub(crate) async fn calls_answered(&self) {
+        if self.registry.is_some() {
+            // The sender lives in `self`, so it cannot be gone.
+            let _ = self.calls.subscribe().wait_for(|calls| *calls == 0).await;
         }
     }
 
@@ -221,7 +270,11 @@ impl App {
             return Some(trouble);
         }
         let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
-        let any = |state| workers.contains(&state);
+        // Others may work where none works here.
+        if workers.is_empty() {
+            return None;
+        }
+        let any = |state| workers.iter().any(|worker| worker.0 == state);
         let reason = match (any(WorkerState::Ready), any(WorkerState::Loading), any(WorkerState::Down)) {
             (true, _, false) => return None,
             (true, _, true) => "a worker has stopped; the log says why",
@@ -234,7 +287,8 @@ impl App {
     /// May work be queued? While the model is loaded it may; once all workers are down it may not.
     pub(crate) fn takes_work(&self) -> bool {
         let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
-        self.phase() == Phase::Running && !workers.iter().all(|worker| *worker == WorkerState::Down)
+        let down = workers.iter().all(|worker| worker.0 == WorkerState::Down);
+        self.phase() == Phase::Running && (!down || workers.is_empty())
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use api::{MaterialStrength, Parameters};
-use jobs::BlobKey;
-use pipeline::{OutputFormat, Settings, Strength};
+use api::Parameters;
+use jobs::{BlobKey, Job};
 use serde::{Deserialize, Serialize};
 use url::Url;
+
+use crate::failure::Failure;
 
 /// What a worker is to do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -54,6 +55,20 @@ pub(crate) struct TransferResult {
     pub(crate) remaining_credits: u64,
 }
 
+impl TransferResult {
+    /// The stored result of a job that is COMPLETED.
+    ///
+    /// # Errors
+    /// An internal error, with the reason in the log, if there is none or it cannot be read.
+    pub(crate) fn of(job: &Job) -> Result<Self, Failure> {
+        let stored = job.result.as_ref().ok_or_else(Failure::internal)?;
+        Self::deserialize(stored).map_err(|error| {
+            tracing::error!(id = %job.id, %error, "a stored result cannot be read");
+            Failure::internal()
+        })
+    }
+}
+
 /// One stored picture.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct StoredPicture {
@@ -64,37 +79,10 @@ pub(crate) struct StoredPicture {
     pub(crate) bytes: usize,
 }
 
-/// The numbers for the engine.
-#[must_use]
-pub fn settings(parameters: &Parameters, seed: u64) -> Settings {
-    Settings {
-        prompt: parameters.prompt.clone(),
-        negative_prompt: parameters.negative_prompt.clone(),
-        guidance_scale: parameters.guidance_scale,
-        steps: parameters.steps,
-        strength: match parameters.material_strength {
-            MaterialStrength::Medium => Strength::Medium,
-            MaterialStrength::Strong => Strength::Strong,
-        },
-        max_width: parameters.max_width,
-        max_height: parameters.max_height,
-        seed,
-        intermediates: parameters.return_intermediate_images,
-    }
-}
-
-/// The encoder's name for a wire format.
-#[must_use]
-pub fn output_format(format: api::OutputFormat) -> OutputFormat {
-    match format {
-        api::OutputFormat::WebP => OutputFormat::WebP,
-        api::OutputFormat::Jpg => OutputFormat::Jpeg,
-        api::OutputFormat::Png => OutputFormat::Png,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use pipeline::{Settings, Strength};
+
     use super::*;
 
     /// Stored documents of one version are read by the next; a changed field name would lose jobs over an update.
@@ -110,7 +98,7 @@ mod tests {
         let task: Task = serde_json::from_value(stored.clone()).unwrap();
         assert_eq!(serde_json::to_value(&task).unwrap(), stored);
         let Task::Transfer(task) = task else { panic!("another task") };
-        let settings = settings(&task.parameters, task.seed);
+        let settings = Settings::of(&task.parameters, task.seed);
         assert_eq!(
             (settings.strength, settings.seed, settings.intermediates),
             (Strength::Strong, u64::MAX, true)

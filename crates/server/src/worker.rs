@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use jobs::{Beat, Claim, LeaseToken};
+use jobs::{Beat, Blame, Claim, LeaseToken};
 use pipeline::{Cancel, Engine, Progress};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc};
+use tracing::Instrument as _;
 
 use crate::failure::INTERNAL;
 use crate::fetching;
@@ -29,9 +30,6 @@ pub type EngineFactory =
 const BEAT: Duration = Duration::from_millis(500);
 /// How long a worker rests when the store fails, and how long it sleeps at most if no wake-up comes.
 const REST: Duration = Duration::from_secs(1);
-/// What the error of a job begins with that took too long.
-pub(crate) const OVERTIME: &str = "Request timed out";
-
 /// The running workers. Dropping this stops them, and their jobs go back to the queue.
 #[derive(Debug)]
 pub struct Workers {
@@ -57,12 +55,22 @@ impl Workers {
             });
             spawned.map_err(|error| Error::Worker(error.to_string()))?;
         }
-        tokio::spawn(fetching::run(app.clone()));
+        if app.config.api {
+            tokio::spawn(fetching::run(app.clone()));
+        }
         Ok(Self { app: app.clone(), ended })
     }
 
-    /// Waits until all workers have ended.
+    /// Waits until all workers have ended; where there are none from the start, until the server stops.
     pub async fn ended(&mut self) {
+        if self.app.config.workers == 0 {
+            return self.app.reached(Phase::Stopping).await;
+        }
+        self.drained().await;
+    }
+
+    /// Waits until no worker runs.
+    pub(crate) async fn drained(&mut self) {
         while self.ended.recv().await.is_some() {}
     }
 }
@@ -94,7 +102,10 @@ impl Worker {
         tracing::info!(worker = self.name, engine = engine.name(), seconds, "ready");
         self.app.set_worker(self.number, WorkerState::Ready);
         while let Some(claim) = self.runtime.block_on(self.next()) {
-            if !self.work(&*engine, &claim) {
+            self.app.set_worker_job(self.number, Some(claim.job.id));
+            let goes_on = self.work(&*engine, &claim);
+            self.app.set_worker_job(self.number, None);
+            if !goes_on {
                 break;
             }
         }
@@ -131,9 +142,12 @@ impl Worker {
     /// Runs one job; false when the device is lost, and no other can be run. The job is then left alone: its lease lapses, and it goes
     /// back to the queue with one try counted.
     fn work(&self, engine: &dyn Engine, claim: &Claim) -> bool {
+        let span = tracing::info_span!("job", id = %claim.job.id, key = claim.job.owner, worker = self.name);
+        let _entered = span.enter();
         let started = Instant::now();
         let pulse = Arc::new(Pulse::new(started));
-        let beating = self.runtime.spawn(beat(self.app.clone(), claim.token.clone(), pulse.clone()));
+        let beating = beat(self.app.clone(), claim.token.clone(), pulse.clone());
+        let beating = self.runtime.spawn(beating.instrument(span.clone()));
         let attempt = run::Attempt { app: &self.app, runtime: &self.runtime, claim, pulse: &pulse, started };
         let outcome = catch_unwind(AssertUnwindSafe(|| attempt.run(engine)));
         let outcome = outcome.unwrap_or_else(|_| Err(Stopped::Fault("the engine panicked".to_owned())));
@@ -141,8 +155,7 @@ impl Worker {
             && let Err(error) = engine.alive()
         {
             beating.abort();
-            let id = claim.job.id;
-            tracing::error!(worker = self.name, %id, reason, %error, "the device is lost: this worker ends");
+            tracing::error!(reason, %error, "the device is lost: this worker ends");
             return false;
         }
         self.runtime.block_on(self.end(claim, &pulse, outcome));
@@ -155,7 +168,6 @@ impl Worker {
     /// Tells the store how it went. If the disk is at fault that is no fault of the job's: what there is is kept, and told
     /// again until it is stored, or the lease is lost, or the server stops (then the job is run once more).
     async fn end(&self, claim: &Claim, pulse: &Pulse, outcome: Result<run::Done, Stopped>) {
-        let id = claim.job.id;
         let mut told = false;
         loop {
             let error = match self.try_to_end(claim, pulse, &outcome).await {
@@ -163,10 +175,10 @@ impl Worker {
                 Err(error) => error,
             };
             if !error.is_disk() || pulse.lost() || self.app.phase() == Phase::Stopping {
-                return tracing::error!(%id, %error, "the end of a job could not be stored; it will be begun again");
+                return tracing::error!(%error, "the end of a job could not be stored; it will be begun again");
             }
             if !std::mem::replace(&mut told, true) {
-                tracing::error!(%id, %error, "the end of a job cannot be stored; it is tried until it can");
+                tracing::error!(%error, "the end of a job cannot be stored; it is tried until it can");
             }
             tokio::time::sleep(REST).await;
         }
@@ -178,44 +190,43 @@ impl Worker {
         pulse: &Pulse,
         outcome: &Result<run::Done, Stopped>,
     ) -> jobs::Result<()> {
-        let (jobs, token, id) = (&self.app.jobs, &claim.token, claim.job.id);
-        let key = &claim.job.owner;
+        let (jobs, token) = (&self.app.jobs, &claim.token);
         let seconds = pulse.began.elapsed().as_secs_f64();
-        let failed = |reason: &str| tracing::warn!(%id, key, seconds, reason, "job failed");
+        let failed = |reason: &str| tracing::warn!(seconds, reason, "job failed");
         match outcome {
             Ok(done) => match jobs.complete(token, done.result.clone(), done.outputs.clone()).await {
-                Ok(()) => tracing::info!(%id, key, seconds, "job completed"),
+                Ok(()) => tracing::info!(seconds, "job completed"),
                 Err(error) if error.is_disk() => return Err(error),
                 Err(error) => {
                     for key in &done.outputs {
                         // No job names these files; if they stay, the store sweeps them away in time.
                         let _ = self.app.blobs.delete(key).await;
                     }
-                    tracing::error!(%id, %error, "a result could not be stored");
-                    jobs.fail(token, INTERNAL).await?;
+                    tracing::error!(%error, "a result could not be stored");
+                    jobs.fail(token, jobs::Failure::server(INTERNAL)).await?;
                 }
             },
-            Err(Stopped::Cancelled) if pulse.lost() => tracing::warn!(%id, "the lease was lost"),
+            Err(Stopped::Cancelled) if pulse.lost() => tracing::warn!("the lease was lost"),
             Err(Stopped::Cancelled) if self.app.phase() == Phase::Stopping => {
                 jobs.release(token).await?;
-                tracing::info!(%id, key, seconds, "job released");
+                tracing::info!(seconds, "job released");
             }
             Err(Stopped::Cancelled) if pulse.overtime() => {
                 let limit = self.app.config.job_timeout;
-                let text = format!("{OVERTIME}: it took longer than this server allows ({limit})");
-                jobs.fail(token, &text).await?;
+                let text = format!("Request timed out: it took longer than this server allows ({limit})");
+                jobs.fail(token, jobs::Failure::new(Blame::Overtime, &text)).await?;
                 failed(&text);
             }
             Err(Stopped::Cancelled) => {
-                jobs.fail(token, jobs::CANCELLED).await?;
-                tracing::info!(%id, key, seconds, "job cancelled");
+                jobs.fail(token, jobs::Failure::cancelled()).await?;
+                tracing::info!(seconds, "job cancelled");
             }
             Err(Stopped::Input(text)) => {
-                jobs.fail(token, text).await?;
+                jobs.fail(token, jobs::Failure::client(text)).await?;
                 failed(text);
             }
             Err(Stopped::Fault(reason)) => {
-                jobs.fail(token, INTERNAL).await?;
+                jobs.fail(token, jobs::Failure::server(INTERNAL)).await?;
                 failed(reason);
             }
         }
@@ -303,7 +314,7 @@ async fn beat(app: Arc<App>, token: LeaseToken, pulse: Arc<Pulse>) {
                 pulse.lost.store(true, Ordering::Relaxed);
                 return pulse.stop();
             }
-            Err(error) => tracing::warn!(id = %token.id, %error, "a heartbeat failed"),
+            Err(error) => tracing::warn!(%error, "a heartbeat failed"),
         }
         tokio::select! {
             () = tokio::time::sleep(BEAT) => {}

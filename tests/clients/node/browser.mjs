@@ -2,7 +2,7 @@
 // job, and draws its output file on a canvas that stays readable. Prints what the page saw.
 
 import { createServer } from 'node:http';
-import { chromium } from 'playwright-core';
+import { launch } from './chromium.mjs';
 import { base, given, key, MODEL, report } from './report.mjs';
 
 const { executable, body } = given();
@@ -68,19 +68,7 @@ async function visit({ base, key, model, body }) {
 
 const site = createServer((_, answer) => answer.setHeader('content-type', 'text/html').end('<!doctype html><title>page</title>'));
 await new Promise((ready) => site.listen(0, '127.0.0.1', ready));
-const browser = await chromium.launch({
-  executablePath: executable,
-  args: [
-    '--no-sandbox',
-    '--disable-gpu',
-    '--disable-quic',
-    '--no-first-run',
-    '--disable-background-networking',
-    '--disable-component-update',
-    '--disable-sync',
-    '--no-proxy-server',
-  ],
-});
+const browser = await launch(executable);
 try {
   const page = await browser.newPage();
   const complaints = [];

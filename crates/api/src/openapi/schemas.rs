@@ -8,8 +8,10 @@ use crate::Schema;
 pub(super) fn all(schema: &Schema) -> Value {
     json!({
         "TransferRequest": schema.describe(),
+        "TransferForm": form(schema.describe()),
         "Submitted": object(&["request_id", "status", "status_url", "response_url", "poll_url"], submitted()),
-        "Status": object(&["status", "request_id", "metrics"], status()),
+        "Status": object(&["status", "request_id", "metrics"], status(&["QUEUED", "PROCESSING", "COMPLETED", "FAILED"])),
+        "Pending": object(&["status", "request_id", "metrics"], status(&["QUEUED", "PROCESSING"])),
         "Completed": object(&["request_id", "status", "output", "images", "seed", "prompt", "timings", "metrics"], completed()),
         "Image": object(&["url", "content_type", "file_name", "file_size", "name", "width", "height"], image()),
         "Metrics": object(&[], metrics()),
@@ -18,10 +20,11 @@ pub(super) fn all(schema: &Schema) -> Value {
             "stages": { "type": "object", "additionalProperties": { "type": "number" } },
         })),
         "Error": object(&["error"], json!({
-            "error": { "type": "string" },
-            "request_id": { "type": "string" },
+            "error": { "type": "string", "examples": ["guidance_scale: must be between 1 and 10"] },
+            "request_id": id(),
             "details": { "type": "array", "items": object(&["field", "message"], json!({
-                "field": { "type": "string" }, "message": { "type": "string" },
+                "field": { "type": "string", "examples": ["guidance_scale"] },
+                "message": { "type": "string", "examples": ["must be between 1 and 10"] },
             })) },
         })),
         "Base64Image": object(&["image"], json!({ "image": { "type": "string", "contentEncoding": "base64" } })),
@@ -37,8 +40,8 @@ pub(super) fn all(schema: &Schema) -> Value {
 
 fn submitted() -> Value {
     json!({
-        "request_id": { "type": "string" },
-        "status": { "const": "QUEUED" },
+        "request_id": id(),
+        "status": { "type": "string", "const": "QUEUED" },
         "status_url": uri(),
         "response_url": uri(),
         "poll_url": uri(),
@@ -46,10 +49,19 @@ fn submitted() -> Value {
     })
 }
 
-fn status() -> Value {
+/// The same request as a form: its pictures are files.
+fn form(mut request: Value) -> Value {
+    for name in crate::request::PICTURES {
+        let picture = &mut request["properties"][*name];
+        *picture = json!({ "type": "string", "format": "binary", "description": "The file. A URL as text is taken too." });
+    }
+    request
+}
+
+fn status(words: &[&str]) -> Value {
     json!({
-        "status": { "enum": ["QUEUED", "PROCESSING", "COMPLETED", "FAILED"] },
-        "request_id": { "type": "string" },
+        "status": { "type": "string", "enum": words },
+        "request_id": id(),
         "status_url": uri(),
         "response_url": uri(),
         "error": { "type": "string" },
@@ -61,8 +73,8 @@ fn status() -> Value {
 
 fn completed() -> Value {
     json!({
-        "request_id": { "type": "string" },
-        "status": { "const": "COMPLETED" },
+        "request_id": id(),
+        "status": { "type": "string", "const": "COMPLETED" },
         "output": uri(),
         "images": { "type": "array", "minItems": 1, "items": super::reference("Image") },
         "seed": { "type": "string" },
@@ -99,8 +111,12 @@ fn metrics() -> Value {
     })
 }
 
+fn id() -> Value {
+    json!({ "type": "string", "examples": ["2c7f59ea-13f1-402c-9353-915a2b5a2124"] })
+}
+
 fn uri() -> Value {
-    json!({ "type": "string", "format": "uri" })
+    json!({ "type": "string", "format": "uri", "examples": ["http://host:8000/…"] })
 }
 
 fn strings() -> Value {

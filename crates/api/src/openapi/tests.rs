@@ -9,7 +9,7 @@ use crate::response::*;
 use crate::{ErrorBody, FieldError, Limits};
 
 fn document() -> Value {
-    openapi(&Schema::default(), "material-transfer", "", "1.2.3")
+    openapi(&Schema::default(), "material-transfer", "", "1.2.3", true)
 }
 
 fn keys(value: &Value) -> BTreeSet<String> {
@@ -23,7 +23,7 @@ fn both_posts_take_every_parameter() {
         let body =
             &document["paths"][format!("/{version}/material-transfer")]["post"]["requestBody"]["content"];
         assert_eq!(body["application/json"]["schema"]["$ref"], "#/components/schemas/TransferRequest");
-        assert!(body["multipart/form-data"].is_object());
+        assert_eq!(body["multipart/form-data"]["schema"]["$ref"], "#/components/schemas/TransferForm");
     }
     let request = &document["components"]["schemas"]["TransferRequest"];
     let names = [
@@ -179,4 +179,36 @@ fn references_resolve() {
     assert!(seen > 40, "{seen}");
     assert_eq!(document["components"]["securitySchemes"]["ApiKey"]["name"], "x-api-key");
     assert_eq!(document["info"]["version"], "1.2.3");
+}
+
+/// Generated clients name their functions by it.
+#[test]
+fn every_operation_has_an_id_of_its_own_and_a_chapter() {
+    let document = document();
+    let operations: Vec<&Value> = document["paths"]
+        .as_object()
+        .unwrap()
+        .values()
+        .flat_map(|methods| methods.as_object().unwrap().values())
+        .collect();
+    let ids: BTreeSet<&str> = operations.iter().map(|each| each["operationId"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), operations.len());
+    let tags: Vec<&str> =
+        document["tags"].as_array().unwrap().iter().map(|tag| tag["name"].as_str().unwrap()).collect();
+    assert!(operations.iter().all(|each| tags.contains(&each["tags"][0].as_str().unwrap())));
+}
+
+#[test]
+fn a_form_has_files_for_pictures() {
+    let schemas = &document()["components"]["schemas"];
+    let (body, form) = (&schemas["TransferRequest"], &schemas["TransferForm"]);
+    assert_eq!(form["properties"]["subject_image"]["format"], "binary");
+    assert_eq!(body["properties"]["subject_image"]["format"], Value::Null);
+    assert_eq!(keys(&form["properties"]), keys(&body["properties"]));
+}
+
+#[test]
+fn an_open_server_asks_for_no_key() {
+    let open = openapi(&Schema::default(), "material-transfer", "", "1", false);
+    assert_eq!((&open["security"], &document()["security"]), (&json!([]), &json!([{ "ApiKey": [] }])));
 }

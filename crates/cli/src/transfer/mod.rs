@@ -13,7 +13,7 @@ mod watch;
 use std::time::Instant;
 
 use api::{FormValue, RequestError, Schema};
-use pipeline::{Cancel, Engine, Outcome, Transfer, profile};
+use pipeline::{Cancel, Engine, Outcome, Settings, Transfer, profile};
 
 use crate::arguments::TransferArguments;
 use crate::failure::Failure;
@@ -45,11 +45,10 @@ pub(crate) fn run(arguments: &TransferArguments) -> Result<(), Failure> {
     for warning in &opened.warnings {
         eprintln!("warning: {warning}");
     }
-    let engine = profile::engine(&profile, &opened.device)?;
+    let engine = pipeline::engine(&profile, &opened.device)?;
     let fetched = Instant::now();
-    // Drawn from 32 bits, as the service this stands in for does: short enough to be typed again.
-    let seed = request.parameters.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
-    let settings = server::settings(&request.parameters, seed);
+    let seed = Settings::seed_of(&request.parameters);
+    let settings = Settings::of(&request.parameters, seed);
     let enough = engine.enough(&settings);
     let subject = source::picture(request.subject_image, PICTURES[0].1, &runtime, &cancel, enough.subject)?;
     let material =
@@ -76,9 +75,10 @@ fn request(
     arguments: &TransferArguments,
     destination: &Destination,
 ) -> Result<api::TransferRequest, Failure> {
+    let [subject, material] = arguments.pictures();
     let mut form = vec![
-        (PICTURES[0].0.to_owned(), source::given(&arguments.subject, PICTURES[0].1)?),
-        (PICTURES[1].0.to_owned(), source::given(&arguments.material, PICTURES[1].1)?),
+        (PICTURES[0].0.to_owned(), source::given(subject, PICTURES[0].1)?),
+        (PICTURES[1].0.to_owned(), source::given(material, PICTURES[1].1)?),
     ];
     for (name, value) in arguments.parameters.given() {
         form.push((name.to_owned(), FormValue::Text(value.to_owned())));

@@ -125,7 +125,7 @@ fn named_by(extension: &str) -> Option<OutputFormat> {
 }
 
 fn encode(picture: &Picture, format: OutputFormat, quality: u8) -> Result<Vec<u8>, Failure> {
-    picture.encode(server::output_format(format), quality).map_err(|error| Failure::Input(error.to_string()))
+    picture.encode(format, quality).map_err(|error| Failure::Input(error.to_string()))
 }
 
 #[cfg(test)]

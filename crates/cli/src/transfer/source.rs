@@ -1,6 +1,6 @@
 //! Where the two pictures come from: files, URLs, or data URIs.
 //!
-//! URLs go through the server's guarded fetcher (size, time and redirect limits, content sniffed). Private and loopback
+//! URLs go through the guarded fetcher, as in the server (size, time and redirect limits, content sniffed). Private and loopback
 //! addresses are allowed here, unlike in the server: whoever sits at the terminal could reach them anyway. Link-local
 //! ranges, where clouds keep their metadata, stay closed.
 
@@ -10,9 +10,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::Context;
 use api::{FormValue, ImageSource};
+use fetch::{Cidr, Fetcher, Policy};
 use pipeline::{Cancel, DecodeLimits, Picture};
-use server::cidr::Cidr;
-use server::fetch::{Fetcher, Policy};
 use tokio::runtime::Runtime;
 
 use crate::failure::Failure;

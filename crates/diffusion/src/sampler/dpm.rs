@@ -1,6 +1,6 @@
 //! The DPM-Solver++ family: exponential integrators in `t = -ln sigma`, exact while x0 stays put.
 //!
-//! Two-call SDE form (pipeline.md 14.3), two-step multistep form (Lu et al. 2022, arXiv:2211.01095, algorithm 2) and its SDE
+//! Two-call SDE form (k-diffusion's `sample_dpmpp_sde`), two-step multistep form (Lu et al. 2022, arXiv:2211.01095, algorithm 2) and its SDE
 //! form (midpoint correction).
 
 use candle_core::Tensor;

@@ -12,7 +12,7 @@ use std::str::FromStr;
 
 use candle_core::Tensor;
 
-use crate::{Denoiser, Error, NoiseSource, Result, Watch};
+use crate::{Denoiser, Error, NoiseSource, Result, SamplingObserver};
 use step::Run;
 
 /// A way down the sigmas.
@@ -79,10 +79,10 @@ impl Sampler {
     /// Takes `x` from `sigmas[0]` down to the last sigma and returns it.
     ///
     /// `x` (b, c, h, w) holds `x0 + sigmas[0]·n`; `sigmas` descend strictly and may end in 0. A sampler that is not
-    /// stochastic never touches `noise` ([`NoNoise`](crate::NoNoise) will do). `watch` hears of every call.
+    /// stochastic never touches `noise` ([`NoNoise`](crate::NoNoise) will do). `observer` is notified of every call.
     ///
     /// # Errors
-    /// [`Error::Stopped`] when `watch` breaks off, [`Error::Invalid`] for unusable sigmas or parameters, and whatever the
+    /// [`Error::Stopped`] when `observer` breaks off, [`Error::Invalid`] for unusable sigmas or parameters, and whatever the
     /// denoiser or the noise source returns.
     pub fn sample(
         &self,
@@ -90,10 +90,10 @@ impl Sampler {
         x: Tensor,
         sigmas: &[f64],
         noise: &mut dyn NoiseSource,
-        watch: &mut dyn Watch,
+        observer: &mut dyn SamplingObserver,
     ) -> Result<Tensor> {
         self.check(sigmas)?;
-        let mut run = Run::begin(denoiser, noise, watch, self.calls(sigmas))?;
+        let mut run = Run::begin(denoiser, noise, observer, self.calls(sigmas))?;
         match *self {
             Self::DpmppSde { eta, r } => dpm::two_calls(&mut run, x, sigmas, eta, r),
             Self::Dpmpp2m => dpm::multistep(&mut run, x, sigmas),
@@ -153,7 +153,7 @@ impl FromStr for Sampler {
 /// The noisy sample a run starts from: `known + noise·sigma`, all (b, c, h, w).
 ///
 /// From the top of the model's range (`sigma` within 1e-5 of `sigma_max`) the noise is scaled by `sqrt(1+sigma²)` instead, as the
-/// reference does (pipeline.md 14.2): there `known` counts as lost in the noise, and `x` has the variance of training.
+/// reference does (ComfyUI's `noise_scaling`, `max_denoise`): there `known` counts as lost in the noise, and `x` has the variance of training.
 ///
 /// # Errors
 /// Tensor errors.
@@ -191,20 +191,20 @@ mod tests {
         for name in ALL {
             let sampler: Sampler = name.parse().expect("known");
             for stop_at in 0..=sampler.calls(&sigmas) {
-                let (mut made, mut heard) = (0, Vec::new());
+                let (mut made, mut events) = (0, Vec::new());
                 let mut denoiser = FnDenoiser(|x: &Tensor, _: f64| {
                     made += 1;
                     Ok(x.clone())
                 });
-                let mut watch = |done: usize, total: usize| {
-                    heard.push((done, total));
+                let mut observer = |done: usize, total: usize| {
+                    events.push((done, total));
                     if done == stop_at { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
                 };
-                let out = sampler.sample(&mut denoiser, zeros(), &sigmas, &mut fresh(), &mut watch);
+                let out = sampler.sample(&mut denoiser, zeros(), &sigmas, &mut fresh(), &mut observer);
                 assert!(matches!(out, Err(Error::Stopped)), "{name}");
                 assert_eq!(made, stop_at, "{name}");
                 let total = sampler.calls(&sigmas);
-                assert_eq!(heard, (0..=stop_at).map(|done| (done, total)).collect::<Vec<_>>(), "{name}");
+                assert_eq!(events, (0..=stop_at).map(|done| (done, total)).collect::<Vec<_>>(), "{name}");
             }
         }
     }
@@ -214,8 +214,8 @@ mod tests {
         for name in ALL {
             let sampler: Sampler = name.parse().expect("known");
             let mut denoiser = FnDenoiser(|x: &Tensor, _: f64| Ok((x * 0.5)?));
-            let mut unwatched = crate::Unwatched;
-            let out = sampler.sample(&mut denoiser, zeros(), &[2.0, 1.0, 0.0], &mut NoNoise, &mut unwatched);
+            let mut unobserved = crate::Unobserved;
+            let out = sampler.sample(&mut denoiser, zeros(), &[2.0, 1.0, 0.0], &mut NoNoise, &mut unobserved);
             assert_eq!(out.is_err(), sampler.is_stochastic(), "{name}");
         }
     }
@@ -224,7 +224,7 @@ mod tests {
     fn unusable_sigmas_and_parameters_are_refused() {
         let mut denoiser = FnDenoiser(|x: &Tensor, _: f64| Ok(x.clone()));
         let mut try_it = |sampler: Sampler, sigmas: &[f64]| {
-            sampler.sample(&mut denoiser, zeros(), sigmas, &mut NoNoise, &mut crate::Unwatched).is_err()
+            sampler.sample(&mut denoiser, zeros(), sigmas, &mut NoNoise, &mut crate::Unobserved).is_err()
         };
         assert!(try_it(Sampler::Euler, &[1.0]));
         assert!(try_it(Sampler::Euler, &[1.0, 1.0, 0.0]));

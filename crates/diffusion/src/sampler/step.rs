@@ -4,26 +4,26 @@ use std::ops::ControlFlow;
 
 use candle_core::Tensor;
 
-use crate::{Denoiser, Error, NoiseSource, Result, Watch};
+use crate::{Denoiser, Error, NoiseSource, Result, SamplingObserver};
 
 /// One run of a sampler: the denoiser, its noise, and who is watching.
 pub(super) struct Run<'a> {
     denoiser: &'a mut dyn Denoiser,
     noise: &'a mut dyn NoiseSource,
-    watch: &'a mut dyn Watch,
+    observer: &'a mut dyn SamplingObserver,
     done: usize,
     total: usize,
 }
 
 impl<'a> Run<'a> {
-    /// Tells `watch` that nothing is done yet, which is the first chance to stop.
+    /// Tells `observer` that nothing is done yet, which is the first chance to stop.
     pub(super) fn begin(
         denoiser: &'a mut dyn Denoiser,
         noise: &'a mut dyn NoiseSource,
-        watch: &'a mut dyn Watch,
+        observer: &'a mut dyn SamplingObserver,
         total: usize,
     ) -> Result<Self> {
-        let mut run = Self { denoiser, noise, watch, done: 0, total };
+        let mut run = Self { denoiser, noise, observer, done: 0, total };
         run.report()?;
         Ok(run)
     }
@@ -45,7 +45,7 @@ impl<'a> Run<'a> {
     }
 
     fn report(&mut self) -> Result<()> {
-        match self.watch.called(self.done, self.total) {
+        match self.observer.on_call(self.done, self.total) {
             ControlFlow::Continue(()) => Ok(()),
             ControlFlow::Break(()) => Err(Error::Stopped),
         }
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn coefficients_of_six_karras_steps() {
-        // pipeline.md 14.3: sigma, midpoint, then down/sigma and up to the midpoint and to the next sigma.
+        // Computed beforehand from the definition: sigma, midpoint, then down/sigma and up to the midpoint and to the next sigma.
         let table = [
             (14.614643, 9.428068, 0.416168, 7.203881, 6.082151, 0.173196, 5.530425),
             (6.082151, 3.684603, 0.367001, 2.931516, 2.232154, 0.134690, 2.076396),

@@ -87,26 +87,7 @@ impl Draft<'_> {
         if self.book.get(new.id).is_some() {
             return Err(Error::Duplicate { id: new.id });
         }
-        let job = Job {
-            id: new.id,
-            client: client_of(&new).to_owned(),
-            owner: new.owner,
-            state: State::Queued,
-            payload: new.payload,
-            wanting: new.wanting,
-            charged: new.credits.is_some(),
-            inputs: new.inputs,
-            submitted_at: self.around.time.now(),
-            started_at: None,
-            finished_at: None,
-            expires_at: None,
-            files_expire_at: None,
-            retry_count: 0,
-            result: None,
-            outputs: Vec::new(),
-            error: None,
-            cancel_requested: false,
-        };
+        let job = Job::queued(new, self.around.time.now());
         let seq = self.next.seq;
         self.next.seq += 1;
         Ok(Record::new(seq, job))

@@ -249,6 +249,11 @@ impl Book {
         self.turns.waiting_of(client)
     }
 
+    /// When the job that has waited longest was accepted, unix ms.
+    pub(super) fn oldest_waiting(&self) -> Option<u64> {
+        self.records.get(&self.turns.first()?).map(|record| record.job.submitted_at)
+    }
+
     /// What is kept for whom.
     pub(super) fn kept(&self) -> &Kept {
         &self.kept

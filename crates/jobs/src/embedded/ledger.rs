@@ -279,34 +279,12 @@ fn refused(path: &Path, action: &'static str, error: redb::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
 
     use super::*;
-    use crate::{Job, State};
+    use crate::{Job, NewJob};
 
     fn record(id: Uuid) -> Record {
-        let (owner, state, payload) = ("open".to_owned(), State::Queued, Value::Null);
-        let job = Job {
-            id,
-            client: owner.clone(),
-            owner,
-            state,
-            payload,
-            wanting: false,
-            charged: false,
-            inputs: vec![],
-            submitted_at: 1,
-            started_at: None,
-            finished_at: None,
-            expires_at: None,
-            files_expire_at: None,
-            retry_count: 0,
-            result: None,
-            outputs: vec![],
-            error: None,
-            cancel_requested: false,
-        };
-        Record::new(0, job)
+        Record::new(0, Job::queued(NewJob { id, owner: "open".to_owned(), ..NewJob::default() }, 1))
     }
 
     fn entry<'a>(book: &'a Book, touched: &[Uuid]) -> Entry<'a> {

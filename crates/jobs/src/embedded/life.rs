@@ -14,8 +14,7 @@ use super::{
     shelf::Shelf,
 };
 use crate::{
-    BlobKey, CANCELLED, CancelOutcome, Claim, Error, INTERRUPTED, Job, LeaseToken, Result, State,
-    clock::StoreTime,
+    BlobKey, CancelOutcome, Claim, Error, Failure, Job, LeaseToken, Result, State, clock::StoreTime,
 };
 
 /// What transitions need to know of the world.
@@ -126,12 +125,12 @@ impl<'a> Draft<'a> {
         Ok(true)
     }
 
-    pub(super) fn refuse(&mut self, id: Uuid, error: &str) -> bool {
+    pub(super) fn refuse(&mut self, id: Uuid, failure: Failure) -> bool {
         let waits = |record: &&Arc<Record>| record.job.state == State::Queued;
         let record = self.book.get(id).filter(waits).map(|record| Record::clone(record));
         let found = record.is_some();
         if let Some(record) = record {
-            self.finish_failed(record, error);
+            self.finish_failed(record, failure);
         }
         found
     }
@@ -177,16 +176,16 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    pub(super) fn fail(&mut self, token: &LeaseToken, error: &str) -> Result<()> {
+    pub(super) fn fail(&mut self, token: &LeaseToken, failure: Failure) -> Result<()> {
         let record = self.held(token)?;
-        self.finish_failed(record, error);
+        self.finish_failed(record, failure);
         Ok(())
     }
 
     pub(super) fn release(&mut self, token: &LeaseToken) -> Result<()> {
         let record = self.held(token)?;
         if record.job.cancel_requested {
-            self.finish_failed(record, CANCELLED);
+            self.finish_failed(record, Failure::cancelled());
         } else {
             self.requeue(record);
         }
@@ -212,7 +211,7 @@ impl<'a> Draft<'a> {
             State::Completed | State::Failed => CancelOutcome::AlreadyOver,
             State::Queued => {
                 record.job_mut().cancel_requested = true;
-                self.finish_failed(record, CANCELLED);
+                self.finish_failed(record, Failure::cancelled());
                 CancelOutcome::Cancelled
             }
             State::Processing => {
@@ -276,12 +275,12 @@ impl<'a> Draft<'a> {
         let Some(record) = self.book.get(id) else { return };
         let mut record = Record::clone(record);
         if record.job.cancel_requested {
-            self.finish_failed(record, CANCELLED);
+            self.finish_failed(record, Failure::cancelled());
             return;
         }
         if record.job.retry_count > 0 {
             tracing::warn!(job = %id, "interrupted for the second time; it fails");
-            self.finish_failed(record, INTERRUPTED);
+            self.finish_failed(record, Failure::interrupted());
             return;
         }
         tracing::warn!(job = %id, "interrupted; it goes back to the queue");
@@ -298,8 +297,8 @@ impl<'a> Draft<'a> {
         self.set(record.job.id, Some(record));
     }
 
-    fn finish_failed(&mut self, mut record: Record, error: &str) -> Arc<Job> {
-        record.job_mut().error = Some(error.to_owned());
+    fn finish_failed(&mut self, mut record: Record, failure: Failure) -> Arc<Job> {
+        record.job_mut().failure = Some(failure);
         self.finish(record, State::Failed)
     }
 

@@ -34,7 +34,7 @@ use self::{
     writer::{Published, Writer},
 };
 use crate::{
-    Beat, BlobKey, BlobStore, CancelOutcome, Claim, Clock, Counts, Draft, Endings, Error, Job, JobStore,
+    Beat, BlobKey, BlobStore, CancelOutcome, Claim, Clock, Counts, Endings, Error, Failure, Job, JobStore,
     LeaseToken, NewJob, Result, State, SystemClock, clock::StoreTime,
 };
 
@@ -215,9 +215,8 @@ impl JobStore for Embedded {
         self.writer.change(move |draft| draft.supply(id, payload, inputs)).await
     }
 
-    async fn refuse(&self, id: Uuid, error: &str) -> Result<bool> {
-        let error = error.to_owned();
-        self.writer.change(move |draft| Ok(draft.refuse(id, &error))).await
+    async fn refuse(&self, id: Uuid, failure: Failure) -> Result<bool> {
+        self.writer.change(move |draft| Ok(draft.refuse(id, failure))).await
     }
 
     async fn claim(&self, worker: &str, lease: Duration) -> Result<Option<Claim>> {
@@ -247,9 +246,9 @@ impl JobStore for Embedded {
         self.writer.change(move |draft| draft.complete(&token, result, outputs)).await
     }
 
-    async fn fail(&self, token: &LeaseToken, error: &str) -> Result<()> {
-        let (token, error) = (token.clone(), error.to_owned());
-        self.writer.change(move |draft| draft.fail(&token, &error)).await
+    async fn fail(&self, token: &LeaseToken, failure: Failure) -> Result<()> {
+        let token = token.clone();
+        self.writer.change(move |draft| draft.fail(&token, failure)).await
     }
 
     async fn release(&self, token: &LeaseToken) -> Result<()> {
@@ -277,6 +276,10 @@ impl JobStore for Embedded {
         let running =
             self.published.book().get(id).is_some_and(|record| record.job.state == State::Processing);
         Ok(if running { self.around.pulses.progress(id) } else { None })
+    }
+
+    async fn oldest_waiting(&self) -> Result<Option<u64>> {
+        Ok(self.published.book().oldest_waiting())
     }
 
     async fn counts(&self) -> Result<Counts> {
@@ -346,15 +349,6 @@ impl BlobStore for Embedded {
     async fn link(&self, from: &BlobKey, to: &BlobKey) -> Result<bool> {
         let (from, to) = (from.clone(), to.clone());
         self.on_disk(move |around| around.shelf.link(&from, &to, around.time.now())).await
-    }
-
-    async fn draft(&self, key: &BlobKey) -> Result<Draft> {
-        let key = key.clone();
-        self.on_disk(move |around| around.shelf.draft(&key)).await
-    }
-
-    async fn seal(&self, draft: Draft) -> Result<()> {
-        self.on_disk(move |around| around.shelf.seal(draft, around.time.now())).await
     }
 
     async fn open(&self, key: &BlobKey) -> Result<Option<(File, u64)>> {

@@ -16,12 +16,31 @@ use std::{
 };
 
 use super::lock::DirectoryLock;
-use crate::{BlobKey, Draft, Error, Result};
+use crate::{BlobKey, Error, Result};
 
 /// What a file is called while it is being written; no [`BlobKey`] looks like this.
 const PART: &str = "part";
 /// What is written to see whether anything can be; as large as a small picture.
 const PROBE: usize = 16 << 10;
+
+/// A file that is being written. It is not there under its key before it is sealed, and one that is not sealed is thrown
+/// away.
+#[derive(Debug)]
+struct Draft {
+    key: BlobKey,
+    path: PathBuf,
+    /// `None` once it is sealed.
+    file: Option<File>,
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if self.file.take().is_some() {
+            // If it stays, the next start clears up.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
 
 /// A file that is there.
 #[derive(Clone, Copy, Debug)]
@@ -98,7 +117,7 @@ impl Shelf {
     }
 
     /// Begins a file.
-    pub(super) fn draft(&self, key: &BlobKey) -> Result<Draft> {
+    fn draft(&self, key: &BlobKey) -> Result<Draft> {
         self.is_ours()?;
         let path = self.part(key.as_str());
         let file = private()
@@ -110,7 +129,7 @@ impl Shelf {
     }
 
     /// Stores a draft, born at `now`. Blocks until it is durable.
-    pub(super) fn seal(&self, mut draft: Draft, now: u64) -> Result<()> {
+    fn seal(&self, mut draft: Draft, now: u64) -> Result<()> {
         let (key, path) = (draft.key.clone(), self.path(&draft.key));
         let Some(file) = &draft.file else { return Ok(()) };
         let stored = finish(file, now)

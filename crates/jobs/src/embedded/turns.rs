@@ -61,6 +61,12 @@ impl Turns {
         firsts.min().map(|(_, id)| id)
     }
 
+    /// The job that has waited longest.
+    pub(super) fn first(&self) -> Option<Uuid> {
+        let firsts = self.lines.values().filter_map(|line| line.first_key_value());
+        firsts.min_by_key(|(seq, _)| **seq).map(|(_, (id, _))| *id)
+    }
+
     /// How many waiting jobs come before this one if nothing else is submitted.
     pub(super) fn position(&self, record: &Record) -> usize {
         let Some(own) = self.lines.get(&record.job.client) else { return 0 };

@@ -17,7 +17,7 @@ use super::{
     ledger::{Entry, Ledger},
     life::{Draft, Next, Surroundings},
 };
-use crate::{CANCELLED, Endings, Error, INTERRUPTED, Job, Result, State};
+use crate::{Blame, Endings, Error, Job, Result, State};
 
 /// Most transitions in one commit: bounds the wait of the first of them.
 const BATCH: usize = 256;
@@ -227,10 +227,10 @@ fn publish(published: &Published, draft: &Book, touched: &HashSet<Uuid>, owners:
 /// Counts what has become of a job.
 fn count(endings: &mut Endings, before: Option<&Job>, job: &Job) {
     let Some(before) = before.filter(|before| !before.state.is_terminal()) else { return };
-    let counter = match (job.state, job.error.as_deref()) {
+    let counter = match (job.state, job.blame()) {
         (State::Completed, _) => &mut endings.completed,
-        (State::Failed, Some(CANCELLED)) => &mut endings.cancelled,
-        (State::Failed, Some(INTERRUPTED)) => &mut endings.interrupted,
+        (State::Failed, Some(Blame::Cancelled)) => &mut endings.cancelled,
+        (State::Failed, Some(Blame::Interrupted)) => &mut endings.interrupted,
         (State::Failed, _) => &mut endings.failed,
         (State::Queued, _) if job.retry_count > before.retry_count => &mut endings.retried,
         (State::Queued, _) if before.state == State::Processing => &mut endings.released,

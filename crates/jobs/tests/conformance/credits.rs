@@ -1,6 +1,6 @@
 //! Credits, which are a part of the job: taken with it, spent by its result, given back by its failure.
 
-use jobs::Error;
+use jobs::{Error, Failure};
 use serde_json::json;
 
 use super::*;
@@ -35,7 +35,7 @@ pub(crate) async fn taken_and_given_back(home: &dyn Home) {
 pub(crate) async fn every_way_of_failing_gives_back(home: &dyn Home) {
     let claim = async || home.jobs().claim("worker", LEASE).await.unwrap().unwrap();
     paid(home, 1).await.unwrap();
-    home.jobs().fail(&claim().await.token, "no").await.unwrap();
+    home.jobs().fail(&claim().await.token, Failure::server("no")).await.unwrap();
     assert_eq!(used(home).await, 0, "failed");
 
     let waiting = paid(home, 1).await.unwrap();
@@ -59,7 +59,7 @@ pub(crate) async fn every_way_of_failing_gives_back(home: &dyn Home) {
     let new = NewJob { credits: Some(1), wanting: true, ..new_job(home, "a").await };
     let id = home.jobs().submit(new).await.unwrap().id;
     assert_eq!(used(home).await, 1);
-    home.jobs().refuse(id, "no such picture").await.unwrap();
+    home.jobs().refuse(id, Failure::client("no such picture")).await.unwrap();
     assert_eq!((state(home, id).await, used(home).await), (State::Failed, 0));
 }
 

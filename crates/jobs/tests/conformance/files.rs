@@ -2,6 +2,8 @@
 
 use serde_json::json;
 
+use jobs::Failure;
+
 use super::*;
 
 pub(crate) async fn whole_files(home: &dyn Home) {
@@ -35,7 +37,7 @@ pub(crate) async fn inputs_go_at_the_end(home: &dyn Home) {
     assert_eq!(contents(home, &claim.job.inputs[0]).await, None);
     assert_eq!(job(home, claim.job.id).await.inputs, []);
     let claim = claimed(home, "b").await;
-    home.jobs().fail(&claim.token, "no").await.unwrap();
+    home.jobs().fail(&claim.token, Failure::server("no")).await.unwrap();
     assert_eq!(home.blobs().keys().await.unwrap(), []);
 }
 

@@ -1,6 +1,6 @@
 //! How much is kept of what is over.
 
-use jobs::Error;
+use jobs::{Error, Failure};
 use serde_json::{Value, json};
 
 use super::*;
@@ -19,7 +19,7 @@ async fn over(home: &dyn Home, client: &str, result: Option<Value>) -> jobs::Res
     let claim = home.jobs().claim("worker", LEASE).await.unwrap().unwrap();
     match result {
         Some(result) => home.jobs().complete(&claim.token, result, vec![]).await.unwrap(),
-        None => home.jobs().fail(&claim.token, "no").await.unwrap(),
+        None => home.jobs().fail(&claim.token, Failure::server("no")).await.unwrap(),
     }
     home.pass(Duration::from_millis(1)).await;
     Ok(id)

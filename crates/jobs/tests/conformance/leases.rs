@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jobs::{Beat, CANCELLED, CancelOutcome, Error, INTERRUPTED, State};
+use jobs::{Beat, CANCELLED, CancelOutcome, Error, Failure, INTERRUPTED, State};
 use serde_json::json;
 
 use super::*;
@@ -47,7 +47,7 @@ pub(crate) async fn lapsing_once_and_twice(home: &dyn Home) {
     assert_ne!(again.token, claim.token);
     lapse(home).await;
     let failed = job(home, claim.job.id).await;
-    assert_eq!((failed.state, failed.error.as_deref()), (State::Failed, Some(INTERRUPTED)));
+    assert_eq!((failed.state, failed.error()), (State::Failed, Some(INTERRUPTED)));
     assert_eq!(state(home, behind.id).await, State::Queued);
 }
 
@@ -58,7 +58,7 @@ pub(crate) async fn late_worker_is_refused(home: &dyn Home) {
     let refuse = async || {
         assert_eq!(jobs.heartbeat(late, LEASE, 0.9).await.unwrap(), Beat::Lost);
         assert!(matches!(jobs.complete(late, json!(0), vec![]).await, Err(Error::LeaseLost { .. })));
-        assert!(matches!(jobs.fail(late, "late").await, Err(Error::LeaseLost { .. })));
+        assert!(matches!(jobs.fail(late, Failure::server("late")).await, Err(Error::LeaseLost { .. })));
         assert!(matches!(jobs.release(late).await, Err(Error::LeaseLost { .. })));
     };
     refuse().await;
@@ -86,7 +86,7 @@ pub(crate) async fn releasing_cancelled(home: &dyn Home) {
     assert_eq!(home.jobs().cancel(claim.job.id).await.unwrap(), CancelOutcome::Requested);
     home.jobs().release(&claim.token).await.unwrap();
     let over = job(home, claim.job.id).await;
-    assert_eq!((over.state, over.error.as_deref()), (State::Failed, Some(CANCELLED)));
+    assert_eq!((over.state, over.error()), (State::Failed, Some(CANCELLED)));
 }
 
 pub(crate) async fn lapsing_cancelled(home: &dyn Home) {
@@ -94,7 +94,7 @@ pub(crate) async fn lapsing_cancelled(home: &dyn Home) {
     home.jobs().cancel(claim.job.id).await.unwrap();
     lapse(home).await;
     let over = job(home, claim.job.id).await;
-    assert_eq!((over.state, over.error.as_deref()), (State::Failed, Some(CANCELLED)), "it is not run again");
+    assert_eq!((over.state, over.error()), (State::Failed, Some(CANCELLED)), "it is not run again");
 }
 
 pub(crate) async fn progress_is_told(home: &dyn Home) {

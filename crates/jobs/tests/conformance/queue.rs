@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use jobs::{Beat, CANCELLED, CancelOutcome, Counts, Error, State};
+use jobs::{Beat, CANCELLED, CancelOutcome, Counts, Error, Failure, State};
 use serde_json::json;
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -84,7 +84,7 @@ pub(crate) async fn completing(home: &dyn Home) {
     assert_eq!(done.state, State::Completed);
     assert_eq!(done.result, Some(json!({ "seed": 7 })));
     assert_eq!(done.outputs, outputs);
-    assert_eq!((done.error.as_ref(), done.retry_count), (None, 0));
+    assert_eq!((done.error(), done.retry_count), (None, 0));
     assert_eq!(done.expires_at, Some(done.finished_at.unwrap() + TTL.as_millis() as u64));
     assert!(done.inference_time().unwrap() >= Duration::from_millis(250));
     assert!(done.total_time().unwrap() >= done.inference_time().unwrap());
@@ -97,9 +97,9 @@ pub(crate) async fn completing(home: &dyn Home) {
 
 pub(crate) async fn failing(home: &dyn Home) {
     let claim = claimed(home, "a").await;
-    home.jobs().fail(&claim.token, "it is out of memory").await.unwrap();
+    home.jobs().fail(&claim.token, Failure::server("it is out of memory")).await.unwrap();
     let failed = job(home, claim.job.id).await;
-    assert_eq!((failed.state, failed.error.as_deref()), (State::Failed, Some("it is out of memory")));
+    assert_eq!((failed.state, failed.error()), (State::Failed, Some("it is out of memory")));
     assert_eq!((&failed.result, failed.retry_count), (&None, 0));
     assert!(failed.finished_at.is_some() && failed.expires_at.is_some());
 }
@@ -129,7 +129,7 @@ pub(crate) async fn terminal_is_final(home: &dyn Home) {
     let done = job(home, claim.job.id).await;
     let (jobs, token) = (home.jobs(), &claim.token);
     assert!(matches!(jobs.complete(token, json!(2), vec![]).await, Err(Error::LeaseLost { .. })));
-    assert!(matches!(jobs.fail(token, "late").await, Err(Error::LeaseLost { .. })));
+    assert!(matches!(jobs.fail(token, Failure::server("late")).await, Err(Error::LeaseLost { .. })));
     assert!(matches!(jobs.release(token).await, Err(Error::LeaseLost { .. })));
     assert_eq!(jobs.heartbeat(token, LEASE, 0.5).await.unwrap(), Beat::Lost);
     assert_eq!(jobs.cancel(done.id).await.unwrap(), CancelOutcome::AlreadyOver);
@@ -143,7 +143,7 @@ pub(crate) async fn cancelling_waiting(home: &dyn Home) {
     let second = submitted(home, "second").await;
     assert_eq!(home.jobs().cancel(first.id).await.unwrap(), CancelOutcome::Cancelled);
     let cancelled = job(home, first.id).await;
-    assert_eq!((cancelled.state, cancelled.error.as_deref()), (State::Failed, Some(CANCELLED)));
+    assert_eq!((cancelled.state, cancelled.error()), (State::Failed, Some(CANCELLED)));
     assert_eq!((cancelled.started_at, cancelled.inference_time()), (None, None));
     assert_eq!(contents(home, &first.inputs[0]).await, None, "its input is gone");
     assert_eq!(home.jobs().position(second.id).await.unwrap(), Some(0));
@@ -160,8 +160,8 @@ pub(crate) async fn cancelling_running(home: &dyn Home) {
         assert!(job(home, claim.job.id).await.cancel_requested);
         assert_eq!(home.jobs().heartbeat(&claim.token, LEASE, 0.2).await.unwrap(), Beat::Cancel);
     }
-    home.jobs().fail(&claim.token, CANCELLED).await.unwrap();
-    assert_eq!(job(home, claim.job.id).await.error.as_deref(), Some(CANCELLED));
+    home.jobs().fail(&claim.token, Failure::cancelled()).await.unwrap();
+    assert_eq!(job(home, claim.job.id).await.error(), Some(CANCELLED));
 }
 
 pub(crate) async fn cancelling_over(home: &dyn Home) {
@@ -193,13 +193,23 @@ pub(crate) async fn counting(home: &dyn Home) {
     completed(home, "a").await;
     completed(home, "b").await;
     let claim = claimed(home, "c").await;
-    home.jobs().fail(&claim.token, "no").await.unwrap();
+    home.jobs().fail(&claim.token, Failure::server("no")).await.unwrap();
     claimed(home, "d").await;
     for n in 0..3 {
         submitted(home, &n.to_string()).await;
     }
     let counts = home.jobs().counts().await.unwrap();
     assert_eq!(counts, Counts { queued: 3, processing: 1, completed: 2, failed: 1 });
+}
+
+pub(crate) async fn the_oldest_waits(home: &dyn Home) {
+    assert_eq!(home.jobs().oldest_waiting().await.unwrap(), None);
+    let first = submitted(home, "a").await;
+    home.pass(Duration::from_secs(1)).await;
+    let second = submitted(home, "b").await;
+    assert_eq!(home.jobs().oldest_waiting().await.unwrap(), Some(first.submitted_at));
+    home.jobs().claim("worker", LEASE).await.unwrap().unwrap();
+    assert_eq!(home.jobs().oldest_waiting().await.unwrap(), Some(second.submitted_at));
 }
 
 /// Longer than any wake-up may take, on a busy machine too.

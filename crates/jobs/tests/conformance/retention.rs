@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jobs::{Beat, CancelOutcome, Error};
+use jobs::{Beat, CancelOutcome, Error, Failure};
 use serde_json::json;
 
 use super::*;
@@ -24,13 +24,9 @@ pub(crate) async fn gone_at_the_very_moment(home: &dyn Home) {
 pub(crate) async fn failed_ones_go_too(home: &dyn Home) {
     let claim = claimed(home, "a").await;
     home.pass(TTL * 3).await;
-    home.jobs().fail(&claim.token, "no").await.unwrap();
+    home.jobs().fail(&claim.token, Failure::server("no")).await.unwrap();
     home.pass(TTL - MARGIN).await;
-    assert_eq!(
-        job(home, claim.job.id).await.error.as_deref(),
-        Some("no"),
-        "counted from the end, not from before"
-    );
+    assert_eq!(job(home, claim.job.id).await.error(), Some("no"), "counted from the end, not from before");
     home.pass(MARGIN).await;
     assert_eq!(home.jobs().get(claim.job.id).await.unwrap(), None);
 }
@@ -49,7 +45,7 @@ pub(crate) async fn reading_changes_nothing(home: &dyn Home) {
 pub(crate) async fn sweeping_leaves_nothing(home: &dyn Home) {
     let done = completed(home, "a").await;
     let claim = claimed(home, "b").await;
-    home.jobs().fail(&claim.token, "no").await.unwrap();
+    home.jobs().fail(&claim.token, Failure::server("no")).await.unwrap();
     home.pass(TTL / 2).await;
     let later = completed(home, "c").await;
     home.pass(TTL / 2).await;

@@ -1,6 +1,6 @@
 //! Whose turn it is, and what waits for its inputs.
 
-use jobs::{CANCELLED, CancelOutcome, Error, State};
+use jobs::{CANCELLED, CancelOutcome, Error, Failure, State};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -91,14 +91,14 @@ pub(crate) async fn what_is_wanted_is_waited_for(home: &dyn Home) {
 
     let new = NewJob { wanting: true, ..new_job(home, "not to be had").await };
     let id = home.jobs().submit(new).await.unwrap().id;
-    assert!(home.jobs().refuse(id, "HTTP 404").await.unwrap());
-    assert_eq!(job(home, id).await.error.as_deref(), Some("HTTP 404"));
-    assert!(!home.jobs().refuse(id, "twice").await.unwrap());
+    assert!(home.jobs().refuse(id, Failure::client("HTTP 404")).await.unwrap());
+    assert_eq!(job(home, id).await.error(), Some("HTTP 404"));
+    assert!(!home.jobs().refuse(id, Failure::client("twice")).await.unwrap());
     let new = NewJob { wanting: true, ..new_job(home, "given up").await };
     let id = home.jobs().submit(new).await.unwrap().id;
     assert_eq!(home.jobs().cancel(id).await.unwrap(), CancelOutcome::Cancelled);
     assert!(!home.jobs().supply(id, json!(1), vec![]).await.unwrap());
-    assert_eq!(job(home, id).await.error.as_deref(), Some(CANCELLED));
+    assert_eq!(job(home, id).await.error(), Some(CANCELLED));
 }
 
 pub(crate) async fn wanting_in_turn(home: &dyn Home) {
@@ -121,7 +121,7 @@ pub(crate) async fn what_was_interrupted_runs_alone(home: &dyn Home) {
     let first = claim().await.unwrap();
     assert_eq!(first.job.id, suspect);
     assert_eq!(claim().await, None, "nothing beside it");
-    home.jobs().fail(&first.token, "it did it again").await.unwrap();
+    home.jobs().fail(&first.token, Failure::server("it did it again")).await.unwrap();
     let second = claim().await.unwrap();
     assert_eq!((second.job.id, second.job.retry_count), (innocent, 1));
     home.jobs().complete(&second.token, json!(1), vec![]).await.unwrap();

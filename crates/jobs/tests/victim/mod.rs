@@ -4,7 +4,7 @@
 use std::{io::Write as _, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use jobs::{BlobKey, BlobStore, CancelOutcome, Claim, Embedded, Error, JobStore, NewJob, Options};
+use jobs::{BlobKey, BlobStore, CancelOutcome, Claim, Embedded, Error, Failure, JobStore, NewJob, Options};
 use rand::RngExt as _;
 use serde_json::json;
 use uuid::Uuid;
@@ -115,7 +115,7 @@ impl Victim {
         tokio::time::sleep(Duration::from_millis(ms)).await;
         self.jobs.heartbeat(token, LEASE, 0.5).await.unwrap();
         if id.as_u128() % 7 == 0 {
-            self.jobs.fail(token, REASON).await.unwrap();
+            self.jobs.fail(token, Failure::server(REASON)).await.unwrap();
             return say("failed", id);
         }
         if ms == 1 {

@@ -1,15 +1,17 @@
 //! Attention with an online softmax over blocks of keys (Milakov and Gimelshein 2018; Dao et al. 2022), on the
-//! micro-kernel. No buffer grows with tokens².
+//! microkernel. No buffer grows with tokens².
 //!
 //! Everything is transposed: a block of scores is Sᵀ = K·Qᵀ, keys by queries, stored with as many queries to a row as a
 //! panel has lanes. So maximum, exponential and sum run down the columns without a step across lanes, and the shares Pᵀ
 //! are at once the packed operand of Oᵀ = Vᵀ·Pᵀ. Keys and values are packed once for all queries of a head.
 
+use std::ops::Range;
+
 use candle_core::Layout;
 
 use super::lanes::{Lanes, versions};
 use super::math::exp;
-use super::micro::Micro;
+use super::microkernel::Microkernel;
 use super::pack::Rows;
 use super::parallel;
 use super::scratch::{Output, Shared, lease};
@@ -34,7 +36,7 @@ impl<'a> Operand<'a> {
     /// One head as lanes of `width`, either its rows (k runs over d) or its columns (k runs over rows).
     fn head(
         &self,
-        micro: &'static Micro,
+        microkernel: &'static Microkernel,
         head: usize,
         heads: usize,
         width: usize,
@@ -45,7 +47,7 @@ impl<'a> Operand<'a> {
         let rows = self.layout.dims()[lane];
         let steps = [0, self.step(lane), self.step(k)];
         let values = &self.values[start.min(self.values.len())..];
-        Rows { micro, values, rows, inner: rows.max(1), steps, width }
+        Rows { microkernel, values, rows, inner: rows.max(1), steps, width }
     }
 }
 
@@ -59,98 +61,164 @@ pub(crate) struct Sizes {
     pub(crate) dim: usize,
 }
 
+impl Sizes {
+    /// Heads of all elements together.
+    fn all(&self) -> usize {
+        self.batch * self.heads
+    }
+}
+
 /// softmax(scale·Q·Kᵀ + mask)·V as (b, queries, heads, d). `mask` (queries, keys). There is at least one key.
 #[allow(unsafe_code)]
 pub(crate) fn attend(
-    micro: &'static Micro,
+    microkernel: &'static Microkernel,
     [q, k, v]: [Operand<'_>; 3],
     sizes: Sizes,
     scale: f32,
     mask: Option<&[f32]>,
 ) -> Vec<f32> {
-    let (mr, nr) = (micro.mr, micro.nr);
-    let Sizes { batch, heads, queries, keys, dim } = sizes;
-    let (key_panels, dim_panels) = (keys.div_ceil(mr), dim.div_ceil(mr));
-    let (k_size, v_size) = (key_panels * dim * mr, dim_panels * keys * mr);
-    let all = batch * heads;
-    let mut packed = lease(all * (k_size + v_size));
+    let (mr, nr) = (microkernel.mr, microkernel.nr);
+    let panels = Panels { keys: sizes.keys.div_ceil(mr), dim: sizes.dim.div_ceil(mr) };
+    let (k_size, v_size) = (panels.keys * sizes.dim * mr, panels.dim * sizes.keys * mr);
+    let mut packed = lease(sizes.all() * (k_size + v_size));
     let packed = Shared::of(&mut packed);
-    parallel::each(2 * all, |task| {
-        let (head, is_v) = (task / 2, task % 2 == 1);
-        // SAFETY: each task writes its own head's keys or values.
-        unsafe {
-            if is_v {
-                let into = packed.slice(all * k_size + head * v_size, v_size);
-                v.head(micro, head, heads, mr, true).pack_into(0..dim_panels, 0..keys, into);
-            } else {
-                let into = packed.slice(head * k_size, k_size);
-                k.head(micro, head, heads, mr, false).pack_into(0..key_panels, 0..dim, into);
-            }
-        }
-    });
-    let mut output = Output::new(all * queries * dim);
-    let out = output.shared();
+    let mut output = Output::new(sizes.all() * sizes.queries * sizes.dim);
     // Blocks of one size, as few as may be: a last one of a few keys would cost as much as a whole one.
     let most = SCORES / nr;
-    let blocks = keys.saturating_sub(most / 4).div_ceil(most).max(1);
-    let block = keys.div_ceil(blocks).next_multiple_of(mr);
-    let query_panels = queries.div_ceil(nr);
+    let blocks = sizes.keys.saturating_sub(most / 4).div_ceil(most).max(1);
+    let block = sizes.keys.div_ceil(blocks).next_multiple_of(mr);
+    let out = output.shared();
+    let job = Job { microkernel, q, sizes, panels, k_size, v_size, packed, block, scale, mask, out };
+    job.pack(k, v);
+    let query_panels = sizes.queries.div_ceil(nr);
     // Fewer panels a task where threads would go without.
-    let per_task = PANELS.min((all * query_panels).div_ceil(4 * parallel::threads())).max(1);
+    let per_task = PANELS.min((sizes.all() * query_panels).div_ceil(4 * parallel::threads())).max(1);
     let tasks = query_panels.div_ceil(per_task);
-    parallel::each(all * tasks, |task| {
+    parallel::each(sizes.all() * tasks, |task| {
         let (head, first) = (task / tasks, task % tasks * per_task);
-        let panels = first..(first + per_task).min(query_panels);
-        let mut space = lease(panels.len() * (dim * nr + dim_panels * mr * nr + 2 * nr) + block * nr);
+        job.run(head, first..(first + per_task).min(query_panels));
+    });
+    // SAFETY: the tasks cover all queries of all heads.
+    unsafe { output.finish() }
+}
+
+/// Panels of a head: of keys, whose k runs over d, and of dimensions of values, whose k runs over keys.
+#[derive(Clone, Copy)]
+struct Panels {
+    keys: usize,
+    dim: usize,
+}
+
+/// One attention.
+struct Job<'a> {
+    microkernel: &'static Microkernel,
+    q: Operand<'a>,
+    sizes: Sizes,
+    panels: Panels,
+    /// Values of a head's packed keys, and of its packed values.
+    k_size: usize,
+    v_size: usize,
+    /// Keys of all heads, then values of all heads.
+    packed: Shared,
+    /// Keys of a block of scores.
+    block: usize,
+    scale: f32,
+    mask: Option<&'a [f32]>,
+    out: Shared,
+}
+
+impl Job<'_> {
+    /// Packs keys and values of all heads.
+    #[allow(unsafe_code)]
+    fn pack(&self, k: Operand<'_>, v: Operand<'_>) {
+        let Self { microkernel, packed, k_size, v_size, .. } = *self;
+        let Sizes { heads, keys, dim, .. } = self.sizes;
+        let all = self.sizes.all();
+        parallel::each(2 * all, |task| {
+            let (head, is_v) = (task / 2, task % 2 == 1);
+            // SAFETY: each task writes its own head's keys or values.
+            unsafe {
+                if is_v {
+                    let into = packed.slice(all * k_size + head * v_size, v_size);
+                    let lanes = v.head(microkernel, head, heads, microkernel.mr, true);
+                    lanes.pack_into(0..self.panels.dim, 0..keys, into);
+                } else {
+                    let into = packed.slice(head * k_size, k_size);
+                    let lanes = k.head(microkernel, head, heads, microkernel.mr, false);
+                    lanes.pack_into(0..self.panels.keys, 0..dim, into);
+                }
+            }
+        });
+    }
+
+    /// Some panels of queries of one head, on one thread.
+    fn run(&self, head: usize, panels: Range<usize>) {
+        let (mr, nr) = (self.microkernel.mr, self.microkernel.nr);
+        let Sizes { heads, queries, keys, dim, .. } = self.sizes;
+        let o_size = self.panels.dim * mr * nr;
+        let mut space = lease(panels.len() * (dim * nr + o_size + 2 * nr) + self.block * nr);
         let (q_space, rest) = space.split_at_mut(panels.len() * dim * nr);
-        let (o_space, rest) = rest.split_at_mut(panels.len() * dim_panels * mr * nr);
+        let (o_space, rest) = rest.split_at_mut(panels.len() * o_size);
         let (state, scores) = rest.split_at_mut(panels.len() * 2 * nr);
-        q.head(micro, head, heads, nr, false).pack_into(panels.clone(), 0..dim, q_space);
-        q_space.iter_mut().for_each(|value| *value *= scale);
+        self.q.head(self.microkernel, head, heads, nr, false).pack_into(panels.clone(), 0..dim, q_space);
+        q_space.iter_mut().for_each(|value| *value *= self.scale);
         o_space.fill(0.0);
         for state in state.chunks_exact_mut(2 * nr) {
             state[..nr].fill(LOWEST);
             state[nr..].fill(0.0);
         }
-        for k0 in (0..keys).step_by(block) {
-            let len = block.min(keys - k0);
+        for k0 in (0..keys).step_by(self.block) {
             for (i, panel) in panels.clone().enumerate() {
                 let q = &q_space[i * dim * nr..][..dim * nr];
-                let o = &mut o_space[i * dim_panels * mr * nr..][..dim_panels * mr * nr];
-                for (row, key_panel) in (k0 / mr..(k0 + len).div_ceil(mr)).enumerate() {
-                    let s = &mut scores[row * mr * nr..][..mr * nr];
-                    let k = packed.at(head * k_size + key_panel * dim * mr);
-                    let rows = mr.min(len - row * mr);
-                    // SAFETY: `q` holds dim·nr values, `s` mr·nr, and a panel of keys dim·mr that nobody writes now.
-                    unsafe { micro.tile(rows, dim, (k, q.as_ptr()), (s.as_mut_ptr(), nr), false) };
-                }
-                if let Some(mask) = mask {
-                    for query in panel * nr..((panel + 1) * nr).min(queries) {
-                        for (key, value) in mask[query * keys + k0..][..len].iter().enumerate() {
-                            scores[key * nr + query - panel * nr] += value;
-                        }
-                    }
-                }
-                soften(micro, &mut scores[..len * nr], nr, &mut state[i * 2 * nr..][..2 * nr], o);
-                for c in 0..dim_panels {
-                    let v = packed.at(all * k_size + head * v_size + (c * keys + k0) * mr);
-                    let o = o[c * mr * nr..].as_mut_ptr();
-                    // SAFETY: `o` holds dim_panels tiles of mr·nr, `scores` len·nr values, and the panel of values
-                    // len·mr from key k0 on.
-                    unsafe { micro.tile(mr, len, (v, scores.as_ptr()), (o, nr), true) };
-                }
+                let o = &mut o_space[i * o_size..][..o_size];
+                let state = &mut state[i * 2 * nr..][..2 * nr];
+                self.step(head, k0..(k0 + self.block).min(keys), panel, (q, scores, state, o));
             }
         }
         for (i, panel) in panels.enumerate() {
-            let o = &mut o_space[i * dim_panels * mr * nr..][..dim * nr];
+            let o = &mut o_space[i * o_size..][..dim * nr];
             let first = panel * nr;
             let start = ((head / heads * queries + first) * heads + head % heads) * dim;
-            let to = Target { out: out.from(start), apart: heads * dim, rows: nr.min(queries - first) };
-            unload(micro, o, &state[i * 2 * nr + nr..][..nr], to);
+            let to = Target { out: self.out.from(start), apart: heads * dim, rows: nr.min(queries - first) };
+            unload(self.microkernel, o, &state[i * 2 * nr + nr..][..nr], to);
         }
-    });
-    // SAFETY: the tasks cover all queries of all heads.
-    unsafe { output.finish() }
+    }
+
+    /// One panel of queries and one block of keys: scores, their shares, and what these take of the values.
+    #[allow(unsafe_code)]
+    fn step(
+        &self,
+        head: usize,
+        ks: Range<usize>,
+        panel: usize,
+        (q, scores, state, o): (&[f32], &mut [f32], &mut [f32], &mut [f32]),
+    ) {
+        let (microkernel, dim, keys) = (self.microkernel, self.sizes.dim, self.sizes.keys);
+        let (mr, nr, len) = (microkernel.mr, microkernel.nr, ks.len());
+        for (row, key_panel) in (ks.start / mr..ks.end.div_ceil(mr)).enumerate() {
+            let s = &mut scores[row * mr * nr..][..mr * nr];
+            let k = self.packed.at(head * self.k_size + key_panel * dim * mr);
+            let rows = mr.min(len - row * mr);
+            // SAFETY: `q` holds dim·nr values, `s` mr·nr, and a panel of keys dim·mr that nobody writes now.
+            unsafe { microkernel.tile(rows, dim, (k, q.as_ptr()), (s.as_mut_ptr(), nr), false) };
+        }
+        if let Some(mask) = self.mask {
+            for query in panel * nr..((panel + 1) * nr).min(self.sizes.queries) {
+                for (key, value) in mask[query * keys + ks.start..][..len].iter().enumerate() {
+                    scores[key * nr + query - panel * nr] += value;
+                }
+            }
+        }
+        soften(microkernel, &mut scores[..len * nr], nr, state, o);
+        let values = self.sizes.all() * self.k_size + head * self.v_size;
+        for c in 0..self.panels.dim {
+            let v = self.packed.at(values + (c * keys + ks.start) * mr);
+            let o = o[c * mr * nr..].as_mut_ptr();
+            // SAFETY: `o` holds tiles of mr·nr for all panels of dimensions, `scores` len·nr values, and the panel of values
+            // len·mr from the block's first key on.
+            unsafe { microkernel.tile(mr, len, (v, scores.as_ptr()), (o, nr), true) };
+        }
+    }
 }
 
 /// Where some queries' results go: rows `apart` from each other.

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::lanes::{Lanes, versions};
 use super::math::{Function, by_activation, gelu};
-use super::micro::Micro;
+use super::microkernel::Microkernel;
 use super::scratch::Shared;
 use crate::Activation;
 
@@ -16,7 +16,7 @@ pub(crate) struct Epilogue<'a> {
     /// One value for each column (n), added to all of it.
     pub(crate) column_bias: Option<&'a [f32]>,
     /// Values laid out like C, added to it.
-    pub(crate) addend: Option<&'a [f32]>,
+    pub(crate) residual: Option<&'a [f32]>,
     /// Function applied last.
     pub(crate) activation: Option<Activation>,
     /// GEGLU instead of all the above but the column bias: every panel of B has values in its first half and their gates
@@ -37,17 +37,17 @@ pub(crate) struct Sums {
 impl Epilogue<'_> {
     /// Finishes sums of a product with `n` columns, on one thread. Unless gated they lie in C already; else what comes of
     /// them goes there, to rows `ldc` apart. The calling task alone uses both places.
-    pub(crate) fn apply(self, micro: &Micro, sums: Sums, n: usize, (c, ldc): (Shared, usize)) {
+    pub(crate) fn apply(self, microkernel: &Microkernel, sums: Sums, n: usize, (c, ldc): (Shared, usize)) {
         let Sums { at, ld, rows, columns } = sums;
         if self.gated {
-            let half = micro.nr / 2;
+            let half = microkernel.nr / 2;
             let own = columns.start / 2..columns.start / 2 + half;
             let bias = self.column_bias.map(|bias| {
                 let (values, gates) = bias.split_at(n / 2);
                 (&values[own.clone()], &gates[own.clone()])
             });
             let to = c.at(rows.start * ldc + own.start);
-            gate(micro, Gated { sums: at, ld, rows: rows.len(), half, bias, to, ldc });
+            gate(microkernel, Gated { sums: at, ld, rows: rows.len(), half, bias, to, ldc });
         } else {
             let strip = Strip {
                 c: at,
@@ -56,10 +56,10 @@ impl Epilogue<'_> {
                 columns: columns.len(),
                 row_bias: self.row_bias.map(|bias| &bias[rows.clone()]),
                 column_bias: self.column_bias.map(|bias| &bias[columns.clone()]),
-                addend: self.addend.map(|addend| &addend[rows.start * ldc + columns.start..]),
+                residual: self.residual.map(|residual| &residual[rows.start * ldc + columns.start..]),
                 activation: self.activation,
             };
-            finish(micro, strip);
+            finish(microkernel, strip);
         }
     }
 }
@@ -74,7 +74,7 @@ struct Strip<'a> {
     row_bias: Option<&'a [f32]>,
     column_bias: Option<&'a [f32]>,
     /// From this strip's first value on, with rows as far apart.
-    addend: Option<&'a [f32]>,
+    residual: Option<&'a [f32]>,
     activation: Option<Activation>,
 }
 
@@ -84,7 +84,7 @@ versions! {
 
 #[inline(always)]
 fn finish_body<L: Lanes>(strip: Strip<'_>) {
-    let adds = strip.row_bias.is_some() || strip.column_bias.is_some() || strip.addend.is_some();
+    let adds = strip.row_bias.is_some() || strip.column_bias.is_some() || strip.residual.is_some();
     if adds || strip.activation.is_some() {
         by_activation!(strip.activation, f => finish_rows::<L>(strip, f))
     }
@@ -97,17 +97,17 @@ fn finish_rows<L: Lanes>(strip: Strip<'_>, f: impl Function) {
         let bias = L::splat(strip.row_bias.map_or(0.0, |bias| bias[row]));
         // SAFETY: the strip lies inside the block of C that this task alone writes, and all of it has been written.
         let values = unsafe { std::slice::from_raw_parts_mut(strip.c.add(row * strip.ldc), strip.columns) };
-        let addend = strip.addend.map(|addend| &addend[row * strip.ldc..][..strip.columns]);
+        let residual = strip.residual.map(|residual| &residual[row * strip.ldc..][..strip.columns]);
         let mut at = 0;
         while at + L::N <= values.len() {
-            // SAFETY: N values from `at` lie inside `values`, and inside column bias and addend, which are as long.
+            // SAFETY: N values from `at` lie inside `values`, and inside column bias and residual, which are as long.
             unsafe {
                 let mut x = L::load(values.as_ptr().add(at)).add(bias);
                 if let Some(columns) = strip.column_bias {
                     x = x.add(L::load(columns[at..at + L::N].as_ptr()));
                 }
-                if let Some(addend) = addend {
-                    x = x.add(L::load(addend[at..at + L::N].as_ptr()));
+                if let Some(residual) = residual {
+                    x = x.add(L::load(residual[at..at + L::N].as_ptr()));
                 }
                 f.of(x).store(values.as_mut_ptr().add(at));
             }
@@ -118,8 +118,8 @@ fn finish_rows<L: Lanes>(strip: Strip<'_>, f: impl Function) {
             if let Some(columns) = strip.column_bias {
                 x = x.add(L::load_part(&columns[at..]));
             }
-            if let Some(addend) = addend {
-                x = x.add(L::load_part(&addend[at..]));
+            if let Some(residual) = residual {
+                x = x.add(L::load_part(&residual[at..]));
             }
             f.of(x).store_part(&mut values[at..]);
         }

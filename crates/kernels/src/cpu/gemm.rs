@@ -7,14 +7,25 @@
 use std::ops::Range;
 
 use super::epilogue::{Epilogue, Sums};
-use super::micro::Micro;
+use super::microkernel::Microkernel;
 use super::pack::{Panels, Space};
 use super::parallel;
 use super::scratch::{Shared, lease};
 
 /// Longest run of k: 320 · 16 columns of B are 20 KiB.
 pub(crate) const KC: usize = 320;
-/// Largest tile of any micro-kernel.
+/// Rows of A that lie in the L2 cache at a time while activations are A: 192 · [`KC`] values are 240 KiB.
+const ACTIVATION_ROWS: usize = 192;
+/// Most columns of C in a task that packs activations.
+const WIDEST_TASK: usize = 1024;
+/// Columns of C, pixels of a convolution, in a task that packs windows.
+const PIXELS: usize = 128;
+/// Rows of A that lie in the L2 cache at a time while weights are A: 96 · [`KC`] values are 120 KiB, beside
+/// 160 KiB of a block of B.
+const WEIGHT_ROWS: usize = 96;
+/// Tasks for each thread, so that the others take over from one that is slowed down.
+const TASKS: usize = 4;
+/// Largest tile of any microkernel.
 const TILE: usize = 8 * 32;
 
 /// Sizes of a product and of its blocks.
@@ -33,24 +44,24 @@ pub(crate) struct Shape {
 impl Shape {
     /// For an A that is packed on the way (activations) and a B that lies packed (weights): tasks are as wide as C, so
     /// that A is packed once, unless there are too few rows to keep all threads busy.
-    pub(crate) fn rows_first(micro: &Micro, m: usize, n: usize, k: usize) -> Self {
-        let mc = parallel::even(m, 192, micro.mr);
+    pub(crate) fn rows_first(microkernel: &Microkernel, m: usize, n: usize, k: usize) -> Self {
+        let mc = parallel::even(m, ACTIVATION_ROWS, microkernel.mr);
         let rows = m.div_ceil(mc).max(1);
-        let columns = (4 * parallel::threads()).div_ceil(rows).max(n.div_ceil(1024));
-        let task_n = parallel::even(n, n.div_ceil(columns).max(2 * micro.nr), micro.nr);
+        let columns = (TASKS * parallel::threads()).div_ceil(rows).max(n.div_ceil(WIDEST_TASK));
+        let task_n = parallel::even(n, n.div_ceil(columns).max(2 * microkernel.nr), microkernel.nr);
         Self { m, n, k, mc, task_m: mc, task_n }
     }
 
     /// For an A that lies packed (weights) and a B that is packed on the way (pixels).
-    pub(crate) fn columns_first(micro: &Micro, m: usize, n: usize, k: usize) -> Self {
-        let task_n = parallel::even(n, 128, micro.nr);
+    pub(crate) fn columns_first(microkernel: &Microkernel, m: usize, n: usize, k: usize) -> Self {
+        let task_n = parallel::even(n, PIXELS, microkernel.nr);
         let columns = n.div_ceil(task_n).max(1);
-        let least = (4 * parallel::threads()).div_ceil(columns);
+        let least = (TASKS * parallel::threads()).div_ceil(columns);
         // The fewest rows of tasks (each packs its windows anew) of those that keep threads waiting the least.
         let longest = |rows: &usize| (columns * rows).div_ceil(parallel::threads()) as f32 / *rows as f32;
         let rows = (least..=2 * least).min_by(|a, b| longest(a).total_cmp(&longest(b))).unwrap_or(least);
-        let task_m = parallel::even(m, m.div_ceil(rows).max(4 * micro.mr), micro.mr);
-        Self { m, n, k, mc: parallel::even(task_m, 96, micro.mr), task_m, task_n }
+        let task_m = parallel::even(m, m.div_ceil(rows).max(4 * microkernel.mr), microkernel.mr);
+        Self { m, n, k, mc: parallel::even(task_m, WEIGHT_ROWS, microkernel.mr), task_m, task_n }
     }
 }
 
@@ -58,10 +69,10 @@ impl Shape {
 ///
 /// # Safety
 /// `c` must be writable at m rows of n values (n/2 if gated), `ldc` apart, and used by nobody else meanwhile; the panels of `a` must
-/// have `micro.mr` lanes and those of `b` `micro.nr`.
+/// have `microkernel.mr` lanes and those of `b` `microkernel.nr`.
 #[allow(unsafe_code)]
 pub(crate) unsafe fn gemm(
-    micro: &Micro,
+    microkernel: &Microkernel,
     shape: Shape,
     a: &impl Panels,
     b: &impl Panels,
@@ -76,14 +87,14 @@ pub(crate) unsafe fn gemm(
         let m = row * shape.task_m..((row + 1) * shape.task_m).min(shape.m);
         let n = column * shape.task_n..((column + 1) * shape.task_n).min(shape.n);
         // SAFETY: tasks write disjoint blocks of C; the rest is the caller's promise.
-        unsafe { block(micro, shape, (m, n), a, b, (c, ldc), epilogue) }
+        unsafe { block(microkernel, shape, (m, n), a, b, (c, ldc), epilogue) }
     });
 }
 
 /// One block of C over all of k, on one thread.
 #[allow(unsafe_code)]
 unsafe fn block(
-    micro: &Micro,
+    microkernel: &Microkernel,
     shape: Shape,
     (m, n): (Range<usize>, Range<usize>),
     a: &impl Panels,
@@ -91,7 +102,7 @@ unsafe fn block(
     (c, ldc): (Shared, usize),
     epilogue: Epilogue<'_>,
 ) {
-    let (mr, nr) = (micro.mr, micro.nr);
+    let (mr, nr) = (microkernel.mr, microkernel.nr);
     let (mut a_space, mut b_space) = (Space::default(), Space::default());
     let (mut a_wide, mut b_wide) = (Space::default(), Space::default());
     let kc = parallel::even(shape.k, KC, 4);
@@ -111,9 +122,9 @@ unsafe fn block(
             let m1 = (m0 + shape.mc).min(m.end);
             let a_panels = m0 / mr..m1.div_ceil(mr);
             let a_block = a.block(a_panels.clone(), ks.clone(), &mut a_space);
-            let (a_data, a_stride) = a_block.widened(micro, a_panels.len(), ks.len() * mr, &mut a_wide);
+            let (a_data, a_stride) = a_block.widened(microkernel, a_panels.len(), ks.len() * mr, &mut a_wide);
             for (j, column) in b_panels.clone().enumerate() {
-                let b_panel = b_block.panel(micro, j, ks.len() * nr, &mut b_wide);
+                let b_panel = b_block.panel(microkernel, j, ks.len() * nr, &mut b_wide);
                 let columns = nr.min(n.end - column * nr);
                 for (i, row) in a_panels.clone().enumerate() {
                     let a_panel = &a_data[i * a_stride..][..ks.len() * mr];
@@ -123,9 +134,9 @@ unsafe fn block(
                     unsafe {
                         if columns == nr {
                             let operands = (a_panel.as_ptr(), b_panel.as_ptr());
-                            micro.tile(rows, ks.len(), operands, (to, ld), k0 > 0);
+                            microkernel.tile(rows, ks.len(), operands, (to, ld), k0 > 0);
                         } else {
-                            partial(micro, (a_panel, b_panel), (rows, columns), (to, ld), k0 > 0);
+                            partial(microkernel, (a_panel, b_panel), (rows, columns), (to, ld), k0 > 0);
                         }
                     }
                 }
@@ -133,7 +144,7 @@ unsafe fn block(
                     let from = sums.at((m0 - m.start) * ld + column * nr - n.start);
                     let sums =
                         Sums { at: from, ld, rows: m0..m1, columns: column * nr..column * nr + columns };
-                    epilogue.apply(micro, sums, shape.n, (c, ldc));
+                    epilogue.apply(microkernel, sums, shape.n, (c, ldc));
                 }
             }
         }
@@ -150,7 +161,7 @@ unsafe fn block(
 /// `to` must be writable at `rows` rows of `columns` values, `ldc` apart.
 #[allow(unsafe_code)]
 unsafe fn partial(
-    micro: &Micro,
+    microkernel: &Microkernel,
     (a, b): (&[f32], &[f32]),
     (rows, columns): (usize, usize),
     (to, ldc): (*mut f32, usize),
@@ -159,12 +170,12 @@ unsafe fn partial(
     let mut tile = [0f32; TILE];
     // SAFETY: the panels have the same k; the tile holds mr · nr ≤ TILE values, and C the rows and columns asked for.
     unsafe {
-        let k = b.len() / micro.nr;
-        micro.tile(rows, k, (a.as_ptr(), b.as_ptr()), (tile.as_mut_ptr(), micro.nr), false);
+        let k = b.len() / microkernel.nr;
+        microkernel.tile(rows, k, (a.as_ptr(), b.as_ptr()), (tile.as_mut_ptr(), microkernel.nr), false);
         for row in 0..rows {
             for column in 0..columns {
                 let to = to.add(row * ldc + column);
-                let value = tile[row * micro.nr + column];
+                let value = tile[row * microkernel.nr + column];
                 to.write(if accumulate { value + *to } else { value });
             }
         }

@@ -1,5 +1,5 @@
 //! Convolution as a matrix product without a column buffer: weights (out × taps·in) times windows (taps·in × pixels), the
-//! windows being packed from the picture a block at a time. A 1×1 convolution is a plain product of the same form.
+//! windows being packed from the picture a block at a time. A 1×1 convolution is a product whose windows are single pixels.
 //!
 //! k runs over taps first, then over input channels, so that one tap's source addresses serve all channels. Where windows
 //! skip pixels, that is so within a block of channels: their planes stay in the cache from one tap to the next.
@@ -8,14 +8,15 @@ use std::ops::Range;
 
 use super::epilogue::Epilogue;
 use super::gemm::{Shape, gemm};
+use super::geometry::Geometry;
 use super::lanes::{Lanes, versions};
-use super::micro::Micro;
-use super::pack::{Block, Packed, Panels, Space, Values};
+use super::microkernel::Microkernel;
+use super::pack::{Block, Packed, Panels, Space, Stored};
 use super::planes::Planes;
 use super::scratch::Output;
-use crate::convolution::Geometry;
 
-/// Input channels of a block where windows skip pixels.
+/// Input channels of a block where windows skip pixels: planes that stay in the cache from one tap to the next (gathering took
+/// 11.7 % of such a convolution instead of 17.5 on an Emerald Rapids Xeon).
 const BLOCK: usize = 32;
 
 /// Step k of a sum.
@@ -41,10 +42,10 @@ impl Step {
 }
 
 /// Packs a weight (out, in, kh, kw): lanes are output channels, k counts the [`Step`]s. At stride 1 it is tap·in + channel,
-/// which Winograd's forms read too.
-pub(crate) fn pack(micro: &Micro, weight: Values<'_>, geometry: &Geometry) -> Packed {
+/// which Winograd's algorithm read too.
+pub(crate) fn pack(microkernel: &Microkernel, weight: Stored<'_>, geometry: &Geometry) -> Packed {
     let (channels, taps) = (geometry.input, geometry.taps());
-    Packed::new(weight, geometry.output, taps * channels, micro.mr, move |out, k| {
+    Packed::new(weight, geometry.output, taps * channels, microkernel.mr, move |out, k| {
         let step = Step::of(k, geometry);
         (out * channels + step.channel) * taps + step.tap
     })
@@ -53,7 +54,7 @@ pub(crate) fn pack(micro: &Micro, weight: Values<'_>, geometry: &Geometry) -> Pa
 /// `x` (b, in, h, w) → (b, out, h', w'). The row bias is (out), or (b, out).
 #[allow(unsafe_code)]
 pub(crate) fn convolve(
-    micro: &Micro,
+    microkernel: &Microkernel,
     x: &Planes<'_>,
     weight: &Packed,
     geometry: &Geometry,
@@ -61,19 +62,19 @@ pub(crate) fn convolve(
 ) -> Vec<f32> {
     let pixels = geometry.out_height * geometry.out_width;
     let k = geometry.taps() * geometry.input;
-    let shape = Shape::columns_first(micro, geometry.output, pixels, k);
+    let shape = Shape::columns_first(microkernel, geometry.output, pixels, k);
     let mut output = Output::new(geometry.batch * geometry.output * pixels);
     let out = output.shared();
     for image in 0..geometry.batch {
-        let windows = Windows { micro, x, image, geometry };
+        let windows = Windows { microkernel, x, image, geometry };
         let c = out.from(image * geometry.output * pixels);
         let epilogue = Epilogue {
             row_bias: epilogue.row_bias.map(|bias| geometry.bias_of(bias, image)),
-            addend: epilogue.addend.map(|addend| &addend[image * geometry.output * pixels..]),
+            residual: epilogue.residual.map(|residual| &residual[image * geometry.output * pixels..]),
             ..epilogue
         };
-        // SAFETY: the image's (out, pixels) block of the output; both operands were packed for `micro`.
-        unsafe { gemm(micro, shape, weight, &windows, (c, pixels), epilogue) };
+        // SAFETY: the image's (out, pixels) block of the output; both operands were packed for `microkernel`.
+        unsafe { gemm(microkernel, shape, weight, &windows, (c, pixels), epilogue) };
     }
     // SAFETY: every image's block was written whole.
     unsafe { output.finish() }
@@ -81,7 +82,7 @@ pub(crate) fn convolve(
 
 /// The windows of one image as columns: lanes are output pixels.
 struct Windows<'a> {
-    micro: &'a Micro,
+    microkernel: &'a Microkernel,
     x: &'a Planes<'a>,
     image: usize,
     geometry: &'a Geometry,
@@ -106,8 +107,8 @@ impl Windows<'_> {
         // Output columns whose source lies inside a row: padding ≤ x·stride + dx < width + padding.
         let inside_from = g.padding.saturating_sub(dx).div_ceil(g.stride);
         let inside_to = (g.width + g.padding).saturating_sub(dx).div_ceil(g.stride).min(g.out_width);
-        let first = panel * self.micro.nr;
-        let end = (first + self.micro.nr).min(g.out_height * g.out_width);
+        let first = panel * self.microkernel.nr;
+        let end = (first + self.microkernel.nr).min(g.out_height * g.out_width);
         let mut count: usize = 0;
         let mut at = first;
         // The part of the panel that lies in one output row after the other.
@@ -183,25 +184,25 @@ fn gather(to: &mut [f32], from: &[f32], stride: usize) {
 }
 
 versions! {
-    /// [`Windows::pack`] for the panels of any micro-kernel.
+    /// [`Windows::pack`] for the panels of any microkernel.
     fn pack_windows(windows: &Windows<'_>, panels: Range<usize>, ks: Range<usize>, into: &mut [f32]) = pack_body
 }
 
 #[inline(always)]
 fn pack_body<L: Lanes>(windows: &Windows<'_>, panels: Range<usize>, ks: Range<usize>, into: &mut [f32]) {
-    match windows.micro.nr {
+    match windows.microkernel.nr {
         8 => windows.pack::<8>(panels, ks, into),
         16 => windows.pack::<16>(panels, ks, into),
         32 => windows.pack::<32>(panels, ks, into),
-        lanes => unreachable!("no micro-kernel has panels of {lanes} lanes"),
+        lanes => unreachable!("no microkernel has panels of {lanes} lanes"),
     }
 }
 
 impl Panels for Windows<'_> {
     fn block<'a>(&'a self, panels: Range<usize>, ks: Range<usize>, space: &'a mut Space) -> Block<'a> {
-        let stride = ks.len() * self.micro.nr;
+        let stride = ks.len() * self.microkernel.nr;
         let data = space.get(panels.len() * stride);
-        pack_windows(self.micro, self, panels, ks, data);
+        pack_windows(self.microkernel, self, panels, ks, data);
         Block::ready(data, stride)
     }
 }

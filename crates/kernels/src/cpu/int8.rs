@@ -7,8 +7,8 @@
 
 use super::epilogue::{Epilogue, Sums};
 use super::lanes::{Lanes, versions};
-use super::micro::int8::{Int8Micro, OFFSET, TILE, Word};
-use super::pack::{Rows, Values, widen};
+use super::microkernel::int8::{Int8Microkernel, OFFSET, TILE, Word};
+use super::pack::{Rows, Stored, widen};
 use super::parallel;
 use super::scratch::{Output, Shared, lease};
 
@@ -29,10 +29,12 @@ fn quantise(values: &[f32], integers: &mut [i8]) -> f32 {
     // Magnitudes order like their bits, and these keep what is not a number.
     let bits = values.iter().fold(0, |most: i32, x| most.max((x.to_bits() & 0x7fff_ffff).cast_signed()));
     let largest = f32::from_bits(bits.cast_unsigned());
-    let (scale, inverse) = match largest.is_finite() {
-        true if largest < LEAST => (0.0, 0.0),
-        true => (largest / MOST, MOST / largest),
-        false => (f32::NAN, 0.0),
+    let (scale, inverse) = if !largest.is_finite() {
+        (f32::NAN, 0.0)
+    } else if largest < LEAST {
+        (0.0, 0.0)
+    } else {
+        (largest / MOST, MOST / largest)
     };
     for (integer, x) in integers.iter_mut().zip(values) {
         *integer = (x * inverse + MAGIC).to_bits() as i8;
@@ -55,13 +57,13 @@ impl Packed {
     /// Packs `lanes` × `k` values, those of a lane from index `source(lane)` on.
     #[allow(unsafe_code)]
     pub(crate) fn new(
-        form: &Int8Micro,
-        values: Values<'_>,
+        kernel: &Int8Microkernel,
+        values: Stored<'_>,
         lanes: usize,
         k: usize,
         source: impl Fn(usize) -> usize + Sync,
     ) -> Self {
-        let (nr, group) = (form.float.nr, form.group(k));
+        let (nr, group) = (kernel.float.nr, kernel.group(k));
         let (panels, depth) = (lanes.div_ceil(nr), k.next_multiple_of(group));
         let len = depth * nr;
         let mut data = vec![0; panels * len];
@@ -77,13 +79,13 @@ impl Packed {
             for lane in 0..nr.min(lanes - panel * nr) {
                 let at = source(panel * nr + lane);
                 let row = match values {
-                    Values::F32(values) => &values[at..at + k],
-                    Values::F16(values) => {
-                        widen(form.float, &values[at..at + k], &mut wide);
+                    Stored::F32(values) => &values[at..at + k],
+                    Stored::F16(values) => {
+                        widen(kernel.float, &values[at..at + k], &mut wide);
                         &wide
                     }
                 };
-                quantise_row(form.float, row, &mut integers, &mut scales[lane]);
+                quantise_row(kernel.float, row, &mut integers, &mut scales[lane]);
                 starts[lane] = -OFFSET * integers.iter().map(|integer| i32::from(*integer)).sum::<i32>();
                 let to = data[lane * group..].chunks_mut(nr * group);
                 for (to, from) in to.zip(integers.chunks_exact(group)) {
@@ -116,9 +118,9 @@ struct Words {
 impl Words {
     /// Rows of `k` values, filled with zeros up to `depth`.
     #[allow(unsafe_code)]
-    fn new(form: &Int8Micro, rows: &Rows<'_>, k: usize, depth: usize) -> Self {
-        let (mr, panels) = (form.mr, rows.rows.div_ceil(form.mr));
-        let count = if form.word == Word::Two { depth / 2 } else { depth / 4 };
+    fn new(kernel: &Int8Microkernel, rows: &Rows<'_>, k: usize, depth: usize) -> Self {
+        let (mr, panels) = (kernel.mr, rows.rows.div_ceil(kernel.mr));
+        let count = if kernel.word == Word::Two { depth / 2 } else { depth / 4 };
         let (mut data, mut scales) = (Output::new(panels * count * mr), vec![0.0; panels * mr]);
         let shared = (data.shared(), Shared::of(&mut scales));
         parallel::each(panels, |panel| {
@@ -130,7 +132,7 @@ impl Words {
             for (lane, scale) in scales.iter_mut().enumerate() {
                 // Lanes past the end repeat the last row: their results are never stored.
                 let at = rows.start((panel * mr + lane).min(rows.rows - 1));
-                pack_row(form.float, form, &rows.values[at..at + k], &mut integers, lane, words, scale);
+                pack_row(kernel.float, kernel, &rows.values[at..at + k], &mut integers, lane, words, scale);
             }
         });
         // SAFETY: every panel has all words of each of its lanes.
@@ -140,12 +142,12 @@ impl Words {
 
 versions! {
     /// Quantises a row, and puts it into lane `lane` of a panel; `integers` is working memory, zero past the row's end.
-    fn pack_row(form: &Int8Micro, row: &[f32], integers: &mut [i8], lane: usize, words: &mut [u32], scale: &mut f32) = pack_row_body
+    fn pack_row(kernel: &Int8Microkernel, row: &[f32], integers: &mut [i8], lane: usize, words: &mut [u32], scale: &mut f32) = pack_row_body
 }
 
 #[inline(always)]
 fn pack_row_body<L: Lanes>(
-    form: &Int8Micro,
+    kernel: &Int8Microkernel,
     row: &[f32],
     integers: &mut [i8],
     lane: usize,
@@ -153,8 +155,8 @@ fn pack_row_body<L: Lanes>(
     scale: &mut f32,
 ) {
     *scale = quantise(row, integers);
-    let mut apart = words[lane..].iter_mut().step_by(form.mr);
-    match form.word {
+    let mut apart = words[lane..].iter_mut().step_by(kernel.mr);
+    match kernel.word {
         Word::Four => {
             for (q, word) in integers.chunks_exact(4).zip(&mut apart) {
                 // The highest bit turned over: 128 more, as u8.
@@ -192,18 +194,18 @@ fn scaled_body<L: Lanes>(sums: &[i32], row: f32, columns: &[f32], to: &mut [f32]
 ///
 /// # Safety
 /// `c` must be writable at all rows of n values (n/2 if gated), `ldc` apart, and used by nobody else meanwhile; `b` must be
-/// packed for this form.
+/// packed for this microkernel.
 #[allow(unsafe_code)]
 pub(crate) unsafe fn product(
-    form: &Int8Micro,
+    kernel: &Int8Microkernel,
     rows: &Rows<'_>,
     b: &Packed,
     (n, k): (usize, usize),
     (c, ldc): (Shared, usize),
     epilogue: Epilogue<'_>,
 ) {
-    let (m, mr, nr, depth) = (rows.rows, form.mr, form.float.nr, b.depth);
-    let a = Words::new(form, rows, k, depth);
+    let (m, mr, nr, depth) = (rows.rows, kernel.mr, kernel.float.nr, b.depth);
+    let a = Words::new(kernel, rows, k, depth);
     let task_m = parallel::even(m, BLOCK / (4 * a.count.max(1)), mr);
     let row_tasks = m.div_ceil(task_m).max(1);
     // As wide as C, unless there are too few rows to keep all threads busy.
@@ -227,15 +229,15 @@ pub(crate) unsafe fn product(
                 let a_panel = &a.data[first * a.count..][..a.count * mr];
                 let tile_at = tile.as_mut_ptr();
                 // SAFETY: panels and starts were just cut to size; a tile holds mr·nr ≤ TILE values.
-                unsafe { form.tile(a.count, a_panel.as_ptr(), b_panel.as_ptr(), starts.as_ptr(), tile_at) };
+                unsafe { kernel.tile(a.count, a_panel.as_ptr(), b_panel.as_ptr(), starts.as_ptr(), tile_at) };
                 for (row, sums) in (first..ms.end).zip(tile.chunks_exact(nr).take(mr)) {
                     // SAFETY: this task's rows and columns, which stop at the end of C; or its own memory aside.
                     let to = unsafe { to.slice((row - ms.start) * ld, columns.len()) };
-                    scaled(form.float, sums, a.scales[row], &b.scales[columns.clone()], to);
+                    scaled(kernel.float, sums, a.scales[row], &b.scales[columns.clone()], to);
                 }
             }
             let sums = Sums { at: to.at(0), ld, rows: ms.clone(), columns };
-            epilogue.apply(form.float, sums, n, (c, ldc));
+            epilogue.apply(kernel.float, sums, n, (c, ldc));
         }
     });
 }

@@ -346,19 +346,19 @@ macro_rules! versions {
     ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) = $body:ident) => {
         $(#[$doc])*
         #[allow(unsafe_code, clippy::too_many_arguments)]
-        $vis fn $name(micro: &$crate::cpu::micro::Micro, $($arg: $ty),*) {
+        $vis fn $name(microkernel: &$crate::cpu::microkernel::Microkernel, $($arg: $ty),*) {
             #[cfg(target_arch = "x86_64")]
             {
                 #[target_feature(enable = "avx2,fma,f16c")]
                 fn wide($($arg: $ty),*) {
                     $body::<$crate::cpu::lanes::Eight>($($arg),*)
                 }
-                if micro.wide() {
+                if microkernel.wide() {
                     // SAFETY: `wide` is true only where AVX2, FMA and F16C were detected.
                     return unsafe { wide($($arg),*) };
                 }
             }
-            let _ = micro;
+            let _ = microkernel;
             $body::<$crate::cpu::lanes::Four>($($arg),*)
         }
     };

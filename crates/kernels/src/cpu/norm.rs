@@ -4,13 +4,14 @@
 //! f64 (Chan, Golub and LeVeque 1979). So a large mean costs no digits, and sums of millions of values keep theirs.
 
 use super::lanes::{Lanes, versions};
-use super::math::{Function, Identity, Silu, map};
-use super::micro::Micro;
+use super::math::{Function, by_activation, map};
+use super::microkernel::Microkernel;
 use super::parallel;
 use super::planes::Planes;
 use super::scratch::Output;
+use crate::Activation;
 
-/// Values of a run: 16 KiB.
+/// Values of a run: 16 KiB, half of the L1 cache.
 const RUN: usize = 4096;
 
 /// Mean and biased variance so far.
@@ -40,14 +41,14 @@ impl Moments {
     }
 }
 
-fn moments<'a>(micro: &Micro, x: impl IntoIterator<Item = &'a [f32]>) -> Moments {
+fn moments<'a>(microkernel: &Microkernel, x: impl IntoIterator<Item = &'a [f32]>) -> Moments {
     let mut all = Moments::default();
     for run in x.into_iter().flat_map(|x| x.chunks(RUN)) {
         // Deviations from a value near the mean keep their digits; what they sum to corrects mean and squares.
         let near = &run[..run.len().min(64)];
         let near = near.iter().sum::<f32>() / near.len() as f32;
         let (mut rest, mut squares) = (0.0, 0.0);
-        deviations(micro, run, near, &mut rest, &mut squares);
+        deviations(microkernel, run, near, &mut rest, &mut squares);
         let count = run.len() as f64;
         let off = rest / count;
         all.join(Moments { count, mean: f64::from(near) + off, squares: squares - off * rest });
@@ -100,23 +101,23 @@ pub(crate) struct Affine<'a> {
     pub(crate) bias: &'a [f32],
 }
 
-/// Group normalisation of `images` pictures of `groups` groups of `channels` channels of `pixels` values each, then SiLU
-/// if `then_silu`. Without `affine`, only the standardisation.
+/// Group normalisation of `images` pictures of `groups` groups of `channels` channels of `pixels` values each, then
+/// `activation`. Without `affine`, only the standardisation.
 #[allow(unsafe_code, clippy::too_many_arguments)]
 pub(crate) fn group(
-    micro: &Micro,
+    microkernel: &Microkernel,
     x: &Planes<'_>,
     [images, groups, channels, pixels]: [usize; 4],
     eps: f64,
     affine: Option<Affine<'_>>,
-    then_silu: bool,
+    activation: Option<Activation>,
 ) -> Vec<f32> {
     let mut output = Output::new(images * groups * channels * pixels);
     let out = output.shared();
     parallel::each(images * groups, |task| {
         let (image, group) = (task / groups, task % groups);
         let own = group * channels..(group + 1) * channels;
-        let (mean, factor) = moments(micro, x.runs(image, own.clone())).scale(eps);
+        let (mean, factor) = moments(microkernel, x.runs(image, own.clone())).scale(eps);
         for channel in own {
             let (weight, bias) =
                 affine.map_or((1.0, 0.0), |affine| (affine.weight[channel], affine.bias[channel]));
@@ -124,7 +125,7 @@ pub(crate) fn group(
             // SAFETY: each task writes its own group.
             let to = unsafe { out.slice((image * groups * channels + channel) * pixels, pixels) };
             // The mean is taken off first: folded into the shift it would cost digits where it is large.
-            line(micro, x.plane(image, channel), to, [mean as f32, scale as f32, bias], then_silu);
+            line(microkernel, x.plane(image, channel), to, [mean as f32, scale as f32, bias], activation);
         }
     });
     // SAFETY: the groups cover all values.
@@ -132,16 +133,13 @@ pub(crate) fn group(
 }
 
 versions! {
-    /// (x − mean)·scale + shift, then SiLU if asked for.
-    fn line(x: &[f32], y: &mut [f32], by: [f32; 3], then_silu: bool) = line_body
+    /// (x − mean)·scale + shift, then the activation.
+    fn line(x: &[f32], y: &mut [f32], by: [f32; 3], activation: Option<Activation>) = line_body
 }
 
 #[inline(always)]
-fn line_body<L: Lanes>(x: &[f32], y: &mut [f32], by: [f32; 3], then_silu: bool) {
-    match then_silu {
-        true => map::<L>(x, y, Standardise { by, then: Silu }),
-        false => map::<L>(x, y, Standardise { by, then: Identity }),
-    }
+fn line_body<L: Lanes>(x: &[f32], y: &mut [f32], by: [f32; 3], activation: Option<Activation>) {
+    by_activation!(activation, then => map::<L>(x, y, Standardise { by, then }))
 }
 
 /// (x − mean)·scale + shift, then a function.
@@ -161,8 +159,14 @@ impl<F: Function> Function for Standardise<F> {
 
 /// Layer normalisation of rows of `width` values.
 #[allow(unsafe_code)]
-pub(crate) fn layer(micro: &Micro, x: &[f32], width: usize, eps: f64, affine: Affine<'_>) -> Vec<f32> {
-    /// Values of a task.
+pub(crate) fn layer(
+    microkernel: &Microkernel,
+    x: &[f32],
+    width: usize,
+    eps: f64,
+    affine: Affine<'_>,
+) -> Vec<f32> {
+    /// Values of a task: 128 KiB in and out.
     const TASK: usize = 1 << 15;
     let rows = (TASK / width.max(1)).max(1);
     let mut output = Output::new(x.len());
@@ -173,8 +177,8 @@ pub(crate) fn layer(micro: &Micro, x: &[f32], width: usize, eps: f64, affine: Af
         // SAFETY: each task writes its own rows.
         let to = unsafe { out.slice(start, values.len()) };
         for (values, to) in values.chunks_exact(width).zip(to.chunks_exact_mut(width)) {
-            let (mean, factor) = moments(micro, [values]).scale(eps);
-            columns(micro, values, to, [mean as f32, factor as f32], affine);
+            let (mean, factor) = moments(microkernel, [values]).scale(eps);
+            columns(microkernel, values, to, [mean as f32, factor as f32], affine);
         }
     });
     // SAFETY: the tasks cover all rows.

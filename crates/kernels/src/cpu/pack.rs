@@ -1,32 +1,33 @@
-//! Operands in panels: the form micro-kernels read.
+//! Operands in panels, as microkernels read them.
 //!
 //! A panel holds `width` lanes (rows of A, columns of B) for a run of k: value (k, lane) lies at k·width + lane. Weights
 //! are packed once; activations are packed a block at a time into working memory.
 
 use std::ops::Range;
 
+use bytemuck::Pod;
 use half::f16;
 
 use super::lanes::{Lanes, versions};
-use super::micro::Micro;
+use super::microkernel::Microkernel;
 use super::parallel;
-use super::scratch::{Aligned, Lease, Number, lease};
+use super::scratch::{Aligned, Lease, lease};
 
-/// Values in the form they are stored in.
+/// Values as a weight stores them.
 #[derive(Clone, Copy)]
-pub(crate) enum Values<'a> {
+pub(crate) enum Stored<'a> {
     F32(&'a [f32]),
     F16(&'a [f16]),
 }
 
-impl<'a> Values<'a> {
+impl<'a> Stored<'a> {
     /// Values `range`, in f32: widened into `space` if they are not so stored.
-    fn read(self, micro: &Micro, range: Range<usize>, space: &'a mut Space) -> &'a [f32] {
+    fn read(self, microkernel: &Microkernel, range: Range<usize>, space: &'a mut Space) -> &'a [f32] {
         match self {
             Self::F32(values) => &values[range],
             Self::F16(values) => {
                 let wide = space.get(range.len());
-                widen(micro, &values[range], wide);
+                widen(microkernel, &values[range], wide);
                 wide
             }
         }
@@ -56,37 +57,43 @@ fn widen_body<L: Lanes>(from: &[f16], to: &mut [f32]) {
 /// Some panels over some of k: panel i begins `i·stride` values after the first.
 #[derive(Clone, Copy)]
 pub(crate) struct Block<'a> {
-    values: Values<'a>,
+    values: Stored<'a>,
     stride: usize,
 }
 
 impl<'a> Block<'a> {
     /// Panels in working memory.
     pub(crate) fn ready(values: &'a [f32], stride: usize) -> Self {
-        Self { values: Values::F32(values), stride }
+        Self { values: Stored::F32(values), stride }
     }
 
     /// The first `len` values of panel `i`; widened into `space` if need be.
-    pub(crate) fn panel(self, micro: &Micro, i: usize, len: usize, space: &'a mut Space) -> &'a [f32] {
-        self.values.read(micro, i * self.stride..i * self.stride + len, space)
+    pub(crate) fn panel(
+        self,
+        microkernel: &Microkernel,
+        i: usize,
+        len: usize,
+        space: &'a mut Space,
+    ) -> &'a [f32] {
+        self.values.read(microkernel, i * self.stride..i * self.stride + len, space)
     }
 
     /// `count` panels in f32 and the distance between them, the first `len` values of each valid: for the operand that is
     /// read over and over.
     pub(crate) fn widened(
         self,
-        micro: &Micro,
+        microkernel: &Microkernel,
         count: usize,
         len: usize,
         space: &'a mut Space,
     ) -> (&'a [f32], usize) {
         let values = match self.values {
-            Values::F32(values) => return (values, self.stride),
-            Values::F16(values) => values,
+            Stored::F32(values) => return (values, self.stride),
+            Stored::F16(values) => values,
         };
         let wide = space.get(count * len);
         for (i, wide) in wide.chunks_exact_mut(len.max(1)).enumerate() {
-            widen(micro, &values[i * self.stride..][..len], wide);
+            widen(microkernel, &values[i * self.stride..][..len], wide);
         }
         (wide, len)
     }
@@ -132,30 +139,30 @@ enum Data {
 impl Packed {
     /// Packs `lanes` × `k` values; `source(lane, k)` is the index in `values` of one.
     pub(crate) fn new(
-        values: Values<'_>,
+        values: Stored<'_>,
         lanes: usize,
         k: usize,
         width: usize,
         source: impl Fn(usize, usize) -> usize + Sync,
     ) -> Self {
         let data = match values {
-            Values::F32(values) => Data::F32(panels(values, lanes, k, width, source)),
-            Values::F16(values) => Data::F16(panels(values, lanes, k, width, source)),
+            Stored::F32(values) => Data::F32(panels(values, lanes, k, width, source)),
+            Stored::F16(values) => Data::F16(panels(values, lanes, k, width, source)),
         };
         Self { data, k, width }
     }
 
-    fn values(&self) -> Values<'_> {
+    fn values(&self) -> Stored<'_> {
         match &self.data {
-            Data::F32(values) => Values::F32(values),
-            Data::F16(values) => Values::F16(values),
+            Data::F32(values) => Stored::F32(values),
+            Data::F16(values) => Stored::F16(values),
         }
     }
 
     /// Runs `ks` of panel `panel`, each of the same length.
     pub(crate) fn runs<'a, const N: usize>(
         &'a self,
-        micro: &Micro,
+        microkernel: &Microkernel,
         panel: usize,
         ks: [Range<usize>; N],
         space: &'a mut Space,
@@ -163,12 +170,12 @@ impl Packed {
         let within = |k: usize| (panel * self.k + k) * self.width;
         let ks = ks.map(|ks| within(ks.start)..within(ks.end));
         match self.values() {
-            Values::F32(values) => ks.map(|ks| &values[ks]),
-            Values::F16(values) => {
+            Stored::F32(values) => ks.map(|ks| &values[ks]),
+            Stored::F16(values) => {
                 let len = ks.first().map_or(0, Range::len);
                 let wide = space.get(N * len);
                 for (wide, ks) in wide.chunks_exact_mut(len.max(1)).zip(&ks) {
-                    widen(micro, &values[ks.clone()], wide);
+                    widen(microkernel, &values[ks.clone()], wide);
                 }
                 let wide = &*wide;
                 std::array::from_fn(|i| &wide[i * len..][..len])
@@ -179,7 +186,7 @@ impl Packed {
 
 /// The panels of an operand, one after the other.
 #[allow(unsafe_code)]
-fn panels<T: Number>(
+fn panels<T: Pod + Send + Sync>(
     values: &[T],
     lanes: usize,
     k: usize,
@@ -196,7 +203,7 @@ fn panels<T: Number>(
             for lane in 0..width {
                 for i in start..end {
                     into[i * width + lane] =
-                        if lane < used { values[source(first + lane, i)] } else { T::default() };
+                        if lane < used { values[source(first + lane, i)] } else { T::zeroed() };
                 }
             }
         }
@@ -215,8 +222,8 @@ impl Panels for Packed {
         let stride = self.k * self.width;
         let start = panels.start * stride + ks.start * self.width;
         let values = match self.values() {
-            Values::F32(values) => Values::F32(&values[start.min(values.len())..]),
-            Values::F16(values) => Values::F16(&values[start.min(values.len())..]),
+            Stored::F32(values) => Stored::F32(&values[start.min(values.len())..]),
+            Stored::F16(values) => Stored::F16(&values[start.min(values.len())..]),
         };
         Block { values, stride }
     }
@@ -224,7 +231,7 @@ impl Panels for Packed {
 
 /// Rows of activations, packed when asked for: value (row, k) at `start(row) + k·step`.
 pub(crate) struct Rows<'a> {
-    pub(crate) micro: &'static Micro,
+    pub(crate) microkernel: &'static Microkernel,
     pub(crate) values: &'a [f32],
     /// Rows in all.
     pub(crate) rows: usize,
@@ -258,7 +265,7 @@ impl Rows<'_> {
             }
             let starts = &starts[..self.width];
             if step == 1 {
-                interleave(self.micro, self.values, starts, ks.clone(), into);
+                interleave(self.microkernel, self.values, starts, ks.clone(), into);
             } else if starts.windows(2).all(|pair| pair[1] == pair[0] + 1) {
                 for (into, k) in into.chunks_exact_mut(self.width).zip(ks.clone()) {
                     into.copy_from_slice(&self.values[starts[0] + k * step..][..self.width]);

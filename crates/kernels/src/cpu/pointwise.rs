@@ -2,7 +2,7 @@
 
 use super::lanes::{Lanes, versions};
 use super::math::{activate_slice, gelu};
-use super::micro::Micro;
+use super::microkernel::Microkernel;
 use super::parallel;
 use super::scratch::Output;
 use crate::Activation;
@@ -12,13 +12,13 @@ const TASK: usize = 1 << 16;
 
 /// The activation of every value.
 #[allow(unsafe_code)]
-pub(crate) fn activate(micro: &Micro, x: &[f32], activation: Activation) -> Vec<f32> {
+pub(crate) fn activate(microkernel: &Microkernel, x: &[f32], activation: Activation) -> Vec<f32> {
     let mut output = Output::new(x.len());
     let out = output.shared();
     parallel::each(x.len().div_ceil(TASK), |task| {
         let values = &x[task * TASK..((task + 1) * TASK).min(x.len())];
         // SAFETY: each task writes its own run.
-        activate_slice(micro, values, unsafe { out.slice(task * TASK, values.len()) }, activation);
+        activate_slice(microkernel, values, unsafe { out.slice(task * TASK, values.len()) }, activation);
     });
     // SAFETY: the tasks cover all values.
     unsafe { output.finish() }
@@ -26,7 +26,7 @@ pub(crate) fn activate(micro: &Micro, x: &[f32], activation: Activation) -> Vec<
 
 /// Rows of 2·`half` values → rows of `half`: first half · gelu(second half).
 #[allow(unsafe_code)]
-pub(crate) fn geglu(micro: &Micro, x: &[f32], half: usize) -> Vec<f32> {
+pub(crate) fn geglu(microkernel: &Microkernel, x: &[f32], half: usize) -> Vec<f32> {
     let rows = x.len() / (2 * half).max(1);
     let per_task = (TASK / half.max(1)).max(1);
     let mut output = Output::new(rows * half);
@@ -35,7 +35,7 @@ pub(crate) fn geglu(micro: &Micro, x: &[f32], half: usize) -> Vec<f32> {
         for row in task * per_task..((task + 1) * per_task).min(rows) {
             let (value, gate) = x[row * 2 * half..][..2 * half].split_at(half);
             // SAFETY: each task writes its own rows.
-            gated(micro, value, gate, unsafe { out.slice(row * half, half) });
+            gated(microkernel, value, gate, unsafe { out.slice(row * half, half) });
         }
     });
     // SAFETY: the tasks cover all rows.

@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 
 use super::scratch::Output;
-use super::{parallel, read_contiguous};
+use super::{Values, parallel};
 
 /// Planes of `from` → planes of `to`, each by `work(source, target)`, which writes all of its target.
 #[allow(unsafe_code)]
@@ -40,17 +40,16 @@ pub(crate) fn interleave(
     for phase in 0..stride * stride {
         let (a, b) = (phase / stride, phase % stride);
         let (height, width) = ((to.0 - a).div_ceil(stride), (to.1 - b).div_ceil(stride));
-        read_contiguous(&part(phase)?, |values| {
-            parallel::each(planes, |plane| {
-                // SAFETY: each task writes its own plane; what other phases have not written yet, nobody reads.
-                let target = unsafe { out.slice(plane * size, size) };
-                let source = values[plane * height * width..][..height * width].chunks_exact(width);
-                for (row, source) in target.chunks_exact_mut(to.1).skip(a).step_by(stride).zip(source) {
-                    row.iter_mut().skip(b).step_by(stride).zip(source).for_each(|(to, from)| *to = *from);
-                }
-            });
-            Ok(())
-        })?;
+        let part = part(phase)?.contiguous()?;
+        let values = Values::of(&part)?;
+        parallel::each(planes, |plane| {
+            // SAFETY: each task writes its own plane; what other phases have not written yet, nobody reads.
+            let target = unsafe { out.slice(plane * size, size) };
+            let source = values[plane * height * width..][..height * width].chunks_exact(width);
+            for (row, source) in target.chunks_exact_mut(to.1).skip(a).step_by(stride).zip(source) {
+                row.iter_mut().skip(b).step_by(stride).zip(source).for_each(|(to, from)| *to = *from);
+            }
+        });
     }
     // SAFETY: the phases cover every value.
     Ok(unsafe { output.finish() })
@@ -58,7 +57,7 @@ pub(crate) fn interleave(
 
 /// Nearest-neighbour resize: source floor(i·in/out).
 pub(crate) fn nearest(x: &[f32], planes: usize, from: (usize, usize), to: (usize, usize)) -> Vec<f32> {
-    // The rounding of candle's and torch's form: the index is taken in floating point.
+    // As candle and torch round: the index is taken in floating point.
     let source = |i: usize, from: usize, to: usize| {
         ((i as f64 * (from as f64 / to as f64)) as usize).min(from.saturating_sub(1))
     };
@@ -121,9 +120,10 @@ pub(crate) fn bilinear(
 
 /// For every position of `to`: the two neighbours in `from`, and the second one's share.
 fn taps(from: usize, to: usize, align_corners: bool) -> Vec<(usize, usize, f64)> {
-    let scale = match align_corners {
-        true => from.saturating_sub(1) as f64 / to.saturating_sub(1).max(1) as f64,
-        false => from as f64 / to as f64,
+    let scale = if align_corners {
+        from.saturating_sub(1) as f64 / to.saturating_sub(1).max(1) as f64
+    } else {
+        from as f64 / to as f64
     };
     let tap = |i: usize| {
         let at = if align_corners { scale * i as f64 } else { scale * (i as f64 + 0.5) - 0.5 };

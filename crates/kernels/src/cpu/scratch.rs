@@ -8,11 +8,14 @@ use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
 
-use half::f16;
+use bytemuck::{Pod, Zeroable};
 
-/// Buffers kept for later; more than this many are freed.
+use crate::huge_pages;
+
+/// Buffers kept for later; more than this many are freed. A bound against leaks of memory, far
+/// above what the threads of one machine hold at a time.
 const KEPT: usize = 64;
-/// Bytes from which huge pages are asked for.
+/// Bytes from which huge pages are asked for: two of them.
 const HUGE: usize = 4 << 20;
 
 static POOL: Mutex<Vec<Aligned<f32>>> = Mutex::new(Vec::new());
@@ -22,10 +25,12 @@ static POOL: Mutex<Vec<Aligned<f32>>> = Mutex::new(Vec::new());
 #[repr(C, align(64))]
 struct Line([u8; 64]);
 
-/// Numbers of which every pattern of bits is one.
-pub(crate) trait Number: Copy + Default + Send + Sync {}
-impl Number for f32 {}
-impl Number for f16 {}
+// SAFETY: bytes without padding, all patterns of which are values.
+#[allow(unsafe_code)]
+unsafe impl Zeroable for Line {}
+// SAFETY: as above.
+#[allow(unsafe_code)]
+unsafe impl Pod for Line {}
 
 /// Values that begin at a line of the cache, so that no vector of a panel lies in two.
 pub(crate) struct Aligned<T> {
@@ -34,7 +39,7 @@ pub(crate) struct Aligned<T> {
     kind: PhantomData<T>,
 }
 
-impl<T: Number> Aligned<T> {
+impl<T: Pod> Aligned<T> {
     /// `len` values that `write` writes.
     ///
     /// # Safety
@@ -61,21 +66,17 @@ impl<T> Default for Aligned<T> {
     }
 }
 
-impl<T: Number> Deref for Aligned<T> {
+impl<T: Pod> Deref for Aligned<T> {
     type Target = [T];
 
-    #[allow(unsafe_code)]
     fn deref(&self) -> &[T] {
-        // SAFETY: the lines hold at least `len` values, aligned better than they need, and any bits are a number.
-        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
+        &bytemuck::cast_slice(&self.lines)[..self.len]
     }
 }
 
-impl<T: Number> DerefMut for Aligned<T> {
-    #[allow(unsafe_code)]
+impl<T: Pod> DerefMut for Aligned<T> {
     fn deref_mut(&mut self) -> &mut [T] {
-        // SAFETY: as above.
-        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
+        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.len]
     }
 }
 
@@ -202,21 +203,10 @@ impl<T> Shared<T> {
     }
 }
 
-/// Asks for huge pages below `len` values not yet touched. Advice only: failure changes nothing.
-#[allow(unsafe_code)]
+/// [`huge_pages::advise`] for `len` values not yet touched, where they are many.
 fn advise<T>(from: *const T, len: usize) {
     let bytes = len * size_of::<T>();
-    if bytes < HUGE {
-        return;
+    if bytes >= HUGE {
+        huge_pages::advise(from.cast(), bytes);
     }
-    #[cfg(target_os = "linux")]
-    {
-        const PAGE: usize = 4096;
-        let skipped = from.addr().next_multiple_of(PAGE) - from.addr();
-        let whole = (bytes - skipped) / PAGE * PAGE;
-        // SAFETY: a range of whole pages inside an allocation of ours; MADV_HUGEPAGE changes no contents.
-        unsafe { libc::madvise(from.byte_add(skipped).cast_mut().cast(), whole, libc::MADV_HUGEPAGE) };
-    }
-    #[cfg(not(target_os = "linux"))]
-    let _ = from;
 }

@@ -9,7 +9,7 @@ pub(super) fn fused(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64) -> Option<Re
         return Some(flash(q, k, v, scale));
     }
     #[cfg(feature = "metal")]
-    if q.device().is_metal() && super::metal_takes(q.dtype(), q.dim(3).unwrap_or(0)) {
+    if q.device().is_metal() && super::metal_supports(q.dtype(), q.dim(3).unwrap_or(0)) {
         let fused = || {
             let (q, k, v) = (q.contiguous()?, k.contiguous()?, v.contiguous()?);
             candle_nn::ops::sdpa(&q, &k, &v, None, false, scale as f32, 1.0)

@@ -4,12 +4,14 @@
 //! these integers are summed exactly, and multiplied by the scale of x's row, then by that of W's, in f32. Bias, activation
 //! and the rest follow in f32. Rows of x are rounded anew at every call ("dynamic"), those of W once.
 
-use candle_core::{D, DType, Result, Tensor};
+use candle_core::{D, DType, Device, Result, Tensor};
 
-use super::{Linear, Sizes, finished, strides};
+use super::{Addends, Linear, Sizes, common_strides, strides};
+use crate::cpu::Values;
 use crate::cpu::int8::{LONGEST, Packed, product};
-use crate::cpu::micro::int8::Int8Micro;
+use crate::cpu::microkernel::int8::Int8Microkernel;
 use crate::cpu::pack::Rows;
+use crate::cpu::scratch::Output;
 
 impl Linear {
     /// The same map on 8-bit integers: on the CPU in f32 1.4 to 4 times as fast, in a quarter of f32's memory, with a relative
@@ -27,51 +29,59 @@ impl Linear {
         }
         let map = Self { int8: true, ..self };
         if map.weight.packs() {
-            packed(Int8Micro::best(), &map, n, k)?;
+            packed(Int8Microkernel::best(), &map, n, k)?;
         }
         Ok(map)
     }
 
-    /// Whether values and gates share the panels of this form.
-    fn gates_in(&self, form: &Int8Micro, n: usize) -> bool {
-        self.gated && n.is_multiple_of(form.float.nr)
+    /// Whether values and gates share the panels of this microkernel.
+    fn gates_in(&self, kernel: &Int8Microkernel, n: usize) -> bool {
+        self.gated && n.is_multiple_of(kernel.float.nr)
     }
 }
 
-fn packed<'a>(form: &Int8Micro, map: &'a Linear, n: usize, k: usize) -> Result<&'a Packed> {
-    let plain = Linear { gated: map.gates_in(form, n), ..map.clone() };
-    let row = |lane| plain.row(lane, form.float.nr, n) * k;
-    map.weight.integers(|values| Packed::new(form, values, n, k, row))
+fn packed<'a>(kernel: &Int8Microkernel, map: &'a Linear, n: usize, k: usize) -> Result<&'a Packed> {
+    let panels = Linear { gated: map.gates_in(kernel, n), ..map.clone() };
+    let row = |lane| panels.row(lane, kernel.float.nr, n) * k;
+    map.weight.integers(|values| Packed::new(kernel, values, n, k, row))
 }
 
-/// The fast form: `x` (…, in) of any layout → (…, out).
+/// The optimised map: `x` (…, in) of any layout → (…, out).
 #[allow(unsafe_code)]
-pub(super) fn fast(
-    form: &'static Int8Micro,
+pub(super) fn optimised(
+    kernel: &'static Int8Microkernel,
     x: &Tensor,
     map: &Linear,
-    addend: Option<&Tensor>,
+    residual: Option<&Tensor>,
 ) -> Result<Tensor> {
-    let sizes = Sizes::of(x, map, addend)?;
+    let sizes = Sizes::of(x, map, residual)?;
     let Sizes { m, n, k, .. } = sizes;
-    if map.gated && !map.gates_in(form, n) {
-        return crate::geglu(&fast(form, x, &Linear { gated: false, ..map.clone() }, None)?);
+    if map.gated && !map.gates_in(kernel, n) {
+        return crate::geglu(&optimised(kernel, x, &Linear { gated: false, ..map.clone() }, None)?);
     }
-    let packed = packed(form, map, n, k)?;
+    let packed = packed(kernel, map, n, k)?;
     let x = match strides(x.layout()) {
         Some((_, [_, _, 1])) => x.clone(),
         _ => x.contiguous()?,
     };
-    finished(&x, map, addend, &sizes, |values, (inner, steps), c, epilogue| {
-        let rows = Rows { micro: form.float, values, rows: m, inner, steps, width: form.mr };
-        // SAFETY: the weight is packed for this form; `product` writes all of the output, which has room for it, from
-        // these threads only.
-        unsafe { product(form, &rows, packed, (n, k), c, epilogue) };
-    })
+    let values = Values::of(&x)?;
+    let (inner, steps) = common_strides(&x)?;
+    let rows = Rows { microkernel: kernel.float, values: &values, rows: m, inner, steps, width: kernel.mr };
+    let addends = Addends::of(map, residual)?;
+    let addends = addends.values()?;
+    let mut output = Output::new(m * sizes.width);
+    let c = (output.shared(), sizes.width);
+    // SAFETY: the weight is packed for this microkernel; `product` writes all of the output, m rows of `width` values, which
+    // has room for it, from these threads only.
+    let y = unsafe {
+        product(kernel, &rows, packed, (n, k), c, addends.epilogue(map));
+        output.finish()
+    };
+    Tensor::from_vec(y, sizes.dims, &Device::Cpu)
 }
 
 /// The definition of the product: `rows` (m, in), `weight` (out, in) → (m, out).
-pub(super) fn plain_product(rows: &Tensor, weight: &Tensor) -> Result<Tensor> {
+pub(super) fn reference_product(rows: &Tensor, weight: &Tensor) -> Result<Tensor> {
     let dtype = rows.dtype();
     let ((rows, row_scales), (weight, scales)) = (quantised(rows)?, quantised(weight)?);
     // Integers below 2⁵³ are exact.
@@ -98,13 +108,13 @@ fn quantised(rows: &Tensor) -> Result<(Tensor, Tensor)> {
 mod tests {
     use candle_core::{DType, Device, Result, Tensor};
 
-    use super::fast;
+    use super::optimised;
     use crate::compare::{assert_close, noise};
-    use crate::cpu::micro::int8::Int8Micro;
-    use crate::linear::plain;
+    use crate::cpu::microkernel::int8::Int8Microkernel;
+    use crate::linear::reference;
     use crate::{Activation, Linear};
 
-    /// On integers, and not yet packed: for any form, once.
+    /// On integers, and not yet packed: for any microkernel, once.
     fn unpacked(map: Linear) -> Linear {
         Linear { int8: true, ..map }
     }
@@ -137,15 +147,15 @@ mod tests {
             (0, 4, 4),
         ] {
             let (weight, x) = (uneven(&[n, k], 1)?, uneven(&[m, k], 3)?);
-            for form in Int8Micro::all() {
+            for kernel in Int8Microkernel::all() {
                 for weight in [weight.clone(), noise(&[n, k], 1).to_dtype(DType::F16)?] {
                     for bias in [None, Some(noise(&[n], 2))] {
                         let make = || unpacked(Linear::new(weight.clone(), bias.clone()));
-                        let got = fast(form, &x, &make(), None)?;
-                        let what = format!("{}, {} rows: {m}x{n}x{k}", form.float.name, form.mr);
+                        let got = optimised(kernel, &x, &make(), None)?;
+                        let what = format!("{}, {} rows: {m}x{n}x{k}", kernel.float.name, kernel.mr);
                         match m {
                             0 => assert_eq!(got.dims(), [0, n]),
-                            _ => assert!(bits(&got)? == bits(&plain(&x, &make(), None)?)?, "{what}"),
+                            _ => assert!(bits(&got)? == bits(&reference(&x, &make(), None)?)?, "{what}"),
                         }
                     }
                 }
@@ -158,10 +168,10 @@ mod tests {
     fn the_largest_sums_do_not_overflow() -> Result<()> {
         let (rows, k) = (2, super::LONGEST);
         let ones = Tensor::ones((rows, k), DType::F32, &Device::Cpu)?;
-        for form in Int8Micro::all() {
+        for kernel in Int8Microkernel::all() {
             for sign in [1.0, -1.0] {
                 let map = unpacked(Linear::new((&ones * sign)?, None));
-                let got = fast(form, &ones, &map, None)?.flatten_all()?.to_vec1::<f32>()?;
+                let got = optimised(kernel, &ones, &map, None)?.flatten_all()?.to_vec1::<f32>()?;
                 assert!(got.iter().all(|y| (y - sign as f32 * k as f32).abs() < 0.1), "{got:?}");
             }
         }
@@ -174,20 +184,20 @@ mod tests {
     fn bias_skip_activation_and_geglu_follow_in_f32() -> Result<()> {
         let skip = noise(&[2, 45, 37], 4).transpose(1, 2)?;
         let x = noise(&[2, 12, 37], 3).transpose(1, 2)?;
-        for form in Int8Micro::all() {
+        for kernel in Int8Microkernel::all() {
             let map = || {
                 let map = Linear::new(noise(&[45, 12], 1), Some(noise(&[45], 2)));
                 unpacked(map.activation(Activation::Silu))
             };
-            let want = plain(&x, &map(), Some(&skip))?;
-            assert_close(&fast(form, &x, &map(), Some(&skip))?, &want, 2e-6, form.float.name);
-            assert!(fast(form, &x, &map(), Some(&x)).is_err(), "an addend of another shape");
+            let want = reference(&x, &map(), Some(&skip))?;
+            assert_close(&optimised(kernel, &x, &map(), Some(&skip))?, &want, 2e-6, kernel.float.name);
+            assert!(optimised(kernel, &x, &map(), Some(&x)).is_err(), "a residual of another shape");
             // The last widths are no multiples of a panel.
             for (m, n, k) in [(1, 64, 7), (77, 128, 640), (200, 2048, 333), (9, 100, 40), (3, 72, 8)] {
                 let map = || unpacked(Linear::geglu(noise(&[n, k], 1), Some(noise(&[n], 2))));
                 let x = noise(&[m, k], 3);
-                let want = plain(&x, &map(), None)?;
-                assert_close(&fast(form, &x, &map(), None)?, &want, 5e-6, form.float.name);
+                let want = reference(&x, &map(), None)?;
+                assert_close(&optimised(kernel, &x, &map(), None)?, &want, 5e-6, kernel.float.name);
             }
         }
         Ok(())
@@ -196,9 +206,9 @@ mod tests {
     #[test]
     fn close_to_the_map_in_f32() -> Result<()> {
         let (weight, x) = (noise(&[320, 640], 1), noise(&[50, 640], 2));
-        let want = crate::linear(&x, &Linear::new(weight.clone(), None))?;
+        let want = Linear::new(weight.clone(), None).forward(&x)?;
         let map = Linear::new(weight, None).int8()?;
-        let error = (crate::linear(&x, &map)? - &want)?.sqr()?.mean_all()?.to_scalar::<f32>()?;
+        let error = (map.forward(&x)? - &want)?.sqr()?.mean_all()?.to_scalar::<f32>()?;
         let size = want.sqr()?.mean_all()?.to_scalar::<f32>()?;
         assert!((error / size).sqrt() < 0.01, "relative error {}", (error / size).sqrt());
         Ok(())
@@ -208,21 +218,21 @@ mod tests {
     fn a_weight_serves_one_arithmetic() -> Result<()> {
         let (x, map) = (noise(&[3, 32], 1), Linear::new(noise(&[64, 32], 2), None));
         let int8 = map.clone().int8()?;
-        assert_eq!(crate::linear(&x, &int8)?.dims(), [3, 64]);
-        assert!(crate::linear(&x, &map).is_err(), "the tensor is let go once it is rounded");
+        assert_eq!(int8.forward(&x)?.dims(), [3, 64]);
+        assert!(map.forward(&x).is_err(), "the tensor is let go once it is rounded");
         let used = Linear::new(noise(&[64, 32], 2), None);
-        crate::linear(&x, &used)?;
+        used.forward(&x)?;
         assert!(used.int8().is_err());
         Ok(())
     }
 
     #[test]
     fn a_row_that_is_not_finite_stays_so() -> Result<()> {
-        for form in Int8Micro::all() {
+        for kernel in Int8Microkernel::all() {
             for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
                 let x = Tensor::new(&[[1.0, bad, 2.0], [1.0, -1.0, 0.5], [0.0, 0.0, 0.0]], &Device::Cpu)?;
                 let map = unpacked(Linear::new(Tensor::ones((4, 3), DType::F32, &Device::Cpu)?, None));
-                let y = fast(form, &x, &map, None)?.to_vec2::<f32>()?;
+                let y = optimised(kernel, &x, &map, None)?.to_vec2::<f32>()?;
                 assert!(y[0].iter().all(|y| y.is_nan()), "{y:?}");
                 assert!(y[1].iter().all(|y| (y - 0.5).abs() < 0.01) && y[2] == [0.0; 4], "{y:?}");
             }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::{Prediction, edm};
+use super::{PredictionType, edm};
 use crate::weights::{Joined, Source, WeightFile};
 use crate::{Error, Result};
 
@@ -32,25 +32,25 @@ struct Scheduler {
 
 impl Folder {
     pub(super) fn open(path: &Path) -> Result<Self> {
-        match path.join("unet").is_dir() {
-            true => Ok(Self(path.to_path_buf())),
-            false => Err(Error::file(path, "has no folder `unet` in it: not a diffusers model")),
+        if !path.join("unet").is_dir() {
+            return Err(Error::file(path, "has no folder `unet` in it: not a diffusers model"));
         }
+        Ok(Self(path.to_path_buf()))
     }
 
     /// What `scheduler/scheduler_config.json` says the UNet predicts; noise, where there is no such file.
-    pub(super) fn prediction(&self) -> Result<Prediction> {
+    pub(super) fn prediction(&self) -> Result<PredictionType> {
         let path = self.0.join("scheduler/scheduler_config.json");
         if !path.exists() {
-            return Ok(Prediction::Eps);
+            return Ok(PredictionType::Eps);
         }
         let scheduler: Scheduler = read_json(&path)?;
         if scheduler.class_name.starts_with("EDM") {
             return Err(edm(&self.0));
         }
         match scheduler.prediction_type.as_deref() {
-            None | Some("epsilon") => Ok(Prediction::Eps),
-            Some("v_prediction") => Ok(Prediction::V),
+            None | Some("epsilon") => Ok(PredictionType::Eps),
+            Some("v_prediction") => Ok(PredictionType::V),
             Some(other) => Err(Error::Unsupported {
                 origin: path.display().to_string(),
                 reason: format!("prediction_type `{other}` is not supported; epsilon and v_prediction are"),

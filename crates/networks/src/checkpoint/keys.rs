@@ -119,10 +119,10 @@ fn middle(name: &str) -> Option<(String, Change)> {
 pub(crate) fn older_vae(name: &str) -> String {
     let renamed =
         [(".query.", ".to_q."), (".key.", ".to_k."), (".value.", ".to_v."), (".proj_attn.", ".to_out.0.")];
-    match name.contains(".attentions.") {
-        true => renamed.iter().fold(name.to_owned(), |name, (old, new)| name.replace(old, new)),
-        false => name.to_owned(),
+    if !name.contains(".attentions.") {
+        return name.to_owned();
     }
+    renamed.iter().fold(name.to_owned(), |name, (old, new)| name.replace(old, new))
 }
 
 /// OpenCLIP's text encoder, without `conditioner.embedders.1.model.`: its fused projections give three tensors each.

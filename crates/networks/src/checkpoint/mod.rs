@@ -23,7 +23,7 @@ const CLIP_G: &str = "conditioner.embedders.1.model.";
 
 /// What the UNet's output means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Prediction {
+pub enum PredictionType {
     /// The noise.
     Eps,
     /// v = α·noise − σ·signal (Salimans and Ho 2022).
@@ -34,7 +34,7 @@ pub enum Prediction {
 pub struct Checkpoint {
     path: PathBuf,
     parts: Parts,
-    prediction: Prediction,
+    prediction: PredictionType,
     loras: Vec<(Arc<Lora>, f64)>,
 }
 
@@ -45,6 +45,9 @@ enum Parts {
 
 impl Checkpoint {
     /// Opens a single file, or a diffusers folder with `unet`, `vae`, `text_encoder` and `text_encoder_2` in it.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is damaged, and a model that predicts neither noise nor v.
     pub fn open(path: &Path) -> Result<Self> {
         let (parts, prediction) = if path.is_dir() {
             let folder = folder::Folder::open(path)?;
@@ -59,7 +62,7 @@ impl Checkpoint {
     }
 
     /// What the UNet predicts.
-    pub fn prediction(&self) -> Prediction {
+    pub fn prediction(&self) -> PredictionType {
         self.prediction
     }
 
@@ -70,6 +73,9 @@ impl Checkpoint {
     }
 
     /// The UNet's weights.
+    ///
+    /// # Errors
+    /// A part that cannot be read, or a LoRA that does not fit it.
     pub fn unet(&self, config: &UNetConfig, dtype: DType, device: &Device) -> Result<Weights> {
         let source = match &self.parts {
             Parts::Single(file) => below(file, UNET, |name| {
@@ -83,6 +89,9 @@ impl Checkpoint {
     }
 
     /// The autoencoder's weights.
+    ///
+    /// # Errors
+    /// A part that cannot be read, or a LoRA that does not fit it.
     pub fn vae(&self, dtype: DType, device: &Device) -> Result<Weights> {
         let source = match &self.parts {
             Parts::Single(file) => {
@@ -94,6 +103,9 @@ impl Checkpoint {
     }
 
     /// CLIP-L's weights.
+    ///
+    /// # Errors
+    /// A part that cannot be read, or a LoRA that does not fit it.
     pub fn clip_l(&self, dtype: DType, device: &Device) -> Result<Weights> {
         let source = match &self.parts {
             Parts::Single(file) => below(file, CLIP_L, |name| Some(vec![(name.to_owned(), Change::Keep)])),
@@ -103,6 +115,9 @@ impl Checkpoint {
     }
 
     /// CLIP-G's weights.
+    ///
+    /// # Errors
+    /// A part that cannot be read, or a LoRA that does not fit it.
     pub fn clip_g(&self, dtype: DType, device: &Device) -> Result<Weights> {
         let source = match &self.parts {
             Parts::Single(file) => below(file, CLIP_G, keys::open_clip),
@@ -150,12 +165,12 @@ pub fn diffusers_vae(source: Arc<dyn Source>) -> Arc<dyn Source> {
 }
 
 /// Markers that tools put into single files.
-fn prediction(path: &Path, file: &dyn Source) -> Result<Prediction> {
+fn prediction(path: &Path, file: &dyn Source) -> Result<PredictionType> {
     let has = |name: &str| file.shape(name).is_some();
     if has("edm_mean") || has("edm_std") || has("edm_vpred.sigma_max") {
         return Err(edm(path));
     }
-    Ok(if has("v_pred") { Prediction::V } else { Prediction::Eps })
+    Ok(if has("v_pred") { PredictionType::V } else { PredictionType::Eps })
 }
 
 fn edm(path: &Path) -> Error {

@@ -33,6 +33,9 @@ pub struct TextEncoders {
 
 impl TextEncoders {
     /// CLIP-L and CLIP-G; the latter must have a projection.
+    ///
+    /// # Errors
+    /// Never, in practice: the vocabulary that is compiled in would have to be damaged.
     pub fn new(l: ClipText, g: ClipText) -> Result<Self> {
         Ok(Self { tokenizer: Tokenizer::clip()?, l, g })
     }
@@ -44,6 +47,9 @@ impl TextEncoders {
     }
 
     /// Encodes a prompt.
+    ///
+    /// # Errors
+    /// Where CLIP-G has no projection, or the device fails.
     pub fn encode(&self, prompt: &str) -> Result<TextCondition> {
         let (tokens_l, tokens_g) = self.tokens(prompt);
         let (states_l, _) = self.states(&self.l, &tokens_l, self.tokenizer.end())?;
@@ -84,6 +90,9 @@ impl TextEncoders {
 
 /// SDXL's vector condition (b, pooled + 6·256) of b prompts: the pooled text, then sinusoids of height and width, of the crop's top and
 /// left (0, 0), and of the target's height and width (the same again). Sizes in pixels; f32.
+///
+/// # Errors
+/// Where the shapes do not fit, or the device fails.
 pub fn vector_condition(pooled: &Tensor, height: usize, width: usize) -> Result<Tensor> {
     let sizes = [height, width, 0, 0, height, width].map(|size| size as f32);
     let sizes = Tensor::new(&sizes, pooled.device())?;

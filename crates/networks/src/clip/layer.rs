@@ -1,7 +1,7 @@
 //! The layer all CLIP encoders are stacks of: x += attention(LN x); x += mlp(LN x).
 
 use candle_core::Tensor;
-use kernels::{Linear, Norm};
+use kernels::{LayerNorm, Linear};
 
 use super::ClipActivation;
 use crate::{Result, Weights};
@@ -22,10 +22,10 @@ pub(super) struct LayerDims {
 pub(super) struct ClipLayer {
     heads: usize,
     scale: f64,
-    norm1: Norm,
+    norm1: LayerNorm,
     qkv: [Linear; 3],
     out: Linear,
-    norm2: Norm,
+    norm2: LayerNorm,
     fc1: Linear,
     fc2: Linear,
 }
@@ -43,10 +43,10 @@ impl ClipLayer {
         Ok(Self {
             heads,
             scale: ((width / heads) as f64).sqrt().recip(),
-            norm1: w.norm("layer_norm1", width, EPS)?,
+            norm1: w.layer_norm("layer_norm1", width, EPS)?,
             qkv: [project("q_proj")?, project("k_proj")?, project("v_proj")?],
             out: project("out_proj")?,
-            norm2: w.norm("layer_norm2", width, EPS)?,
+            norm2: w.layer_norm("layer_norm2", width, EPS)?,
             fc1: w.linear("mlp.fc1", width, mlp)?.activation(activation.into()),
             fc2: w.linear("mlp.fc2", mlp, width)?,
         })
@@ -54,12 +54,12 @@ impl ClipLayer {
 
     /// (b, n, width) → (b, n, width); `mask` (n, n) is added to the attention scores.
     pub(super) fn forward(&self, x: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
-        let normed = kernels::layer_norm(x, &self.norm1)?;
-        let heads = |map| kernels::split_heads(&kernels::linear(&normed, map)?, self.heads);
+        let normed = self.norm1.forward(x)?;
+        let heads = |map: &Linear| kernels::split_heads(&map.forward(&normed)?, self.heads);
         let [q, k, v] = &self.qkv;
         let y = kernels::attention(&heads(q)?, &heads(k)?, &heads(v)?, self.scale, mask)?;
-        let x = kernels::linear_add(&kernels::merge_heads(&y)?, &self.out, x)?;
-        let hidden = kernels::linear(&kernels::layer_norm(&x, &self.norm2)?, &self.fc1)?;
-        Ok(kernels::linear_add(&hidden, &self.fc2, &x)?)
+        let x = self.out.forward_with_residual(&kernels::merge_heads(&y)?, x)?;
+        let hidden = self.fc1.forward(&self.norm2.forward(&x)?)?;
+        Ok(self.fc2.forward_with_residual(&hidden, &x)?)
     }
 }

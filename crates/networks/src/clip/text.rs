@@ -5,7 +5,7 @@
 //! Padding is attended to like any token. Tensor names are those of transformers (`text_model.…`).
 
 use candle_core::{IndexOp, Tensor};
-use kernels::{Linear, Norm};
+use kernels::{LayerNorm, Linear};
 use serde::{Deserialize, Serialize};
 
 use super::ClipActivation;
@@ -81,12 +81,15 @@ pub struct ClipText {
     token_embedding: Tensor,
     position_embedding: Tensor,
     layers: Vec<ClipLayer>,
-    final_norm: Norm,
+    final_norm: LayerNorm,
     projection: Option<Linear>,
 }
 
 impl ClipText {
     /// Builds the encoder from tensors with transformers' names.
+    ///
+    /// # Errors
+    /// A tensor that is missing, of another shape, unreadable or of no use to the network; a configuration that describes none.
     pub fn load(config: &ClipTextConfig, weights: &Weights) -> Result<Self> {
         let width = config.width;
         if config.layers < 2 || config.heads == 0 || !width.is_multiple_of(config.heads) {
@@ -105,7 +108,7 @@ impl ClipText {
             token_embedding: embeddings.get("token_embedding.weight", &[config.vocabulary, width])?,
             position_embedding: embeddings.get("position_embedding.weight", &[config.positions, width])?,
             layers: ClipLayer::stack(dims, config.layers, &w.at("encoder.layers"))?,
-            final_norm: w.norm("final_layer_norm", width, EPS)?,
+            final_norm: w.layer_norm("final_layer_norm", width, EPS)?,
             projection,
         };
         weights.ignore(&["position_ids", "logit_scale"]);
@@ -119,6 +122,9 @@ impl ClipText {
     }
 
     /// Encodes chunks of exactly [`ClipText::positions`] ids each.
+    ///
+    /// # Errors
+    /// Where a chunk has another length or an unknown token, or the device fails.
     pub fn forward(&self, chunks: &[Vec<u32>]) -> Result<TextStates> {
         let device = self.token_embedding.device();
         let ids = Tensor::new(chunks.concat(), device)?;
@@ -151,7 +157,7 @@ impl ClipText {
             x.i((chunk, end))
         };
         let rows = chunks.iter().enumerate().map(row).collect::<candle_core::Result<Vec<_>>>()?;
-        let normed = kernels::layer_norm(&Tensor::stack(&rows, 0)?, &self.final_norm)?;
-        Ok(kernels::linear(&normed, projection)?)
+        let normed = self.final_norm.forward(&Tensor::stack(&rows, 0)?)?;
+        Ok(projection.forward(&normed)?)
     }
 }

@@ -38,12 +38,18 @@ pub struct Tokenizer {
 
 impl Tokenizer {
     /// CLIP's tokenizer.
+    ///
+    /// # Errors
+    /// Never, in practice: the vocabulary that is compiled in would have to be damaged.
     pub fn clip() -> Result<Self> {
         Self::from_merges(MERGES)
     }
 
     /// The tokenizer of a list of merges, one pair of symbols a line, in order of rank. A first line that begins with
     /// `#version` is skipped (the published `merges.txt`).
+    ///
+    /// # Errors
+    /// Where a line is no pair of tokens.
     pub fn from_merges(text: &str) -> Result<Self> {
         let fault = |reason: String| Error::Config { network: "tokenizer", reason };
         let (byte_ids, byte_of_char) = byte_alphabet();
@@ -187,10 +193,12 @@ impl Chunks {
         let long = group.len() >= LONG_WORD;
         while !group.is_empty() {
             let room = self.length - self.ids.len() - 1; // One place is the end token's.
-            let taken = match group.len() <= room {
-                true => group.len(),
-                false if long => room,
-                false => 0,
+            let taken = if group.len() <= room {
+                group.len()
+            } else if long {
+                room
+            } else {
+                0
             };
             self.ids.extend(&group[..taken]);
             self.weights.extend(std::iter::repeat_n(weight, taken));

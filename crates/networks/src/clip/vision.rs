@@ -4,7 +4,7 @@
 //! Nothing is L2-normalised. Tensor names are those of transformers (`vision_model.…`, with `pre_layrnorm` so spelled).
 
 use candle_core::{IndexOp, Tensor};
-use kernels::{Conv2d, Linear, Norm};
+use kernels::{Conv2d, LayerNorm, Linear};
 use serde::{Deserialize, Serialize};
 
 use super::ClipActivation;
@@ -64,14 +64,17 @@ pub struct ClipVision {
     class: Tensor,
     patches: Conv2d,
     positions: Tensor,
-    pre_norm: Norm,
+    pre_norm: LayerNorm,
     layers: Vec<ClipLayer>,
-    post_norm: Norm,
+    post_norm: LayerNorm,
     projection: Linear,
 }
 
 impl ClipVision {
     /// Builds the encoder from tensors with transformers' names.
+    ///
+    /// # Errors
+    /// A tensor that is missing, of another shape, unreadable or of no use to the network; a configuration that describes none.
     pub fn load(config: &ClipVisionConfig, weights: &Weights) -> Result<Self> {
         let (width, patch) = (config.width, config.patch_size);
         if config.layers < 2 || config.heads == 0 || !width.is_multiple_of(config.heads) || patch == 0 {
@@ -87,9 +90,9 @@ impl ClipVision {
             class: embeddings.get("class_embedding", &[width])?,
             patches: Conv2d::new(patches, None).stride(patch),
             positions: embeddings.get("position_embedding.weight", &[1 + side * side, width])?,
-            pre_norm: w.norm("pre_layrnorm", width, EPS)?,
+            pre_norm: w.layer_norm("pre_layrnorm", width, EPS)?,
             layers: ClipLayer::stack(dims, config.layers, &w.at("encoder.layers"))?,
-            post_norm: w.norm("post_layernorm", width, EPS)?,
+            post_norm: w.layer_norm("post_layernorm", width, EPS)?,
             projection: weights.linear_no_bias("visual_projection", width, config.projection)?,
         };
         weights.ignore(&["position_ids"]);
@@ -98,18 +101,21 @@ impl ClipVision {
     }
 
     /// `pixels` (b, 3, side, side), normalised.
+    ///
+    /// # Errors
+    /// Where the input's shape does not fit the network, or the device fails.
     pub fn forward(&self, pixels: &Tensor) -> Result<ImageStates> {
-        let patches = kernels::conv2d(pixels, &self.patches)?.flatten_from(2)?.transpose(1, 2)?;
+        let patches = self.patches.forward(pixels)?.flatten_from(2)?.transpose(1, 2)?;
         let (batch, _, width) = patches.dims3()?;
         let class = self.class.reshape((1, 1, width))?.broadcast_as((batch, 1, width))?;
         let x = Tensor::cat(&[&class.contiguous()?, &patches.contiguous()?], 1)?;
-        let mut x = kernels::layer_norm(&x.broadcast_add(&self.positions)?, &self.pre_norm)?;
+        let mut x = self.pre_norm.forward(&x.broadcast_add(&self.positions)?)?;
         let mut penultimate = x.clone();
         for layer in &self.layers {
             penultimate = x;
             x = layer.forward(&penultimate, None)?;
         }
-        let class = kernels::layer_norm(&x.i((.., 0))?.contiguous()?, &self.post_norm)?;
-        Ok(ImageStates { embedding: kernels::linear(&class, &self.projection)?, penultimate })
+        let class = self.post_norm.forward(&x.i((.., 0))?.contiguous()?)?;
+        Ok(ImageStates { embedding: self.projection.forward(&class)?, penultimate })
     }
 }

@@ -5,7 +5,7 @@
 //! published code (later libraries dropped the offset; weights and reference have it).
 
 use candle_core::{DType, Tensor};
-use kernels::{Activation, Conv2d, Linear, Norm};
+use kernels::{Activation, Conv2d, LayerNorm, Linear};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result, Weights};
@@ -55,11 +55,14 @@ pub struct DinoV2 {
     positions: Tensor,
     patches: Conv2d,
     blocks: Vec<Block>,
-    norm: Norm,
+    norm: LayerNorm,
 }
 
 impl DinoV2 {
     /// Builds the backbone from tensors with transformers' names.
+    ///
+    /// # Errors
+    /// A tensor that is missing, of another shape, unreadable or of no use to the network; a configuration that describes none.
     pub fn load(config: &DinoConfig, w: &Weights) -> Result<Self> {
         let (width, patch, grid) = (config.width, config.patch_size, config.grid());
         if config.depth < FEATURES || config.heads == 0 || !width.is_multiple_of(config.heads) || grid < 2 {
@@ -78,7 +81,7 @@ impl DinoV2 {
             blocks: (0..config.depth)
                 .map(|i| Block::load(config, &w.at("encoder.layer").at(i)))
                 .collect::<Result<_>>()?,
-            norm: w.norm("layernorm", width, EPS)?,
+            norm: w.layer_norm("layernorm", width, EPS)?,
         };
         if embeddings.has("mask_token") {
             embeddings.get("mask_token", &[1, width])?; // Used in training only.
@@ -92,9 +95,12 @@ impl DinoV2 {
     }
 
     /// The four features (b, rows·columns, width) of `x`, in the order of the layers.
+    ///
+    /// # Errors
+    /// Where the input's shape does not fit the network, or the device fails.
     pub fn features(&self, x: &Tensor) -> Result<Vec<Tensor>> {
         let (batch, _, h, w) = x.dims4()?;
-        let patches = kernels::conv2d(x, &self.patches)?.flatten_from(2)?.transpose(1, 2)?;
+        let patches = self.patches.forward(x)?.flatten_from(2)?.transpose(1, 2)?;
         let (_, count, width) = patches.dims3()?;
         let class = self.class.broadcast_as((batch, 1, width))?.contiguous()?;
         let x = Tensor::cat(&[&class, &patches.contiguous()?], 1)?;
@@ -104,7 +110,7 @@ impl DinoV2 {
         for (i, block) in self.blocks.iter().enumerate() {
             x = block.forward(&x)?;
             if i + FEATURES >= self.blocks.len() {
-                let normed = kernels::layer_norm(&x, &self.norm)?;
+                let normed = self.norm.forward(&x)?;
                 features.push(normed.narrow(1, 1, count)?.contiguous()?);
             }
         }
@@ -112,6 +118,9 @@ impl DinoV2 {
     }
 
     /// Position embeddings (1, 1 + rows·columns, width), class token first, for a grid of patches.
+    ///
+    /// # Errors
+    /// Where the device fails.
     pub fn positions_for(&self, rows: usize, columns: usize) -> Result<Tensor> {
         if (rows, columns) == (self.grid, self.grid) {
             return Ok(self.positions.clone());
@@ -154,11 +163,11 @@ fn bicubic(input: usize, out: usize) -> Vec<f32> {
 struct Block {
     heads: usize,
     scale: f64,
-    norm1: Norm,
+    norm1: LayerNorm,
     qkv: [Linear; 3],
     out: Linear,
     gamma1: Tensor,
-    norm2: Norm,
+    norm2: LayerNorm,
     mlp: [Linear; 2],
     gamma2: Tensor,
 }
@@ -171,11 +180,11 @@ impl Block {
         Ok(Self {
             heads: config.heads,
             scale: ((width / config.heads) as f64).sqrt().recip(),
-            norm1: w.norm("norm1", width, EPS)?,
+            norm1: w.layer_norm("norm1", width, EPS)?,
             qkv: [project("query")?, project("key")?, project("value")?],
             out: attention.linear("output.dense", width, width)?,
             gamma1: w.get("layer_scale1.lambda1", &[width])?,
-            norm2: w.norm("norm2", width, EPS)?,
+            norm2: w.layer_norm("norm2", width, EPS)?,
             mlp: [
                 w.linear("mlp.fc1", width, mlp)?.activation(Activation::Gelu),
                 w.linear("mlp.fc2", mlp, width)?,
@@ -185,14 +194,14 @@ impl Block {
     }
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let normed = kernels::layer_norm(x, &self.norm1)?;
-        let heads = |map| kernels::split_heads(&kernels::linear(&normed, map)?, self.heads);
+        let normed = self.norm1.forward(x)?;
+        let heads = |map: &Linear| kernels::split_heads(&map.forward(&normed)?, self.heads);
         let [q, k, v] = &self.qkv;
         let y = kernels::attention(&heads(q)?, &heads(k)?, &heads(v)?, self.scale, None)?;
-        let y = kernels::linear(&kernels::merge_heads(&y)?, &self.out)?;
+        let y = self.out.forward(&kernels::merge_heads(&y)?)?;
         let x = (x + y.broadcast_mul(&self.gamma1)?)?;
         let [first, second] = &self.mlp;
-        let hidden = kernels::linear(&kernels::layer_norm(&x, &self.norm2)?, first)?;
-        Ok((&x + kernels::linear(&hidden, second)?.broadcast_mul(&self.gamma2)?)?)
+        let hidden = first.forward(&self.norm2.forward(&x)?)?;
+        Ok((&x + second.forward(&hidden)?.broadcast_mul(&self.gamma2)?)?)
     }
 }

@@ -4,7 +4,7 @@
 //! All bilinear resizing here aligns corners.
 
 use candle_core::Tensor;
-use kernels::{Activation, Conv2d, ConvTranspose2d};
+use kernels::{Activation, Conv2d, ConvTranspose2d, Corners};
 use serde::{Deserialize, Serialize};
 
 use crate::{Result, Weights};
@@ -45,6 +45,9 @@ pub struct DptHead {
 
 impl DptHead {
     /// Builds the head from tensors with transformers' names; `width` is that of the backbone.
+    ///
+    /// # Errors
+    /// A tensor that is missing, of another shape, unreadable or of no use to the network; a configuration that describes none.
     pub fn load(config: &DptConfig, width: usize, weights: &Weights) -> Result<Self> {
         let (neck, head, features) = (weights.at("neck"), weights.at("head"), config.features);
         let stage = |i: usize| neck.at("reassemble_stage.layers").at(i);
@@ -80,6 +83,9 @@ impl DptHead {
     }
 
     /// (b, rows·patch, columns·patch) from four features (b, rows·columns, width).
+    ///
+    /// # Errors
+    /// Where there are not four features of the grid's size, or the device fails.
     pub fn forward(&self, features: &[Tensor], grid: (usize, usize), patch: usize) -> Result<Tensor> {
         let mut pyramid = Vec::new();
         for (i, ((feature, projection), lateral)) in
@@ -87,13 +93,13 @@ impl DptHead {
         {
             let (batch, _, width) = feature.dims3()?;
             let map = feature.transpose(1, 2)?.contiguous()?.reshape((batch, width, grid.0, grid.1))?;
-            let map = kernels::conv2d(&map, projection)?;
+            let map = projection.forward(&map)?;
             let map = match i {
-                0 | 1 => kernels::conv_transpose2d(&map, &self.enlarge[i])?,
-                3 => kernels::conv2d(&map, &self.shrink)?,
+                0 | 1 => self.enlarge[i].forward(&map)?,
+                3 => self.shrink.forward(&map)?,
                 _ => map,
             };
-            pyramid.push(kernels::conv2d(&map, lateral)?);
+            pyramid.push(lateral.forward(&map)?);
         }
         let mut fused: Option<Tensor> = None;
         for (i, (fusion, level)) in self.fusions.iter().zip(pyramid.iter().rev()).enumerate() {
@@ -106,9 +112,9 @@ impl DptHead {
         }
         let fused = fused.ok_or_else(|| candle_core::Error::msg("the depth head needs four features"))?;
         let [first, second, third] = &self.tail;
-        let y = kernels::conv2d(&fused, first)?;
-        let y = kernels::upsample_bilinear(&y, grid.0 * patch, grid.1 * patch, true)?;
-        Ok(kernels::conv2d(&kernels::conv2d(&y, second)?, third)?.squeeze(1)?)
+        let y = first.forward(&fused)?;
+        let y = kernels::upsample_bilinear(&y, grid.0 * patch, grid.1 * patch, Corners::Aligned)?;
+        Ok(third.forward(&second.forward(&y)?)?.squeeze(1)?)
     }
 }
 
@@ -135,8 +141,8 @@ impl Fusion {
             None => level.clone(),
             Some(coarser) => (coarser + self.entry.forward(level)?)?,
         };
-        let x = kernels::upsample_bilinear(&self.refine.forward(&x)?, size.0, size.1, true)?;
-        Ok(kernels::conv2d(&x, &self.projection)?)
+        let x = kernels::upsample_bilinear(&self.refine.forward(&x)?, size.0, size.1, Corners::Aligned)?;
+        Ok(self.projection.forward(&x)?)
     }
 }
 
@@ -152,7 +158,7 @@ impl Residual {
     }
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = kernels::conv2d(&Activation::Relu.apply(x)?, &self.0)?;
-        Ok(kernels::conv2d_add(&y, &self.1, x)?)
+        let y = self.0.forward(&Activation::Relu.apply(x)?)?;
+        Ok(self.1.forward_with_residual(&y, x)?)
     }
 }

@@ -44,6 +44,9 @@ pub struct DepthAnything {
 
 impl DepthAnything {
     /// Builds the network from tensors with transformers' names.
+    ///
+    /// # Errors
+    /// A tensor that is missing, of another shape, unreadable or of no use to the network; a configuration that describes none.
     pub fn load(config: &DepthConfig, weights: &Weights) -> Result<Self> {
         let backbone = DinoV2::load(&config.backbone, &weights.at("backbone"))?;
         let head = DptHead::load(&config.head, config.backbone.width, weights)?;
@@ -52,6 +55,9 @@ impl DepthAnything {
     }
 
     /// The tensors of a file in either naming, under transformers' names.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is damaged.
     pub fn weights(path: &Path, dtype: DType, device: &Device) -> Result<Weights> {
         let source = transformers_names(Arc::new(WeightFile::open(path)?));
         Ok(Weights::new(path.display().to_string(), source, dtype, device))
@@ -63,6 +69,9 @@ impl DepthAnything {
     }
 
     /// Inverse depth (b, h, w) of `x` (b, 3, h, w), h and w multiples of the patch size.
+    ///
+    /// # Errors
+    /// Where the picture does not divide into patches, or the device fails.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (_, _, h, w) = x.dims4()?;
         let patch = self.backbone.patch_size();
@@ -106,9 +115,10 @@ fn transformers_name(name: &str) -> Vec<(String, Change)> {
             .replace("pos_embed", "position_embeddings")
             .replace("patch_embed.proj", "patch_embeddings.projection");
         let embedding = !rest.starts_with("norm.");
-        return keep(match embedding {
-            true => format!("backbone.embeddings.{rest}"),
-            false => rest.replacen("norm.", "backbone.layernorm.", 1),
+        return keep(if embedding {
+            format!("backbone.embeddings.{rest}")
+        } else {
+            rest.replacen("norm.", "backbone.layernorm.", 1)
         });
     }
     keep(name.strip_prefix("depth_head.").and_then(head_name).unwrap_or_else(|| name.to_owned()))

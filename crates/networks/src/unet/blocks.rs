@@ -1,7 +1,7 @@
 //! The UNet's residual blocks, and a stage: the residual blocks and transformers of one level.
 
 use candle_core::Tensor;
-use kernels::{Conv2d, Linear, Norm};
+use kernels::{Activation, Conv2d, GroupNorm, Linear};
 
 use super::config::BlockPlan;
 use super::transformer::{ContextReader, SpatialTransformer};
@@ -11,47 +11,46 @@ use crate::{Result, Weights};
 /// Two normalised convolutions with the embedding added in between, around a skip.
 #[derive(Clone, Debug)]
 pub(super) struct ResBlock {
-    norm1: Norm,
+    norm1: GroupNorm,
     conv1: Conv2d,
     embedding: Linear,
-    norm2: Norm,
+    norm2: GroupNorm,
     conv2: Conv2d,
     /// 1×1, where the width changes.
     shortcut: Option<Conv2d>,
-    groups: usize,
 }
 
 impl ResBlock {
     pub(super) fn load(config: &UNetConfig, input: usize, output: usize, w: &Weights) -> Result<Self> {
-        let shortcut = match input == output {
-            true => None,
-            false => Some(w.conv2d("conv_shortcut", input, output, 1)?),
+        let shortcut =
+            if input == output { None } else { Some(w.conv2d("conv_shortcut", input, output, 1)?) };
+        let norm = |name, channels| -> Result<GroupNorm> {
+            Ok(w.group_norm(name, channels, config.groups, EPS)?.activation(Activation::Silu))
         };
         Ok(Self {
-            norm1: w.norm("norm1", input, EPS)?,
+            norm1: norm("norm1", input)?,
             conv1: w.conv2d("conv1", input, output, 3)?.padding(1),
             embedding: w.exact().linear("time_emb_proj", config.embedding(), output)?,
-            norm2: w.norm("norm2", output, EPS)?,
+            norm2: norm("norm2", output)?,
             conv2: w.conv2d("conv2", output, output, 3)?.padding(1),
             shortcut,
-            groups: config.groups,
         })
     }
 
-    /// `x`, joined along its channels (b, input, h, w), `emb` (b, embedding) after SiLU → (b, output, h, w).
+    /// `x`, concatenated along its channels (b, input, h, w), `emb` (b, embedding) after SiLU → (b, output, h, w).
     pub(super) fn forward(&self, x: &[&Tensor], emb: &Tensor) -> Result<Tensor> {
-        let emb = kernels::linear(emb, &self.embedding)?.unsqueeze(2)?.unsqueeze(3)?;
-        let joined = kernels::join(x)?;
-        let x = &joined.as_ref().map_or_else(|| x.to_vec(), |joined| vec![joined])[..];
-        let normed = kernels::group_norm_silu_joined(x, &self.norm1, self.groups)?;
-        let y = kernels::conv2d_add(&normed, &self.conv1, &emb)?;
-        let normed = kernels::group_norm_silu(&y, &self.norm2, self.groups)?;
+        let emb = self.embedding.forward(emb)?.unsqueeze(2)?.unsqueeze(3)?;
+        let whole = kernels::concat(x)?;
+        let x = &whole.as_ref().map_or_else(|| x.to_vec(), |whole| vec![whole])[..];
+        let normed = self.norm1.forward(x)?;
+        let y = self.conv1.forward_with_residual(&normed, &emb)?;
+        let normed = self.norm2.forward(&y)?;
         let skip = match (&self.shortcut, x) {
-            (Some(shortcut), x) => &kernels::conv2d_joined(x, shortcut)?,
+            (Some(shortcut), x) => &shortcut.forward(x)?,
             (None, [x]) => *x,
             (None, x) => &Tensor::cat(x, 1)?,
         };
-        Ok(kernels::conv2d_add(&normed, &self.conv2, skip)?)
+        Ok(self.conv2.forward_with_residual(&normed, skip)?)
     }
 }
 
@@ -63,12 +62,11 @@ impl Stage {
     pub(super) fn load(config: &UNetConfig, plan: &[BlockPlan], w: &Weights) -> Result<Self> {
         let block = |(i, plan): (usize, &BlockPlan)| {
             let res = ResBlock::load(config, plan.input, plan.output, &w.at("resnets").at(i))?;
-            let transformer = match plan.layers.is_empty() {
-                true => None,
-                false => {
-                    let w = w.at("attentions").at(i);
-                    Some(SpatialTransformer::load(config, plan.output, &plan.layers, &w)?)
-                }
+            let transformer = if plan.layers.is_empty() {
+                None
+            } else {
+                let w = w.at("attentions").at(i);
+                Some(SpatialTransformer::load(config, plan.output, &plan.layers, &w)?)
             };
             Ok((res, transformer))
         };
@@ -83,7 +81,7 @@ impl Stage {
         self.0.iter().filter_map(|(_, transformer)| transformer.as_ref())
     }
 
-    /// The `i`-th block, of `x` joined along its channels.
+    /// The `i`-th block, of `x` concatenated along its channels.
     pub(super) fn forward(
         &self,
         i: usize,

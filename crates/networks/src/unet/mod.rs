@@ -10,7 +10,7 @@ mod config;
 mod transformer;
 
 use candle_core::{DType, Tensor};
-use kernels::{Conv2d, Linear, Norm};
+use kernels::{Activation, Conv2d, GroupNorm, Input, Linear};
 
 pub use config::{AdapterLayer, UNetConfig};
 pub use transformer::{Context, ImagePrompt};
@@ -36,12 +36,15 @@ pub struct UNet {
     /// Coarse to fine.
     up: Vec<Stage>,
     upsamplers: Vec<Conv2d>,
-    norm_out: Norm,
+    norm_out: GroupNorm,
     conv_out: Conv2d,
 }
 
 impl UNet {
     /// Builds the network from tensors with diffusers' names.
+    ///
+    /// # Errors
+    /// A tensor that is missing, of another shape, unreadable or of no use to the network; a configuration that describes none.
     pub fn load(config: &UNetConfig, weights: &Weights) -> Result<Self> {
         config.check()?;
         let (base, emb) = (config.model_channels, config.embedding());
@@ -84,7 +87,9 @@ impl UNet {
             mid: (res(0)?, transformer, res(1)?),
             up,
             upsamplers,
-            norm_out: weights.norm("conv_norm_out", base, EPS)?,
+            norm_out: weights
+                .group_norm("conv_norm_out", base, config.groups, EPS)?
+                .activation(Activation::Silu),
             conv_out: weights.conv2d("conv_out", base, config.out_channels, 3)?.padding(1),
             config: config.clone(),
         };
@@ -94,6 +99,9 @@ impl UNet {
 
     /// Keys and values of `text` (b, n, context) and, where an image prompt says so, of image tokens, for all
     /// cross-attentions.
+    ///
+    /// # Errors
+    /// Where the input's shape does not fit the network, or the device fails.
     pub fn context(&self, text: &Tensor, image: Option<&ImagePrompt>) -> Result<Context> {
         let down = self.down.iter().flat_map(Stage::transformers);
         let up = self.up.iter().flat_map(Stage::transformers);
@@ -109,6 +117,9 @@ impl UNet {
     ///
     /// `vector` (b, vector_dim) is the pooled text with its sizes; `features` are a T2I-Adapter's four maps, already
     /// multiplied by their strength.
+    ///
+    /// # Errors
+    /// Where a shape does not fit the network, the context was made by another one, or the device fails.
     pub fn forward(
         &self,
         x: &Tensor,
@@ -122,6 +133,9 @@ impl UNet {
 
     /// [`UNet::forward`], showing every block's output, before features are added, to `observe` under the block's name
     /// (`time`, `vector`, `in0`…, `mid`, `out0`…).
+    ///
+    /// # Errors
+    /// Those of [`UNet::forward`], and of `observe`.
     pub fn forward_observed(
         &self,
         x: &Tensor,
@@ -141,7 +155,7 @@ impl UNet {
             skips.push(x.clone());
             Ok(x)
         };
-        let mut x = kernels::conv2d(&x.to_dtype(dtype)?, &self.conv_in)?;
+        let mut x = self.conv_in.forward(&x.to_dtype(dtype)?)?;
         x = keep(&mut skips, x, None)?;
         for (level, stage) in self.down.iter().enumerate() {
             let last = stage.len() - 1;
@@ -151,7 +165,7 @@ impl UNet {
                 x = keep(&mut skips, x, (level > 0 && i == last).then_some(level))?;
             }
             if let Some(downsampler) = self.downsamplers.get(level) {
-                x = kernels::conv2d(&x, downsampler)?;
+                x = downsampler.forward(&x)?;
                 x = keep(&mut skips, x, (level == 0).then_some(0))?;
             }
         }
@@ -170,14 +184,14 @@ impl UNet {
                 {
                     // To the exact size of the next skip, so that odd sizes work.
                     let (_, _, h, w) = finer.dims4()?;
-                    x = kernels::upsample_conv2d(&x, h, w, upsampler)?;
+                    x = upsampler.forward(Input::Upsampled { picture: &x, height: h, width: w })?;
                 }
                 observe(&format!("out{block}"), &x)?;
                 block += 1;
             }
         }
-        let x = kernels::group_norm_silu(&x, &self.norm_out, self.config.groups)?;
-        Ok(kernels::conv2d(&x, &self.conv_out)?.to_dtype(DType::F32)?)
+        let x = self.norm_out.forward(&x)?;
+        Ok(self.conv_out.forward(&x)?.to_dtype(DType::F32)?)
     }
 
     /// SiLU of the embedding of timestep and vector, (b, embedding): every residual block takes it in this form.
@@ -188,9 +202,8 @@ impl UNet {
         vector: &Tensor,
         observe: &mut dyn FnMut(&str, &Tensor) -> Result<()>,
     ) -> Result<Tensor> {
-        let mlp = |x: &Tensor, [first, second]: &[Linear; 2]| {
-            kernels::linear(&kernels::silu(&kernels::linear(x, first)?)?, second)
-        };
+        let mlp =
+            |x: &Tensor, [first, second]: &[Linear; 2]| second.forward(&kernels::silu(&first.forward(x)?)?);
         let timesteps = Tensor::full(timestep as f32, batch, vector.device())?;
         // Sinusoids in f32 even for an f16 model: f16 cannot tell timesteps near 999 apart.
         let sinusoid = kernels::sinusoid(&timesteps, self.config.model_channels)?.to_dtype(vector.dtype())?;

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::Tensor;
-use kernels::{Linear, Norm};
+use kernels::{GroupNorm, LayerNorm, Linear};
 
 use super::{AdapterLayer, UNetConfig};
 use crate::{Result, Weights};
@@ -69,8 +69,7 @@ impl<'a> ContextReader<'a> {
 /// Transformer blocks over the positions of a feature map, with a residual around all of them.
 #[derive(Clone, Debug)]
 pub(super) struct SpatialTransformer {
-    norm: Norm,
-    groups: usize,
+    norm: GroupNorm,
     proj_in: Linear,
     blocks: Vec<TransformerBlock>,
     proj_out: Linear,
@@ -87,8 +86,7 @@ impl SpatialTransformer {
             TransformerBlock::load(config, *layer, &w.at("transformer_blocks").at(i))
         };
         Ok(Self {
-            norm: w.norm("norm", channels, GROUP_EPS)?,
-            groups: config.groups,
+            norm: w.group_norm("norm", channels, config.groups, GROUP_EPS)?,
             proj_in: w.linear("proj_in", channels, channels)?,
             blocks: layers.iter().enumerate().map(block).collect::<Result<_>>()?,
             proj_out: w.linear("proj_out", channels, channels)?,
@@ -110,8 +108,8 @@ impl SpatialTransformer {
 
     /// (b, c, h, w) → (b, c, h, w).
     pub(super) fn forward(&self, x: &Tensor, context: &mut ContextReader<'_>) -> Result<Tensor> {
-        let tokens = kernels::as_tokens(&kernels::group_norm(x, &self.norm, self.groups)?)?;
-        let mut tokens = kernels::linear(&tokens, &self.proj_in)?;
+        let tokens = kernels::as_tokens(&self.norm.forward(x)?)?;
+        let mut tokens = self.proj_in.forward(&tokens)?;
         for block in &self.blocks {
             tokens = block.forward(&tokens, context.next()?)?;
         }
@@ -122,7 +120,7 @@ impl SpatialTransformer {
 #[derive(Clone, Debug)]
 struct TransformerBlock {
     layer: AdapterLayer,
-    norms: [Norm; 3],
+    norms: [LayerNorm; 3],
     own: Attention,
     cross: Attention,
     ff_in: Linear,
@@ -132,7 +130,7 @@ struct TransformerBlock {
 impl TransformerBlock {
     fn load(config: &UNetConfig, layer: AdapterLayer, w: &Weights) -> Result<Self> {
         let channels = layer.channels;
-        let norm = |name| w.norm(name, channels, LAYER_EPS);
+        let norm = |name| w.layer_norm(name, channels, LAYER_EPS);
         Ok(Self {
             layer,
             norms: [norm("norm1")?, norm("norm2")?, norm("norm3")?],
@@ -154,13 +152,13 @@ impl TransformerBlock {
     }
 
     fn forward(&self, x: &Tensor, context: &BlockContext) -> Result<Tensor> {
-        let normed = kernels::layer_norm(x, &self.norms[0])?;
+        let normed = self.norms[0].forward(x)?;
         let keys_values = self.own.keys_values(&normed)?;
         let x = self.own.attend(x, &normed, &keys_values, None)?;
-        let normed = kernels::layer_norm(&x, &self.norms[1])?;
+        let normed = self.norms[1].forward(&x)?;
         let x = self.cross.attend(&x, &normed, &context.text, context.image.as_ref())?;
-        let hidden = kernels::linear(&kernels::layer_norm(&x, &self.norms[2])?, &self.ff_in)?;
-        Ok(kernels::linear_add(&hidden, &self.ff_out, &x)?)
+        let hidden = self.ff_in.forward(&self.norms[2].forward(&x)?)?;
+        Ok(self.ff_out.forward_with_residual(&hidden, &x)?)
     }
 }
 
@@ -194,7 +192,7 @@ impl Attention {
     }
 
     fn keys_values(&self, tokens: &Tensor) -> Result<KeysValues> {
-        let (k, v) = (kernels::linear(tokens, &self.to_k)?, kernels::linear(tokens, &self.to_v)?);
+        let (k, v) = (self.to_k.forward(tokens)?, self.to_v.forward(tokens)?);
         KeysValues::new(&k, &v, self.heads)
     }
 
@@ -206,11 +204,11 @@ impl Attention {
         text: &KeysValues,
         image: Option<&(KeysValues, f64)>,
     ) -> Result<Tensor> {
-        let q = kernels::split_heads(&kernels::linear(normed, &self.to_q)?, self.heads)?;
+        let q = kernels::split_heads(&self.to_q.forward(normed)?, self.heads)?;
         let mut y = kernels::attention(&q, &text.k, &text.v, self.scale, None)?;
         if let Some((image, weight)) = image {
             y = kernels::attention_add(y, [&q, &image.k, &image.v], self.scale, *weight)?;
         }
-        Ok(kernels::linear_add(&kernels::merge_heads(&y)?, &self.to_out, x)?)
+        Ok(self.to_out.forward_with_residual(&kernels::merge_heads(&y)?, x)?)
     }
 }

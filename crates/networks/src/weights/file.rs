@@ -1,50 +1,17 @@
 //! One weight file, memory-mapped: a table of names, dtypes, shapes and byte ranges, whatever the format.
 //!
-//! The format is told by the content, not by the name: a zip archive or a bare pickle is a torch file, a length-prefixed
+//! The format follows from the content, not from the name: a zip archive or a bare pickle is a torch file, a length-prefixed
 //! JSON header is safetensors, anything else is tried as ONNX. Values are copied out of the map only when asked for.
 
-use std::collections::BTreeMap;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use kernels::MappedFile;
 
+use super::index::{Index, Stored};
 use super::source::{Source, missing};
 use super::{onnx, pth, safetensors_index};
 use crate::{Error, Result};
-
-/// Where a tensor lies in a file.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Stored {
-    pub(super) dtype: DType,
-    pub(super) shape: Vec<usize>,
-    /// In elements; None: row-major.
-    pub(super) strides: Option<Vec<usize>>,
-    /// Index of the mapped file (ONNX may keep values in files beside it).
-    pub(super) file: usize,
-    /// Bytes within the file, from the tensor's first element to behind its last.
-    pub(super) bytes: Range<usize>,
-}
-
-impl Stored {
-    /// Bytes from the first element to behind the last, or None if that overflows.
-    pub(super) fn span(dtype: DType, shape: &[usize], strides: Option<&[usize]>) -> Option<usize> {
-        let elements = match strides {
-            None => shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d))?,
-            Some(_) if shape.contains(&0) => 0,
-            Some(strides) => shape
-                .iter()
-                .zip(strides)
-                .try_fold(0usize, |n, (d, s)| n.checked_add((d - 1).checked_mul(*s)?))?
-                .checked_add(1)?,
-        };
-        elements.checked_mul(dtype.size_in_bytes())
-    }
-}
-
-/// Names and places of the tensors of a file.
-pub(super) type Index = BTreeMap<String, Stored>;
 
 /// A memory-mapped weight file: `.safetensors`, `.pth`/`.pt`/`.ckpt`/`.bin` (zip or legacy), or `.onnx`.
 pub struct WeightFile {
@@ -55,6 +22,9 @@ pub struct WeightFile {
 
 impl WeightFile {
     /// Maps the file and reads its table of tensors.
+    ///
+    /// # Errors
+    /// A file that cannot be opened, is damaged or cut off, or of no known format.
     pub fn open(path: &Path) -> Result<Self> {
         let map = map(path)?;
         let mut maps = Vec::new();

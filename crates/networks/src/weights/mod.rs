@@ -6,6 +6,7 @@
 //! `Weights` answers every request with zeros that take no memory: it lists a network's tensors at full size.
 
 mod file;
+mod index;
 mod onnx;
 mod pickle;
 mod pth;
@@ -54,6 +55,9 @@ impl Weights {
     }
 
     /// The tensors of one file, under the names the file gives them.
+    ///
+    /// # Errors
+    /// Those of [`WeightFile::open`].
     pub fn open(path: &Path, dtype: DType, device: &Device) -> Result<Self> {
         let source = Arc::new(WeightFile::open(path)?);
         Ok(Self::new(path.display().to_string(), source, dtype, device))
@@ -65,7 +69,7 @@ impl Weights {
     }
 
     /// The same tensors, checked by name and shape as ever but not read: zeros that take no memory come back. Building a
-    /// network from it costs milliseconds and tells whether its file fits.
+    /// network from it costs milliseconds and shows whether its file fits.
     #[must_use]
     pub fn unread(&self) -> Self {
         let shared = Shared {
@@ -126,12 +130,18 @@ impl Weights {
     }
 
     /// The tensor `name` of exactly this shape.
+    ///
+    /// # Errors
+    /// A tensor that is missing, of another shape or unreadable.
     pub fn get(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
         self.read(name, shape, |_| false)
     }
 
     /// The same for the weight of a layer of `kernels`: f16 stays f16 where f32 is asked for on the CPU. It takes half the
     /// memory, and the kernels widen it, exactly, on its way into the cache.
+    ///
+    /// # Errors
+    /// A tensor that is missing, of another shape or unreadable.
     pub fn get_compact(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
         let compact = self.dtype() == DType::F32 && self.device().is_cpu();
         self.read(name, shape, |stored| compact && stored == DType::F16)
@@ -181,6 +191,9 @@ impl Weights {
     }
 
     /// Errs with the names of the tensors below this prefix that no network asked for.
+    ///
+    /// # Errors
+    /// Tensors that are left over.
     pub fn finish(&self) -> Result<()> {
         let asked = self.shared.asked.lock().unwrap_or_else(PoisonError::into_inner);
         let names = self.shared.source.iter().flat_map(|source| source.names());

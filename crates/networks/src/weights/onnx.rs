@@ -3,13 +3,15 @@
 //! Initialisers keep their names, but a convolution's whose name is a bare number (invented by the exporter when it folded
 //! batch normalisation into it) is called `conv.K.weight` or `conv.K.bias`, K counting such Conv nodes in execution order.
 //! Values stand inside the file or, by `external_data`, in files beside it.
+//!
+//! Not candle-onnx: it needs `protoc` to build, copies the whole file twice, and reads no external data.
 
 use std::collections::HashMap;
 use std::ops::Range;
 
 use candle_core::DType;
 
-use super::file::{Index, Stored};
+use super::index::{Index, Stored};
 
 // Field numbers of onnx.proto3.
 const MODEL_GRAPH: u64 = 7;
@@ -39,7 +41,7 @@ pub(super) fn index(bytes: &[u8]) -> Result<(Index, Vec<String>), String> {
         }
     }
     let graph = graph.ok_or(unknown)?;
-    let mut reader = Reader::default();
+    let mut reader = GraphReader::default();
     for field in graph.fields() {
         let (number, payload) = field.ok_or("damaged ONNX graph; download the file again")?;
         let Payload::Bytes(range) = payload else { continue };
@@ -54,7 +56,7 @@ pub(super) fn index(bytes: &[u8]) -> Result<(Index, Vec<String>), String> {
 }
 
 #[derive(Default)]
-struct Reader {
+struct GraphReader {
     index: Index,
     /// Files beside the model, each once, and their places among `files`.
     places: HashMap<String, usize>,
@@ -63,7 +65,7 @@ struct Reader {
     convolutions: Vec<Vec<String>>,
 }
 
-impl Reader {
+impl GraphReader {
     fn node(&mut self, node: &Message<'_>) {
         let op = node.texts(NODE_OP_TYPE).pop();
         let inputs = node.ranges(NODE_INPUT).into_iter().skip(1).take(2);
@@ -147,10 +149,10 @@ impl Reader {
                 }
             }
         }
-        match self.index.is_empty() {
-            true => Err("is neither safetensors, nor a torch file, nor ONNX with weights inside".to_owned()),
-            false => Ok((self.index, self.files)),
+        if self.index.is_empty() {
+            return Err("is neither safetensors, nor a torch file, nor ONNX with weights inside".to_owned());
         }
+        Ok((self.index, self.files))
     }
 }
 

@@ -4,6 +4,9 @@
 //! needed to find tensors stays an opaque node. Nodes live in one arena and refer to each other by number, so shared and
 //! memoised values cost nothing; texts stay in the file and are never copied; and how much one byte of the file may build is
 //! bounded, so that no pickle takes more than a small multiple of its size.
+//!
+//! Not candle's reader: that one opens the file anew for every tensor, prints what it cannot read and goes on without it, and
+//! knows no files of torch before 1.6.
 
 use std::collections::HashMap;
 

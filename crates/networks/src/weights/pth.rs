@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use candle_core::DType;
 
-use super::file::{Index, Stored};
+use super::index::{Index, Stored};
 use super::pickle::{self, Global, Id, Value, Values};
 use super::zip;
 
@@ -88,10 +88,10 @@ impl Tensors<'_> {
         let mut index = Index::new();
         let mut left = NAMES_FOR_A_BYTE * self.values.length();
         self.collect(self.state_dictionary()?, "", &bytes_of, &mut index, &mut left)?;
-        match index.is_empty() {
-            true => Err("holds no tensors by name; a state dictionary is needed".to_owned()),
-            false => Ok(index),
+        if index.is_empty() {
+            return Err("holds no tensors by name; a state dictionary is needed".to_owned());
         }
+        Ok(index)
     }
 
     /// Adds the tensors of a dictionary, and of the dictionaries in it as `outer.inner` (IP-Adapter's `.bin`). No deeper:

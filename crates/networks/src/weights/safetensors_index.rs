@@ -3,7 +3,7 @@
 use candle_core::DType;
 use safetensors::{Dtype, SafeTensors};
 
-use super::file::{Index, Stored};
+use super::index::{Index, Stored};
 
 /// Whether the file begins like safetensors: a plausible header length followed by `{`.
 pub(super) fn looks_like(bytes: &[u8]) -> bool {

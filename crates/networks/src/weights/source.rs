@@ -14,6 +14,9 @@ pub trait Source: Send + Sync {
     /// The shape of a tensor, if it exists.
     fn shape(&self, name: &str) -> Option<Vec<usize>>;
     /// The tensor's values.
+    ///
+    /// # Errors
+    /// A tensor that is missing or unreadable.
     fn read(&self, name: &str) -> Result<Tensor>;
 }
 

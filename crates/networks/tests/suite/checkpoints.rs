@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::golden;
 use candle_core::{DType, Device, Tensor};
-use networks::checkpoint::{Checkpoint, Prediction};
+use networks::checkpoint::{Checkpoint, PredictionType};
 use networks::clip::text::{ClipText, ClipTextConfig};
 use networks::lora::Lora;
 use networks::unet::UNet;
@@ -85,7 +85,7 @@ fn a_folder_equals_the_single_file() -> Result<()> {
     let folder = tempfile::tempdir().unwrap();
     write_folder(folder.path())?;
     let (folder, single) = (Checkpoint::open(folder.path())?, golden::tiny_checkpoint()?);
-    assert_eq!((folder.prediction(), single.prediction()), (Prediction::Eps, Prediction::Eps));
+    assert_eq!((folder.prediction(), single.prediction()), (PredictionType::Eps, PredictionType::Eps));
     let (l, g) = tiny_clip();
     let ids = vec![(0..77).collect::<Vec<u32>>()];
     let pooled = |checkpoint: &Checkpoint| ClipText::load(&g, &checkpoint.clip_g(F32, &CPU)?)?.forward(&ids);
@@ -196,7 +196,7 @@ fn predictions_are_recognised() -> Result<()> {
         save(&HashMap::from([(marker.to_owned(), tensor(&[0.0], &[1])?)]), &file)?;
         Checkpoint::open(&file)
     };
-    assert_eq!(with_marker("v_pred")?.prediction(), Prediction::V);
+    assert_eq!(with_marker("v_pred")?.prediction(), PredictionType::V);
     for marker in ["edm_mean", "edm_vpred.sigma_max"] {
         let error = with_marker(marker).err().unwrap();
         assert!(matches!(&error, Error::Unsupported { reason, .. } if reason.contains("EDM")), "{error}");
@@ -209,7 +209,7 @@ fn predictions_are_recognised() -> Result<()> {
         r#"{"_class_name": "EulerDiscreteScheduler", "prediction_type": "v_prediction"}"#,
     )
     .unwrap();
-    assert_eq!(Checkpoint::open(&folder.path().join("model"))?.prediction(), Prediction::V);
+    assert_eq!(Checkpoint::open(&folder.path().join("model"))?.prediction(), PredictionType::V);
     std::fs::write(&scheduler, r#"{"_class_name": "EDMDPMSolverMultistepScheduler"}"#).unwrap();
     assert!(Checkpoint::open(&folder.path().join("model")).is_err());
     assert!(Checkpoint::open(folder.path()).is_err(), "a folder without `unet`");

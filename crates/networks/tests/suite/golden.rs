@@ -124,7 +124,7 @@ pub(crate) fn tiny_t2i() -> T2iConfig {
     T2iConfig { channels: [32, 64, 128, 128], ..T2iConfig::xl() }
 }
 
-/// CLIP's input from a picture (1, 3, h, w) in [0, 1] (pipeline.md 8.3): antialiased bicubic to a short side of 224, centre
+/// CLIP's input from a picture (1, 3, h, w) in [0, 1] (ComfyUI's `clip_preprocess`): antialiased bicubic to a short side of 224, centre
 /// crop, rounding to 8 bits, normalisation.
 pub(crate) fn clip_pixels(picture: &Tensor) -> Result<Tensor> {
     let (_, _, h, w) = picture.dims4()?;

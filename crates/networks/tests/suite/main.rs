@@ -14,3 +14,4 @@ mod u2net;
 mod unet;
 mod vae;
 mod weight_files;
+mod witness;

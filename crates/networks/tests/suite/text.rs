@@ -96,7 +96,7 @@ fn sizes_and_timesteps() -> Result<()> {
     Ok(())
 }
 
-/// pipeline.md 17: 123.1 and 694.7 million parameters (CLIP-L has no projection).
+/// The published models have 123.1 and 694.7 million parameters (CLIP-L has no projection).
 #[test]
 fn full_size_parameters() -> Result<()> {
     for (config, tensors, parameters) in

@@ -76,7 +76,7 @@ fn folded_weights_load_as_they_are() -> Result<()> {
     Ok(())
 }
 
-/// Trained parameters: weights and biases, without the normalisation's running statistics (pipeline.md 2.3).
+/// Trained parameters: weights and biases, without the normalisation's running statistics.
 #[test]
 fn parameter_counts() -> Result<()> {
     for (config, parameters) in [(U2NetConfig::u2net(), 44_009_869), (U2NetConfig::u2netp(), 1_131_181)] {
@@ -98,16 +98,16 @@ fn wrong_dimensions_are_named() -> Result<()> {
     Ok(())
 }
 
-/// The published weights on a drawn picture (pipeline.md A7, values by onnxruntime).
+/// The published weights on a drawn picture (values by onnxruntime).
 #[test]
 #[ignore = "needs the published u2net.onnx (176 MB): U2NET_ONNX=path cargo test -- --ignored"]
 fn published_weights() -> Result<()> {
     let file = std::env::var_os("U2NET_ONNX").expect("U2NET_ONNX names the file");
     let net =
         U2Net::load(&U2NetConfig::u2net(), &U2Net::weights(file.as_ref(), DType::F32, &golden::device())?)?;
-    let pixel = |x: i32, y: i32| match (x - 160).pow(2) + (y - 150).pow(2) < 4900 {
-        true => [220, 180, 90],
-        false => [40 + 60 * x / 319, 50, 60 + 40 * y / 319],
+    let pixel = |x: i32, y: i32| {
+        let inside = (x - 160).pow(2) + (y - 150).pow(2) < 4900;
+        if inside { [220, 180, 90] } else { [40 + 60 * x / 319, 50, 60 + 40 * y / 319] }
     };
     let values = (0..320).flat_map(|y| (0..320).flat_map(move |x| pixel(x, y))).map(|v| v as f32);
     let picture = Tensor::from_vec(values.collect::<Vec<_>>(), (320, 320, 3), &golden::device())?;

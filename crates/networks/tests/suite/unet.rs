@@ -8,7 +8,7 @@ use networks::t2i_adapter::T2iAdapter;
 use networks::unet::{ImagePrompt, UNet, UNetConfig};
 use networks::{Result, Weights};
 
-/// Sigma and timestep of each case; the line-art adapter is active only at sigma ≥ 1.1629 (pipeline.md 11.4).
+/// Sigma and timestep of each case; the line-art adapter is active only at sigma ≥ 1.1629, its first 60 %.
 const CASES: [(f64, f64); 3] = [(9.428068, 923.0), (1.2433521, 420.0), (0.0291671775, 0.0)];
 
 /// The network's input of a case: x/√(sigma² + 1).
@@ -27,16 +27,13 @@ fn unet_in(dtype: DType) -> Result<UNet> {
 }
 
 /// The hint scaled to 16·ceil(size/16) of the latent's picture: centre crop to the aspect ratio, nearest-exact
-/// (pipeline.md 11.2).
+/// (ComfyUI's `T2IAdapter`).
 fn scaled_hint(hint: &Tensor, latent: (usize, usize)) -> Result<Tensor> {
     let (_, _, h, w) = hint.dims4()?;
     let (to_h, to_w) = ((8 * latent.0).next_multiple_of(16), (8 * latent.1).next_multiple_of(16));
     let (old, new) = (w as f64 / h as f64, to_w as f64 / to_h as f64);
     let margin = |size: usize, ratio: f64| ((size as f64 * (1.0 - ratio)) / 2.0).round_ties_even() as usize;
-    let (y, x) = match old > new {
-        true => (0, margin(w, new / old)),
-        false => (margin(h, old / new), 0),
-    };
+    let (y, x) = if old > new { (0, margin(w, new / old)) } else { (margin(h, old / new), 0) };
     let index = |from: usize, input: usize, out: usize| {
         let scale = input as f32 / out as f32;
         let at = |i| (((i as f32 + 0.5) * scale) as usize).min(input - 1) + from;

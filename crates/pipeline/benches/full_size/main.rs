@@ -6,8 +6,8 @@
 //! * `--device=cuda` (with `--features cudnn`) computes there, the UNet in half precision.
 //! * `--vae=f32` or another format for the autoencoder.
 //! * `--guidance=1` asks the UNet for the conditional half alone.
-//! * `--without=attention+pointwise,` and so on: for each of these, separated by commas, the same transfers without these forms of the
-//!   GPU's; nothing between two commas leaves none out.
+//! * `--without=attention+pointwise,` and so on: for each of these, separated by commas, the same transfers without these
+//!   optimisations for GPUs; nothing between two commas turns none off.
 //! * `--times=N` repeats each transfer.
 //! * `--json=FILE` appends a line for each transfer.
 //!
@@ -30,7 +30,7 @@ use std::time::Instant;
 
 use candle_core::{DType, Device};
 use image::{Rgb, RgbImage};
-use kernels::Form;
+use kernels::Optimisation;
 use pipeline::{
     Arena, Cancel, Engine, Picture, Progress, Settings, Silent, Strength, Transfer, View, profile,
 };
@@ -107,10 +107,10 @@ fn main() -> Result<(), Failure> {
     let path = folder.join("profile.toml");
     let begin = Instant::now();
     let profile = profile::load(&path.to_string_lossy())?;
-    let engine = profile::engine(&profile, &device)?;
+    let engine = pipeline::engine(&profile, &device)?;
     println!("loaded in {:.2} s, {} threads", begin.elapsed().as_secs_f64(), rayon::current_num_threads());
     for without in flag("without").unwrap_or_default().split(',') {
-        kernels::leave_out(&forms(without)?);
+        kernels::disable(&optimisations(without)?);
         for side in &sides {
             if resident {
                 engine.transfer(&transfer(*side, 1, guidance), &Silent, &Cancel::default())?;
@@ -127,11 +127,11 @@ fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-/// The forms of a list with plus signs between them.
-fn forms(list: &str) -> Result<Vec<Form>, Failure> {
+/// The optimisations of a list with plus signs between them.
+fn optimisations(list: &str) -> Result<Vec<Optimisation>, Failure> {
     let known = |name: &str| {
-        let found = Form::NAMES.into_iter().find(|(each, _)| *each == name);
-        found.map(|(_, form)| form).ok_or_else(|| Failure::from(format!("there is no form {name:?}")))
+        let found = Optimisation::NAMES.into_iter().find(|(each, _)| *each == name);
+        found.map(|(_, each)| each).ok_or_else(|| Failure::from(format!("there is no optimisation {name:?}")))
     };
     list.split('+').filter(|name| !name.is_empty()).map(known).collect()
 }
@@ -194,14 +194,11 @@ fn transfer(side: u32, steps: u32, guidance_scale: f64) -> Transfer {
         RgbImage::from_fn(512, 512, |x, y| Rgb([((x + y) % 64 * 4) as u8, (x % 128) as u8, (y % 96) as u8]));
     let settings = Settings {
         prompt: "marble sculpture".to_owned(),
-        negative_prompt: String::new(),
         guidance_scale,
         steps,
         strength: Strength::Strong,
-        max_width: 1920,
-        max_height: 1920,
         seed: 42,
-        intermediates: false,
+        ..Settings::default()
     };
     Transfer { subject: Picture::opaque(subject), material: Picture::opaque(material), settings }
 }

@@ -22,8 +22,9 @@ impl Config {
         {
             return refuse("public_url", "must be an absolute http or https URL without a query");
         }
-        if self.workers == 0 || self.max_steps == 0 {
-            return refuse(if self.workers == 0 { "workers" } else { "max_steps" }, "must be at least 1");
+        self.check_sharing()?;
+        if self.max_steps == 0 {
+            return refuse("max_steps", "must be at least 1");
         }
         if self.workers < self.devices.len() {
             return refuse("workers", "every one of the `devices` needs a worker: raise it, or leave it out");
@@ -64,6 +65,53 @@ impl Config {
                 return refuse("keys", &format!("there are two keys with the id {:?}", key.id));
             }
         }
+        Ok(())
+    }
+
+    /// What belongs to a shared home, and to no other.
+    fn check_sharing(&self) -> Result<(), ConfigError> {
+        let refuse = |name: &str, reason: &str| Err(value_error("configuration", name, reason.to_owned()));
+        let shared = self.database.is_some();
+        if self.workers == 0 && !shared {
+            return refuse(
+                "workers",
+                "must be at least 1, for there is no `database` that others could work for",
+            );
+        }
+        if self.workers == 0 && !self.api {
+            return refuse(
+                "workers",
+                "must be at least 1 where there is no `api`: there would be nothing to do",
+            );
+        }
+        if !self.api && !shared {
+            return refuse("api", "can be false only with a `database`");
+        }
+        if shared && !self.files.starts_with("s3://") {
+            return refuse(
+                "files",
+                "with a `database` there must be a place for pictures, such as s3://bucket/prefix",
+            );
+        }
+        if !shared && !self.files.is_empty() {
+            return refuse("files", "is of use only with a `database`");
+        }
+        if self.database_connections < 2 {
+            return refuse("database_connections", "must be at least 2");
+        }
+        Ok(())
+    }
+
+    /// Takes the address of the database from its file.
+    pub(super) fn read_database(&mut self) -> Result<(), ConfigError> {
+        let Some(path) = &self.database_file else { return Ok(()) };
+        let refuse = |reason: String| value_error("configuration", "database_file", reason);
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| refuse(format!("cannot read {}: {error}", path.display())))?;
+        if self.database.is_some() {
+            return Err(refuse("there is a `database` too; give one of the two".to_owned()));
+        }
+        self.database = Some(Secret(text.trim().to_owned()));
         Ok(())
     }
 

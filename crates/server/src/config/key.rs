@@ -51,20 +51,14 @@ impl TryFrom<String> for Digest {
 
     fn try_from(text: String) -> Result<Self, String> {
         let bad = || format!("{text:?} is no SHA-256; make one with: printf %s KEY | sha256sum");
-        let digits: Vec<u8> = text
-            .trim()
-            .chars()
-            .map(|c| c.to_digit(16).map(|digit| digit as u8))
-            .collect::<Option<_>>()
-            .ok_or_else(bad)?;
-        let bytes: Vec<u8> =
-            digits.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect();
-        if digits.len() == 64 { <[u8; 32]>::try_from(bytes).map(Self).map_err(|_| bad()) } else { Err(bad()) }
+        let mut digest = [0; 32];
+        hex::decode_to_slice(text.trim(), &mut digest).map_err(|_| bad())?;
+        Ok(Self(digest))
     }
 }
 
 impl From<Digest> for String {
     fn from(digest: Digest) -> Self {
-        digest.0.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex::encode(digest.0)
     }
 }

@@ -50,15 +50,17 @@ fn the_environment_speaks_every_kind() {
 
 #[test]
 fn workers_share_out_the_devices() {
+    use DeviceChoice::Cuda;
+
     let config = load("devices = [\"cuda:0\", \"cuda:1\"]", &[], "").unwrap();
-    assert_eq!((config.workers, config.device_of(0), config.device_of(1)), (2, "cuda:0", "cuda:1"));
+    assert_eq!((config.workers, config.device_of(0), config.device_of(1)), (2, Cuda(0), Cuda(1)));
     let config = load("devices = [\"cuda:0\", \"cuda:1\"]\nworkers = 3", &[], "").unwrap();
-    assert_eq!([0, 1, 2].map(|worker| config.device_of(worker)), ["cuda:0", "cuda:1", "cuda:0"]);
+    assert_eq!([0, 1, 2].map(|worker| config.device_of(worker)), [Cuda(0), Cuda(1), Cuda(0)]);
     let environment = [("MATERIAL_TRANSFER_DEVICES", "cuda:1, cuda:2")];
     let config = load("device = \"cpu\"", &environment, "").unwrap();
-    assert_eq!((config.workers, config.device_of(1)), (2, "cuda:2"));
+    assert_eq!((config.workers, config.device_of(1)), (2, Cuda(2)));
     let config = load("devices = [\"cuda:0\", \"cuda:1\"]", &[], "device = \"cpu\"").unwrap();
-    assert_eq!((config.workers, config.device_of(0)), (1, "cpu"), "the later layer stands");
+    assert_eq!((config.workers, config.device_of(0)), (1, DeviceChoice::Cpu), "the later layer stands");
     let error = |file| load(file, &[], "").unwrap_err();
     assert!(error("devices = [\"cuda:0\", \"cuda:1\"]\nworkers = 1").contains("`workers`: every one of"));
     assert!(
@@ -247,5 +249,25 @@ fn documents_are_fresh() {
             "{} is stale; run: UPDATE_DOCUMENTS=1 cargo test -p server documents",
             path.display()
         );
+    }
+}
+
+/// What is no device or address ends the start where it was written, not where it is used.
+#[test]
+fn devices_and_addresses_are_read_at_once() {
+    let error = |file: &str| load(file, &[], "").unwrap_err().to_string();
+    for (file, part) in [
+        ("device = \"gpu\"", "no device \"gpu\": choose auto, cpu"),
+        ("devices = [\"cuda:0\", \"cuda:x\"]", "no device \"cuda:x\""),
+        ("listen = \"8000\"", "no address with a port"),
+        ("listen = \"::1:8000\"", "no address with a port"),
+        ("listen = \"127.0.0.1:80000\"", "no address with a port"),
+    ] {
+        let setting = file.split(' ').next().unwrap();
+        let text = error(file);
+        assert!(text.contains(part) && text.contains(&format!("`{setting}`")), "{file}: {text}");
+    }
+    for listen in ["[::]:0", "localhost:8000"] {
+        assert_eq!(load(&format!("listen = \"{listen}\""), &[], "").unwrap().listen.as_str(), listen);
     }
 }

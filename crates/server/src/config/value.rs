@@ -19,6 +19,45 @@ pub struct Size(pub usize);
 #[serde(transparent)]
 pub struct Secret(pub String);
 
+/// An address and port to listen on: `127.0.0.1:8000`, `[::]:8000`, `localhost:8000`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Listen(String);
+
+impl Listen {
+    /// As it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self("127.0.0.1:8000".to_owned())
+    }
+}
+
+impl TryFrom<String> for Listen {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let bad = || format!("{text:?} is no address with a port; write it like 127.0.0.1:8000 or [::]:8000");
+        let (host, port) = text.rsplit_once(':').ok_or_else(bad)?;
+        let bare_v6 = host.contains(':') && !(host.starts_with('[') && host.ends_with(']'));
+        if host.is_empty() || bare_v6 || port.parse::<u16>().is_err() {
+            return Err(bad());
+        }
+        Ok(Self(text))
+    }
+}
+
+impl From<Listen> for String {
+    fn from(listen: Listen) -> Self {
+        listen.0
+    }
+}
+
 const SPANS: [(&str, u64); 5] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 const SIZES: [(&str, u64); 7] = [
     ("KiB", 1 << 10),

@@ -15,16 +15,14 @@ use super::body::{self, Held};
 use super::files;
 use crate::base_url::{self, base_url};
 use crate::budget::{SMALL, Share};
-use crate::config::Permission;
 use crate::failure::Failure;
-use crate::keys::Caller;
+use crate::keys::{Admitted, Read, Transfer};
 use crate::state::{App, Phase};
 
 pub(super) async fn credits(
     State(app): State<Arc<App>>,
-    headers: HeaderMap,
+    caller: Admitted<Read>,
 ) -> Result<Json<Credits>, Failure> {
-    let caller = app.keys.admit(&headers, Permission::Read)?;
     Ok(Json(Credits { credits: app.remaining(&caller.owner).await }))
 }
 
@@ -43,21 +41,15 @@ pub(super) async fn upload(State(app): State<Arc<App>>, request: Request) -> Res
     let (files, _share) = parse(&app, held).await?;
     let mut stored = Stored { blobs: app.blobs.clone(), keys: Vec::new() };
     for file in files {
-        let extension = match api::sniff(&file) {
-            Some("image/jpeg") => "jpg",
-            Some(kind) => kind.trim_start_matches("image/"),
-            None => "bin",
-        };
-        let key = BlobKey::random(extension);
+        let key = BlobKey::random(api::extension_of(&file));
         stored.keys.push(key.clone());
-        app.blobs.put(&key, file.into()).await.map_err(|error| Failure::store(&error))?;
+        app.blobs.put(&key, file.into()).await?;
     }
     let file_urls: Vec<String> = stored.keys.iter().map(|key| files::url(&base, key)).collect();
     // A job that is over from the start: its files live, and end, like those of a result.
     let payload = serde_json::json!("upload");
     let job = NewJob { id: Uuid::new_v4(), owner: caller.owner.clone(), client, ..NewJob::default() };
-    let deposited = app.jobs.deposit(job, payload, stored.keys.clone()).await;
-    deposited.map_err(|error| Failure::store(&error))?;
+    app.jobs.deposit(job, payload, stored.keys.clone()).await?;
     stored.keys.clear();
     Ok(Json(Uploaded {
         urls: file_urls.clone(),
@@ -88,8 +80,8 @@ impl Drop for Stored {
 
 /// The same checks in the same order as for a transfer, as far as they concern an upload. An upload needs credits, and
 /// costs none.
-async fn admit(app: &App, headers: &HeaderMap) -> Result<Arc<Caller>, Failure> {
-    let caller = app.keys.admit(headers, Permission::Transfer)?;
+async fn admit(app: &App, headers: &HeaderMap) -> Result<Admitted<Transfer>, Failure> {
+    let caller: Admitted<Transfer> = app.keys.admit(headers)?;
     if app.phase() != Phase::Running {
         return Err(Failure::unavailable());
     }

@@ -30,11 +30,10 @@ pub(super) async fn file(
     asked: HeaderMap,
 ) -> Result<Response, Failure> {
     let gone = || Failure::new(StatusCode::NOT_FOUND, "File not found");
-    let store = |error: jobs::Error| Failure::store(&error);
     let Path(key) = key.map_err(|_| gone())?;
     let key = BlobKey::parse(&key).map_err(|_| gone())?;
-    let job = app.jobs.by_output(&key).await.map_err(store)?.ok_or_else(gone)?;
-    let (file, length) = app.blobs.open(&key).await.map_err(store)?.ok_or_else(gone)?;
+    let job = app.jobs.by_output(&key).await?.ok_or_else(gone)?;
+    let (file, length) = app.blobs.open(&key).await?.ok_or_else(gone)?;
 
     // By the store's own time: the wall clock may have been set since.
     let until = job.files_expire_at.or(job.expires_at).unwrap_or(0);

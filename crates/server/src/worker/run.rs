@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 
 use super::Pulse;
 use crate::state::App;
-use crate::task::{ImageRef, StoredPicture, Task, TransferResult, TransferTask, output_format, settings};
+use crate::task::{ImageRef, StoredPicture, Task, TransferResult, TransferTask};
 
 /// Why there is no result.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ impl Attempt<'_> {
                 () = self.pulse.stop.notified() => Err(Stopped::Cancelled),
             }
         })?;
-        let mut settings = settings(&task.parameters, task.seed);
+        let mut settings = Settings::of(&task.parameters, task.seed);
         let (material, subject) = self.decode(engine, &mut settings, material, subject)?;
         let transfer = Transfer { material, subject, settings };
         let outcome =
@@ -162,8 +162,7 @@ impl Attempt<'_> {
                 Ok(()) => return Ok(()),
                 Err(error) if error.is_disk() => {
                     if !std::mem::replace(&mut told, true) {
-                        let id = self.claim.job.id;
-                        tracing::error!(%id, %error, "a picture cannot be stored; it is tried until it can");
+                        tracing::error!(%error, "a picture cannot be stored; it is tried until it can");
                     }
                 }
                 Err(error) => return Err(Stopped::fault(error)),
@@ -181,7 +180,7 @@ impl Attempt<'_> {
     ) -> Result<StoredPicture, Stopped> {
         let format = task.parameters.output_format;
         let file = picture
-            .encode(output_format(format), task.parameters.output_quality)
+            .encode(format, task.parameters.output_quality)
             .map_err(|error| Stopped::Input(format!("output_format: {error}")))?;
         let key = BlobKey::random(format.extension());
         let bytes = file.len();

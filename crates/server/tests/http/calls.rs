@@ -290,24 +290,37 @@ async fn two_calls_at_once() {
     assert_ne!(one.bytes, two.bytes);
 }
 
-/// F-79, F-80, and uploading before use.
+async fn open(bench: &Bench, path: &str) -> Answer {
+    bench.send(request("GET", path, &[], Body::empty())).await
+}
+
+/// F-79.
 #[tokio::test]
-async fn the_other_routes() {
+async fn what_needs_no_key() {
     let bench = Bench::start(KEYS);
-    let open = async |path: &str| bench.send(request("GET", path, &[], Body::empty())).await;
     for path in ["/health", "/health/live", "/metrics", "/openapi.json", "/docs"] {
-        assert_eq!(open(path).await.status, 200, "{path}");
+        assert_eq!(open(&bench, path).await.status, 200, "{path}");
     }
-    while open("/health/ready").await.status != 200 {
+    while open(&bench, "/health/ready").await.status != 200 {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
-    let document = open("/openapi.json").await.json();
+}
+
+#[tokio::test]
+async fn the_document_and_its_page() {
+    let bench = Bench::idle(KEYS);
+    let document = open(&bench, "/openapi.json").await.json();
     assert!(document["paths"]["/v1/material-transfer"]["post"].is_object());
     assert!(document["paths"]["/v2/material-transfer"]["post"].is_object());
-    let page = String::from_utf8(open("/docs").await.bytes).unwrap();
+    let page = String::from_utf8(open(&bench, "/docs").await.bytes).unwrap();
     assert!(!page.contains("src=\"http") && !page.contains("href=\"http"), "nothing from the internet");
+}
+
+#[tokio::test]
+async fn metrics_count_answers_and_jobs() {
+    let bench = Bench::start(KEYS);
     bench.v1(json!({})).await.picture();
-    let metrics = String::from_utf8(open("/metrics").await.bytes).unwrap();
+    let metrics = String::from_utf8(open(&bench, "/metrics").await.bytes).unwrap();
     assert!(
         metrics.contains(
             "material_transfer_http_requests_total{route=\"/v1/{slug}\",method=\"POST\",status=\"200\"} 1"
@@ -315,8 +328,18 @@ async fn the_other_routes() {
         "{metrics}"
     );
     assert!(metrics.contains("material_transfer_jobs{state=\"completed\"} 1"));
-    assert!(bench.get("/v1/get-user-credits").await.json()["credits"].is_u64());
+}
 
+/// F-80.
+#[tokio::test]
+async fn credits_are_told() {
+    let bench = Bench::idle(KEYS);
+    assert!(bench.get("/v1/get-user-credits").await.json()["credits"].is_u64());
+}
+
+#[tokio::test]
+async fn uploads_are_used_like_pictures_of_the_request() {
+    let bench = Bench::start(KEYS);
     let expected = bench.v1(json!({})).await.bytes;
     let uploads = json!({ "data_urls": [data_uri(&png(96, 128, 200)), data_uri(&png(160, 96, 40))] });
     let uploaded = bench.post("/upload-asset", &uploads).await.json();
@@ -325,6 +348,11 @@ async fn the_other_routes() {
     assert_eq!(bench.get(url(0)).await.bytes, png(96, 128, 200));
     let used = bench.v1(json!({ "material_image": url(0), "subject_image": url(1) })).await;
     assert_eq!(used.bytes, expected);
+}
+
+#[tokio::test]
+async fn uploads_that_are_no_pictures_are_refused() {
+    let bench = Bench::idle(KEYS);
     bench.post("/upload-asset", &json!({ "data_urls": ["http://h/x"] })).await.error(400);
     bench.post("/upload-asset", &json!({ "data_urls": [data_uri(b"no picture")] })).await.error(400);
     bench.post("/upload-asset", &json!({ "files": [] })).await.error(400);

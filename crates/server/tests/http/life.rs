@@ -9,6 +9,9 @@ use server::{App, EngineFactory, Workers};
 
 use crate::fixture::*;
 
+/// SHA-256 of the key that the fixture calls with.
+const SHA256_OF_K: &str = "86be9a55762d316a3026c2836d044f5fc76e34da10e1b45feee5f18be7edb177";
+
 /// F-78: 504 with the id, and the picture can still be had.
 #[tokio::test]
 async fn a_deadline_names_the_job_that_goes_on() {
@@ -39,6 +42,57 @@ async fn a_client_that_goes_away_cancels() {
     assert!(started.elapsed() < Duration::from_secs(10), "the worker is free again");
     let metrics = String::from_utf8(bench.get("/metrics").await.bytes).unwrap();
     assert!(metrics.contains("jobs_ended_total{ending=\"cancelled\"} 1"), "{metrics}");
+}
+
+/// Cancelling: a waiting job is over at once, a running one soon; asking again changes nothing; the credits come back.
+#[tokio::test]
+async fn a_client_cancels_its_jobs() {
+    let bench = Bench::start(&format!("[[keys]]\nid = \"k\"\nsha256 = \"{SHA256_OF_K}\"\ncredits = 5\n"));
+    let running = bench.v2(json!({ "prompt": "sleep 60000" })).await.json();
+    let waiting = bench.v2(json!({})).await.json();
+    let cancel =
+        |job: &serde_json::Value| format!("/v2/requests/{}/cancel", job["request_id"].as_str().unwrap());
+
+    let over = bench.call("POST", &cancel(&waiting), Body::empty()).await;
+    assert_eq!((over.status.as_u16(), over.json()["status"].as_str()), (200, Some("FAILED")));
+    assert_eq!(over.json()["error"], "Request was cancelled");
+    assert_eq!(over.header("x-request-id"), waiting["request_id"].as_str().unwrap());
+    assert_eq!(
+        bench.call("POST", &cancel(&waiting), Body::empty()).await.json(),
+        over.json(),
+        "once is enough"
+    );
+
+    assert_eq!(bench.call("POST", &cancel(&running), Body::empty()).await.status, 200);
+    let begun = Instant::now();
+    let url = running["status_url"].as_str().unwrap();
+    while bench.get(url).await.json()["status"] != "FAILED" {
+        assert!(begun.elapsed() < Duration::from_secs(5), "a running job stops soon");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(bench.get(url).await.error(422), "Request was cancelled");
+    assert_eq!(bench.get("/v1/get-user-credits").await.json()["credits"], 5, "neither costs anything");
+
+    let (done, result) = bench.run(json!({})).await;
+    let after = bench.call("POST", &cancel(&done), Body::empty()).await;
+    assert_eq!((after.status.as_u16(), after.json()), (200, result.json()), "what is over stays as it is");
+}
+
+/// Other people's jobs, unknown ones and nonsense are one and the same 404; without a key there is no answer at all.
+#[tokio::test]
+async fn nobody_cancels_the_jobs_of_others() {
+    let bench = Bench::idle("api_key = [\"K\", \"K2\"]\n");
+    let job = bench.v2(json!({})).await.json();
+    let id = job["request_id"].as_str().unwrap();
+    let post = async |id: &str, key: &str| {
+        let path = format!("/v2/requests/{id}/cancel");
+        bench.send(request("POST", &path, &[("x-api-key", key)], Body::empty())).await
+    };
+    assert_eq!(post(id, "K2").await.error(404), format!("Request {id} not found"));
+    assert_eq!(post("nonsense", "K").await.error(404), "Request nonsense not found");
+    post(&uuid::Uuid::new_v4().to_string(), "K").await.error(404);
+    post(id, "BAD").await.error(401);
+    assert_eq!(bench.get(job["status_url"].as_str().unwrap()).await.json()["status"], "QUEUED");
 }
 
 /// F-60 to F-64.

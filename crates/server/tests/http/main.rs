@@ -1,5 +1,5 @@
-//! The server in process and on sockets, with real stores and a real, small engine. The numbers F-01 … F-80 are the
-//! conformance cases of the API; the same cases run from outside in `tests/conformance`.
+//! The server in process and on sockets, with real stores and a real, small engine. F-01 … F-80, A.11, B.6 and
+//! their like are the cases and chapters of docs/api-contract.md; the same cases run from outside in `tests/conformance`.
 
 // The helpers are tests too: what does not come out as expected there is a failed test.
 #![allow(clippy::unwrap_used)]
@@ -8,6 +8,7 @@ mod calls;
 mod fixture;
 mod life;
 mod limits;
+mod messages;
 mod refusals;
 mod strangers;
 mod wire;

@@ -1,6 +1,6 @@
 //! The matrices of F(4×4, 3×3) and F(2×2, 3×3), along one axis (Lavin and Gray 2016).
 //!
-//! Either form computes four results along an axis from a window of six values: F(4) as one tile, F(2) as two tiles whose
+//! Either computes four results along an axis from a window of six values: F(4) as one tile, F(2) as two tiles whose
 //! windows of four values overlap.
 
 use crate::cpu::lanes::Lanes;

@@ -1,15 +1,15 @@
 //! The transformations: windows into products' columns, weights into their rows, products into pixels.
 //!
-//! A form's tiles lie in a buffer row by row of 4×4 pixels; within a row first those of the squares' upper left tiles, then
+//! Tiles lie in a buffer row by row of 4×4 pixels; within a row first those of the squares' upper left tiles, then
 //! upper right, lower left and lower right (F(4×4) has one tile a square).
 
 // Indices are those of the paper's matrices.
 #![allow(clippy::needless_range_loop)]
 
 use super::matrices::{Four, Matrices, Two};
-use super::{Form, Part, Source, TAPS};
-use crate::convolution::Geometry;
+use super::{Part, Source, TAPS, TileSize};
 use crate::cpu::epilogue::Epilogue;
+use crate::cpu::geometry::Geometry;
 use crate::cpu::lanes::{Lanes, MOST, versions};
 use crate::cpu::math::{Function, by_activation};
 use crate::cpu::scratch::{Shared, lease};
@@ -17,22 +17,22 @@ use crate::cpu::scratch::{Shared, lease};
 versions! {
     /// Bᵀ d B of every tile of `part` for some input channels, into panels [product][panel][channel][lane].
     pub(super) fn transform_windows(
-        form: Form, x: Source<'_>, geometry: &Geometry, part: Part, channels: (usize, usize), windows: Shared
+        tile_size: TileSize, x: Source<'_>, geometry: &Geometry, part: Part, channels: (usize, usize), windows: Shared
     ) = transform_windows_body
 }
 
 #[inline(always)]
 fn transform_windows_body<L: Lanes>(
-    form: Form,
+    tile_size: TileSize,
     x: Source<'_>,
     geometry: &Geometry,
     part: Part,
     channels: (usize, usize),
     windows: Shared,
 ) {
-    match form {
-        Form::Two => windows_by::<L, Two, 2, 4, 2>(x, geometry, part, channels, windows),
-        Form::Four => windows_by::<L, Four, 1, 6, 4>(x, geometry, part, channels, windows),
+    match tile_size {
+        TileSize::Two => windows_by::<L, Two, 2, 4, 2>(x, geometry, part, channels, windows),
+        TileSize::Four => windows_by::<L, Four, 1, 6, 4>(x, geometry, part, channels, windows),
     }
 }
 
@@ -52,8 +52,8 @@ fn windows_by<L: Lanes, M: Matrices<T, P, R>, const T: usize, const P: usize, co
     let mut vertical = lease((T * P + 1) * pitch);
     vertical.fill(0.0);
     let (vertical, zeros) = vertical.split_at_mut(T * P * pitch);
-    // The stored rows below a row of squares' windows, doubled: 2·ty − 1 to 2·ty + 2.
-    let mut wide = lease(if x.doubled { 4 * width } else { 0 });
+    // The stored rows below a row of squares' windows, upsampled: 2·ty − 1 to 2·ty + 2.
+    let mut wide = lease(if x.upsampled { 4 * width } else { 0 });
     // Products of all tiles of one channel; a vector may reach past the last tile.
     let ld = part.panels * part.nr + L::N;
     let mut staged = lease(P * P * ld);
@@ -62,14 +62,14 @@ fn windows_by<L: Lanes, M: Matrices<T, P, R>, const T: usize, const P: usize, co
         for row in part.rows.0..part.rows.1 {
             let (image, ty) = (row / down, row % down);
             let plane = x.planes.plane(image, channel);
-            if x.doubled {
+            if x.upsampled {
                 let stored = plane.chunks_exact(width / 2).skip((2 * ty).saturating_sub(1));
                 let first = usize::from(ty == 0) * width;
                 wide[first..].chunks_exact_mut(width).zip(stored).for_each(|(wide, row)| double(row, wide));
             }
             let source: [&[f32]; 6] = std::array::from_fn(|r| match (4 * ty + r).checked_sub(1) {
                 Some(y) if y >= height => &zeros[..width],
-                Some(y) if x.doubled => &wide[(y / 2 + 1 - 2 * ty) * width..][..width],
+                Some(y) if x.upsampled => &wide[(y / 2 + 1 - 2 * ty) * width..][..width],
                 Some(y) => &plane[y * width..][..width],
                 None => &zeros[..width],
             });
@@ -146,15 +146,15 @@ fn double(row: &[f32], wide: &mut [f32]) {
 versions! {
     /// G g Gᵀ for a run of weights, tap by tap, into as many runs as there are products, `apart` from each other in `u`.
     pub(super) fn transform_weights(
-        form: Form, taps: [&[f32]; TAPS], u: &mut [f32], apart: usize
+        tile_size: TileSize, taps: [&[f32]; TAPS], u: &mut [f32], apart: usize
     ) = transform_weights_body
 }
 
 #[inline(always)]
-fn transform_weights_body<L: Lanes>(form: Form, taps: [&[f32]; TAPS], u: &mut [f32], apart: usize) {
-    match form {
-        Form::Two => weights_by::<L, Two, 2, 4, 2>(taps, u, apart),
-        Form::Four => weights_by::<L, Four, 1, 6, 4>(taps, u, apart),
+fn transform_weights_body<L: Lanes>(tile_size: TileSize, taps: [&[f32]; TAPS], u: &mut [f32], apart: usize) {
+    match tile_size {
+        TileSize::Two => weights_by::<L, Two, 2, 4, 2>(taps, u, apart),
+        TileSize::Four => weights_by::<L, Four, 1, 6, 4>(taps, u, apart),
     }
 }
 
@@ -221,24 +221,24 @@ versions! {
     /// Aᵀ m A of every tile of `part` for one output channel, with bias and activation, into the picture. Product e of
     /// tile t is `m[e·apart + t]`.
     pub(super) fn transform_products(
-        form: Form, m: &[f32], apart: usize, geometry: &Geometry, part: Part, to: Target<'_>
+        tile_size: TileSize, m: &[f32], apart: usize, geometry: &Geometry, part: Part, to: Target<'_>
     ) = transform_products_body
 }
 
 #[inline(always)]
 fn transform_products_body<L: Lanes>(
-    form: Form,
+    tile_size: TileSize,
     m: &[f32],
     apart: usize,
     geometry: &Geometry,
     part: Part,
     to: Target<'_>,
 ) {
-    match form {
-        Form::Two => {
+    match tile_size {
+        TileSize::Two => {
             by_activation!(to.epilogue.activation, f => products_by::<L, Two, 2, 4, 2>(m, apart, geometry, part, to, f))
         }
-        Form::Four => {
+        TileSize::Four => {
             by_activation!(to.epilogue.activation, f => products_by::<L, Four, 1, 6, 4>(m, apart, geometry, part, to, f))
         }
     }
@@ -295,13 +295,13 @@ fn products_by<L: Lanes, M: Matrices<T, P, R>, const T: usize, const P: usize, c
                     }
                     let start = plane + (4 * ty + R * upper + y) * width + 4 * tx;
                     let wanted = (4 * lanes).min(width - 4 * tx);
-                    if let Some(addend) = to.epilogue.addend {
+                    if let Some(residual) = to.epilogue.residual {
                         let mut some = [0f32; 4 * MOST];
-                        some[..wanted].copy_from_slice(&addend[start..start + wanted]);
+                        some[..wanted].copy_from_slice(&residual[start..start + wanted]);
                         // SAFETY: `some` holds 4·MOST values, at least 4·N.
-                        let addend = unsafe { L::load_interleaved(some.as_ptr()) };
-                        for (value, addend) in values.iter_mut().zip(addend) {
-                            *value = value.add(addend);
+                        let residual = unsafe { L::load_interleaved(some.as_ptr()) };
+                        for (value, residual) in values.iter_mut().zip(residual) {
+                            *value = value.add(residual);
                         }
                     }
                     for value in &mut values {

@@ -3,7 +3,7 @@
 use candle_core::{D, DType, Result, Tensor};
 
 use super::{Arg, Source, address, capability, device, launch, there, unwritten};
-use crate::gpu::forms::{self, Form};
+use crate::gpu::optimisations::{self, Optimisation};
 
 /// Channels of a head.
 const HEAD: usize = 64;
@@ -13,7 +13,7 @@ const AMPERE: i32 = 80;
 const GRID: usize = 65_535;
 
 /// Whether the kernel takes these: `q` (b, heads, n, 64), `k` and `v` (b, heads, m, 64), values of a head side by side.
-fn takes(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64) -> bool {
+fn supports(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64) -> bool {
     let Some(cuda) = device(q) else { return false };
     let &[batch, heads, queries, HEAD] = q.dims() else { return false };
     let &[_, _, keys, _] = k.dims() else { return false };
@@ -25,7 +25,7 @@ fn takes(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64) -> bool {
             && steps.iter().all(|step| step.is_multiple_of(8))
     };
     let name = name(queries, keys);
-    forms::on(Form::Attention)
+    optimisations::enabled(Optimisation::Attention)
         && matches!(q.dtype(), DType::F16 | DType::BF16)
         && [k, v].iter().all(|x| x.dtype() == q.dtype() && x.dims() == [batch, heads, keys, HEAD])
         && [q, k, v].into_iter().all(aligned)
@@ -44,7 +44,7 @@ const MANY_KEYS: usize = 2048;
 
 /// The kernel for so many queries and keys.
 fn name(queries: usize, keys: usize) -> &'static str {
-    if queries > 128 && keys >= MANY_KEYS && forms::on(Form::WideAttention) {
+    if queries > 128 && keys >= MANY_KEYS && optimisations::enabled(Optimisation::WideAttention) {
         "attend_128"
     } else {
         "attend_64"
@@ -53,7 +53,7 @@ fn name(queries: usize, keys: usize) -> &'static str {
 
 /// softmax(scale·q·kᵀ)·v, in memory (b, n, heads, 64), so that merging heads copies nothing.
 pub(in crate::gpu) fn fused(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64) -> Option<Result<Tensor>> {
-    takes(q, k, v, scale).then(|| {
+    supports(q, k, v, scale).then(|| {
         let (batch, heads, queries, _) = q.dims4()?;
         let Some(cuda) = device(q) else { candle_core::bail!("a CUDA tensor is needed") };
         let y = unwritten(cuda, q.dtype(), (batch, queries, heads, HEAD))?.transpose(1, 2)?;
@@ -63,14 +63,11 @@ pub(in crate::gpu) fn fused(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64) -> O
 }
 
 /// `y` plus `weight` times the attention, written into `y`, which nobody else may hold.
-pub(in crate::gpu) fn fused_add(
-    y: &Tensor,
-    [q, k, v]: [&Tensor; 3],
-    scale: f64,
-    weight: f64,
-) -> Option<Result<()>> {
-    let fits =
-        takes(q, k, v, scale) && takes(y, k, v, scale) && y.dims() == q.dims() && y.dtype() == q.dtype();
+pub(crate) fn fused_add(y: &Tensor, [q, k, v]: [&Tensor; 3], scale: f64, weight: f64) -> Option<Result<()>> {
+    let fits = supports(q, k, v, scale)
+        && supports(y, k, v, scale)
+        && y.dims() == q.dims()
+        && y.dtype() == q.dtype();
     fits.then(|| attend([q, k, v, y], scale, weight, true))
 }
 

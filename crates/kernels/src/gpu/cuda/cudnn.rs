@@ -14,15 +14,8 @@ use candle_core::{CudaDevice, DType, Error, Result, Tensor};
 
 use super::{address, device, rows_of, unwritten};
 use crate::gpu::channels_last;
-use crate::gpu::forms::{self, Form};
-
-/// Window of a convolution, equal along both axes.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(in crate::gpu) struct Geometry {
-    pub(in crate::gpu) padding: usize,
-    pub(in crate::gpu) stride: usize,
-    pub(in crate::gpu) dilation: usize,
-}
+use crate::gpu::optimisations::{self, Optimisation};
+use crate::window::Window;
 
 /// Order of a picture's values in memory.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -34,25 +27,26 @@ enum Order {
 /// Largest workspace. Without a bound a transfer at 512² in three steps took 39 GiB of a GPU.
 const WORKSPACE: usize = 512 << 20;
 
-/// See [`crate::gpu::conv2d`]. Half precision comes back with its channels last.
-pub(in crate::gpu) fn conv2d(x: &Tensor, weight: &Tensor, geometry: Geometry) -> Option<Result<Tensor>> {
+/// Convolution with sums in f32: `x` (b, in, h, w), `weight` (out, in, kh, kw), no bias; `window` without padding at the end.
+/// The result is held by nobody else. Half precision comes back with its channels last.
+pub(crate) fn conv2d(x: &Tensor, weight: &Tensor, window: Window) -> Option<Result<Tensor>> {
     let cuda = device(x)?;
     let known = matches!(x.dtype(), DType::F16 | DType::BF16 | DType::F32);
     let fits = known && weight.dtype() == x.dtype() && x.elem_count() > 0;
     let run = || {
         if !channels_last(x.device(), x.dtype()) {
-            return compute(cuda, &x.contiguous()?, &weight.contiguous()?, geometry, Order::ChannelsFirst);
+            return compute(cuda, &x.contiguous()?, &weight.contiguous()?, window, Order::ChannelsFirst);
         }
         let last = |t: &Tensor| match rows_of(t) {
             Some(rows) => Ok(rows),
             None => t.permute((0, 2, 3, 1))?.contiguous(),
         };
-        match compute(cuda, &last(x)?, &last(weight)?, geometry, Order::ChannelsLast) {
+        match compute(cuda, &last(x)?, &last(weight)?, window, Order::ChannelsLast) {
             Ok(y) => y.permute((0, 3, 1, 2)),
             // Some widths have no such form.
             Err(_) => {
                 let (x, weight) = (x.contiguous()?, weight.contiguous()?);
-                last(&compute(cuda, &x, &weight, geometry, Order::ChannelsFirst)?)?.permute((0, 3, 1, 2))
+                last(&compute(cuda, &x, &weight, window, Order::ChannelsFirst)?)?.permute((0, 3, 1, 2))
             }
         }
     };
@@ -61,7 +55,7 @@ pub(in crate::gpu) fn conv2d(x: &Tensor, weight: &Tensor, geometry: Geometry) ->
 
 /// What the choice of an algorithm depends on: type, order, shapes of input and weight (in cuDNN's order: b, c, h, w), the window,
 /// and whether tensor cores are asked for.
-type Case = (DType, Order, [usize; 4], [usize; 4], Geometry, bool);
+type Case = (DType, Order, [usize; 4], [usize; 4], Window, bool);
 
 /// cuDNN on one device, for one thread: its handle may not be shared.
 struct Engine {
@@ -109,13 +103,7 @@ impl Drop for Plan {
 }
 
 /// `x` and `weight` contiguous in this order of values; so is the result.
-fn compute(
-    cuda: &CudaDevice,
-    x: &Tensor,
-    weight: &Tensor,
-    geometry: Geometry,
-    order: Order,
-) -> Result<Tensor> {
+fn compute(cuda: &CudaDevice, x: &Tensor, weight: &Tensor, window: Window, order: Order) -> Result<Tensor> {
     let dims = |t: &Tensor| {
         let (a, b, c, d) = t.dims4()?;
         Ok::<_, Error>(match order {
@@ -123,7 +111,14 @@ fn compute(
             Order::ChannelsLast => [a, d, b, c],
         })
     };
-    let case: Case = (x.dtype(), order, dims(x)?, dims(weight)?, geometry, forms::on(Form::TensorCores));
+    let case: Case = (
+        x.dtype(),
+        order,
+        dims(x)?,
+        dims(weight)?,
+        window,
+        optimisations::enabled(Optimisation::TensorCores),
+    );
     ENGINES.with_borrow_mut(|engines| {
         let engine = match engines.entry(cuda.id()) {
             std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
@@ -193,11 +188,9 @@ impl Plan {
     #[allow(unsafe_code)]
     fn new(handle: sys::cudnnHandle_t, case: Case) -> std::result::Result<Self, CudnnError> {
         use sys::cudnnMathType_t::{CUDNN_DEFAULT_MATH, CUDNN_FMA_MATH, CUDNN_TENSOR_OP_MATH};
-        let (dtype, order, x, weight, geometry, tensor_cores) = case;
+        let (dtype, order, x, weight, window, tensor_cores) = case;
         let length = |side: usize, kernel: usize| {
-            (side + 2 * geometry.padding).saturating_sub(geometry.dilation * (kernel - 1) + 1)
-                / geometry.stride
-                + 1
+            (side + 2 * window.padding).saturating_sub(window.dilation * (kernel - 1) + 1) / window.stride + 1
         };
         let shape = [x[0], weight[0], length(x[2], weight[2]), length(x[3], weight[3])];
         let format = match order {
@@ -216,7 +209,7 @@ impl Plan {
             _ => CUDNN_DEFAULT_MATH,
         };
         let int = |n: usize| n as i32;
-        let Geometry { padding, stride, dilation } = geometry;
+        let Window { padding, stride, dilation, .. } = window;
         let mut plan = Self {
             x: result::create_tensor_descriptor()?,
             weight: result::create_filter_descriptor()?,
@@ -226,7 +219,7 @@ impl Plan {
             workspace: 0,
             shape,
         };
-        // SAFETY: the descriptors have just been made, and are told what the case says.
+        // SAFETY: the descriptors have just been made, and are set to what the case says.
         unsafe {
             result::set_tensor4d_descriptor(plan.x, format, values, x.map(int))?;
             result::set_filter4d_descriptor(plan.weight, values, format, weight.map(int))?;

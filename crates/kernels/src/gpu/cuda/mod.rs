@@ -6,10 +6,11 @@
 pub(super) mod attention;
 #[cfg(feature = "cudnn")]
 pub(super) mod cudnn;
-pub(super) mod norm;
+mod norm;
+pub(super) mod norms;
 pub(super) mod open;
 pub(super) mod pointwise;
-pub(super) mod rows;
+mod rows;
 
 use std::cell::RefCell;
 use std::collections::HashMap;

@@ -3,7 +3,6 @@
 use candle_core::{DType, Result, Tensor};
 
 use super::{Arg, Source, address, device, launch, narrow, there, unwritten};
-use crate::normalisation::channels_of_group;
 
 /// Threads of a block.
 const THREADS: usize = 512;
@@ -40,7 +39,7 @@ pub(in crate::gpu) fn group_norm(
         let f32s = |t: &Tensor| t.to_dtype(DType::F32)?.contiguous();
         let (weight, bias) = (f32s(weight)?, f32s(bias)?);
         let plane = height * width;
-        let size = plane * channels_of_group(channels, groups)?;
+        let size = plane * (channels / groups);
         let chunks = size.div_ceil(CHUNK).clamp(1, CHUNKS);
         let parts = unwritten(cuda, DType::F32, (images * groups, chunks, 3))?;
         let y = unwritten(cuda, x.dtype(), x.shape().clone())?;

@@ -7,8 +7,8 @@ use super::{
     there, unwritten,
 };
 use crate::Activation;
-use crate::gpu::Ending;
-use crate::gpu::forms::{self, Form};
+use crate::gpu::Epilogue;
+use crate::gpu::optimisations::{self, Optimisation};
 
 /// Threads of a block.
 const THREADS: usize = 256;
@@ -27,59 +27,59 @@ fn number(activation: Option<Activation>) -> i32 {
 
 fn known(x: &Tensor) -> bool {
     matches!(x.dtype(), DType::F16 | DType::BF16 | DType::F32)
-        && forms::on(Form::Pointwise)
+        && optimisations::enabled(Optimisation::Pointwise)
         && x.elem_count() > 0
         && device(x).is_some_and(|cuda| there(cuda, Source::Pointwise, "finish", Some(x.dtype())))
 }
 
-/// Ends rows `y` (…, width), contiguous and held by nobody else, in place.
-pub(in crate::gpu) fn finish_rows(y: &Tensor, ending: Ending<'_>) -> Option<Result<()>> {
+/// Adds to rows `y` (…, width), contiguous and held by nobody else, in place.
+pub(crate) fn finish_rows(y: &Tensor, epilogue: Epilogue<'_>) -> Option<Result<()>> {
     (known(y) && y.is_contiguous()).then(|| {
         let width = y.dims().last().copied().unwrap_or(1);
-        finish(y, &ending, ("finish", "finish_one"), width, y.elem_count(), width)
+        finish(y, &epilogue, ("finish", "finish_one"), width, y.elem_count(), width)
     })
 }
 
-/// Ends a picture `y` (b, c, h, w), channels first or last, held by nobody else, in place.
-pub(in crate::gpu) fn finish_picture(y: &Tensor, ending: Ending<'_>) -> Option<Result<()>> {
+/// Adds to a picture `y` (b, c, h, w), channels first or last, held by nobody else, in place.
+pub(crate) fn finish_picture(y: &Tensor, epilogue: Epilogue<'_>) -> Option<Result<()>> {
     let &[_, channels, height, width] = y.dims() else { return None };
     if !known(y) {
         return None;
     }
     if let Some(rows) = rows_of(y) {
-        let skip = ending.skip.map(|skip| skip.permute((0, 2, 3, 1))).transpose();
-        return Some(skip.and_then(|skip| {
-            let ending = Ending { skip: skip.as_ref(), ..ending };
-            finish(&rows, &ending, ("finish", "finish_one"), channels, channels * height * width, channels)
+        let residual = epilogue.residual.map(|residual| residual.permute((0, 2, 3, 1))).transpose();
+        return Some(residual.and_then(|residual| {
+            let epilogue = Epilogue { residual: residual.as_ref(), ..epilogue };
+            finish(&rows, &epilogue, ("finish", "finish_one"), channels, channels * height * width, channels)
         }));
     }
     let names = ("finish_planes", "finish_planes_one");
-    y.is_contiguous().then(|| finish(y, &ending, names, height * width, 0, channels))
+    y.is_contiguous().then(|| finish(y, &epilogue, names, height * width, 0, channels))
 }
 
 /// `width`: values of a row, or of a plane; `image`: values of an image, for rows; `channels`: values of the bias.
 #[allow(unsafe_code)]
 fn finish(
     y: &Tensor,
-    ending: &Ending<'_>,
+    epilogue: &Epilogue<'_>,
     (packs, ones): (&'static str, &'static str),
     width: usize,
     image: usize,
     channels: usize,
 ) -> Result<()> {
-    let Ending { bias, embedding, skip, activation } = ending;
-    if bias.is_none() && embedding.is_none() && skip.is_none() && activation.is_none() {
+    let Epilogue { bias, embedding, residual, activation } = epilogue;
+    if bias.is_none() && embedding.is_none() && residual.is_none() && activation.is_none() {
         return Ok(());
     }
     let Some(cuda) = device(y) else { candle_core::bail!("a CUDA tensor is needed") };
     let fitting = |x: Option<&Tensor>| -> Result<Option<Tensor>> {
         x.map(|x| x.to_dtype(y.dtype())?.contiguous()).transpose()
     };
-    let bias = fitting(ending.bias)?;
+    let bias = fitting(epilogue.bias)?;
     if let Some(bias) = bias.as_ref().filter(|bias| bias.elem_count() != channels) {
         candle_core::bail!("a bias of {:?} where {channels} values are needed", bias.dims());
     }
-    let embedding = match ending.embedding {
+    let embedding = match epilogue.embedding {
         Some(embedding) => {
             let images = y.dim(0)?;
             let each = embedding.reshape(((), channels))?;
@@ -87,15 +87,15 @@ fn finish(
         }
         None => None,
     };
-    let skip = fitting(ending.skip)?;
-    if let Some(skip) = skip.as_ref().filter(|skip| skip.dims() != y.dims()) {
-        candle_core::bail!("{:?} cannot be added to {:?}", skip.dims(), y.dims());
+    let residual = fitting(epilogue.residual)?;
+    if let Some(residual) = residual.as_ref().filter(|residual| residual.dims() != y.dims()) {
+        candle_core::bail!("{:?} cannot be added to {:?}", residual.dims(), y.dims());
     }
     let n = pack(y.dtype());
     let aligned = |x: &Option<Tensor>| x.as_ref().is_none_or(|x| x.layout().start_offset().is_multiple_of(n));
     let packed = width.is_multiple_of(n)
         && y.layout().start_offset().is_multiple_of(n)
-        && [&bias, &embedding, &skip].into_iter().all(aligned);
+        && [&bias, &embedding, &residual].into_iter().all(aligned);
     let (name, n) = if packed { (packs, n) } else { (ones, 1) };
     let count = y.elem_count() / n;
     // For planes the last number is that of channels, for rows the packs of an image.
@@ -104,11 +104,11 @@ fn finish(
         Arg::Address(address(y)?),
         address_or_none(bias.as_ref())?,
         address_or_none(embedding.as_ref())?,
-        address_or_none(skip.as_ref())?,
+        address_or_none(residual.as_ref())?,
         Arg::U32(narrow(count)?),
         Arg::U32(narrow(width / n)?),
         Arg::U32(narrow(last)?),
-        Arg::I32(number(ending.activation)),
+        Arg::I32(number(epilogue.activation)),
     ];
     let grid = (blocks(count, THREADS)?, 1, 1);
     let kernel = (Source::Pointwise, name, Some(y.dtype()));
@@ -118,7 +118,7 @@ fn finish(
 
 /// GEGLU of rows `x` (…, 2·width) after their bias (2·width): (…, width).
 #[allow(unsafe_code)]
-pub(in crate::gpu) fn geglu(x: &Tensor, bias: Option<&Tensor>) -> Option<Result<Tensor>> {
+pub(crate) fn geglu(x: &Tensor, bias: Option<&Tensor>) -> Option<Result<Tensor>> {
     let both = x.dims().last().copied().unwrap_or(0);
     if !known(x) || !x.is_contiguous() || both % 2 != 0 || both == 0 {
         return None;
@@ -157,7 +157,7 @@ pub(in crate::gpu) fn geglu(x: &Tensor, bias: Option<&Tensor>) -> Option<Result<
 
 /// `x` (b, c, h, w) in half precision, channels last, plus `feature` (1, c, h, w) in f32.
 #[allow(unsafe_code)]
-pub(in crate::gpu) fn add_wide(x: &Tensor, feature: &Tensor) -> Option<Result<Tensor>> {
+pub(crate) fn add_wide(x: &Tensor, feature: &Tensor) -> Option<Result<Tensor>> {
     let (rows, image) = (rows_of(x)?, rows_of(feature)?);
     let n = pack(x.dtype());
     let fits = known(x)
@@ -189,7 +189,7 @@ pub(in crate::gpu) fn add_wide(x: &Tensor, feature: &Tensor) -> Option<Result<Te
 
 /// Nearest neighbours of a picture in half precision whose channels come last.
 #[allow(unsafe_code)]
-pub(in crate::gpu) fn nearest(x: &Tensor, height: usize, width: usize) -> Option<Result<Tensor>> {
+pub(crate) fn nearest(x: &Tensor, height: usize, width: usize) -> Option<Result<Tensor>> {
     let rows = rows_of(x)?;
     let n = pack(x.dtype());
     let fits = known(x)
@@ -216,7 +216,7 @@ pub(in crate::gpu) fn nearest(x: &Tensor, height: usize, width: usize) -> Option
 
 /// A picture (1, 3, h, w) from -1 to 1 as bytes (h, w, 3).
 #[allow(unsafe_code)]
-pub(in crate::gpu) fn bytes(x: &Tensor) -> Option<Result<Tensor>> {
+pub(crate) fn bytes(x: &Tensor) -> Option<Result<Tensor>> {
     let fits = known(x) && x.rank() == 4 && x.dims()[0] == 1;
     let run = || {
         let Some(cuda) = device(x) else { candle_core::bail!("a CUDA tensor is needed") };

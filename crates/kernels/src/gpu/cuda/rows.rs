@@ -5,8 +5,7 @@ use candle_core::{D, DType, Result, Tensor};
 use super::{
     Arg, Source, address, blocks, device, half_precision, launch, narrow, rows_of, there, unwritten,
 };
-use crate::gpu::forms::{self, Form};
-use crate::normalisation::channels_of_group;
+use crate::gpu::optimisations::{self, Optimisation};
 
 /// Most channels of a row: a warp holds it in registers.
 const WIDEST: usize = 8 * 32 * 8;
@@ -18,7 +17,7 @@ const CHUNKS: usize = 1024;
 
 fn known(x: &Tensor) -> bool {
     half_precision(x)
-        && forms::on(Form::Norms)
+        && optimisations::enabled(Optimisation::Norms)
         && x.elem_count() > 0
         && device(x).is_some_and(|cuda| there(cuda, Source::Rows, "layer", Some(x.dtype())))
 }
@@ -84,7 +83,6 @@ pub(in crate::gpu) fn group_norm(
     let run = || {
         let Some(cuda) = device(x) else { candle_core::bail!("a CUDA tensor is needed") };
         let (images, height, width, channels) = rows.dims4()?;
-        channels_of_group(channels, groups)?;
         let (weight, bias) = affine(weight, bias, channels)?;
         let pixels = height * width;
         let chunk = pixels.div_ceil(CHUNKS).max(CHUNK);

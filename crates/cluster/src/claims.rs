@@ -1,0 +1,87 @@
+//! How a worker takes a job and keeps it.
+
+use std::{sync::Arc, time::Duration};
+
+use jobs::{Beat, Claim, LeaseToken, Result};
+use uuid::Uuid;
+
+use crate::{Shared, database::parameters, rows};
+
+/// The waiting job whose turn it is, for a node: the oldest one of the client that was served longest ago. A job that was
+/// interrupted runs alone on its node. Parameters: node, profile.
+const CANDIDATES: &str = "
+    busy AS MATERIALIZED (
+        SELECT count(*) AS running, count(*) FILTER (WHERE retry_count > 0) AS suspects
+        FROM @jobs WHERE state = 'PROCESSING' AND node = $1),
+    served AS MATERIALIZED (
+        SELECT c.client, coalesce((SELECT max(k.turn) FROM @jobs k WHERE k.client = c.client AND k.turn IS NOT NULL), -1) AS turn
+        FROM (SELECT DISTINCT client FROM @jobs WHERE state = 'QUEUED' AND NOT wanting AND profile = $2) c),
+    pick AS MATERIALIZED (
+        SELECT j.id, j.retry_count FROM @jobs j JOIN served s ON s.client = j.client
+        WHERE j.state = 'QUEUED' AND NOT j.wanting AND j.profile = $2
+        ORDER BY s.turn, j.seq LIMIT 1";
+
+/// Whether the node may take the candidate.
+const FIT: &str = "busy.suspects = 0 AND (pick.retry_count = 0 OR busy.running = 0)";
+
+/// Whether there is something that the node may take.
+pub(crate) async fn claimable(shared: &Shared) -> Result<bool> {
+    let sql = format!("WITH {CANDIDATES}) SELECT FROM pick, busy WHERE {FIT}");
+    let row = shared.database.row(&sql, parameters![shared.node, shared.profile]).await?;
+    Ok(row.is_some())
+}
+
+/// Takes a job in one statement.
+pub(crate) async fn claim(
+    shared: &Shared,
+    claim: Uuid,
+    worker: &str,
+    lease: Duration,
+) -> Result<Option<Claim>> {
+    let sql = format!(
+        "WITH clock AS MATERIALIZED (SELECT @now_ms() AS now), {CANDIDATES} FOR UPDATE OF j SKIP LOCKED),
+         j AS (
+            UPDATE @jobs t SET state = 'PROCESSING', started_at = clock.now, claim = $3, node = $1, worker = $4,
+                turn = nextval('@turns')
+            FROM pick, busy, clock WHERE t.id = pick.id AND {FIT} RETURNING t.*),
+         lease AS (
+            INSERT INTO @leases (job, claim, locked_until) SELECT j.id, $3, clock.now + $5 FROM j, clock
+            ON CONFLICT (job) DO UPDATE SET claim = excluded.claim, locked_until = excluded.locked_until,
+                missed_at = NULL, progress = 0)
+         SELECT {} FROM j",
+        rows::JOB
+    );
+    let lease = i64::try_from(lease.as_millis()).unwrap_or(i64::MAX / 4);
+    let row = shared
+        .database
+        .row(&sql, parameters![shared.node, shared.profile, claim, rows::clean(worker), lease])
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    let job = Arc::new(rows::job(&row)?);
+    Ok(Some(Claim { token: LeaseToken { id: job.id, claim }, job }))
+}
+
+/// Renews a lease, without waiting for the disk: what is lost of it costs a retry at most.
+pub(crate) async fn beat(
+    shared: &Shared,
+    token: &LeaseToken,
+    lease: Duration,
+    progress: f32,
+) -> Result<Beat> {
+    let progress = if progress.is_nan() { 0.0 } else { progress.clamp(0.0, 1.0) };
+    let lease = i64::try_from(lease.as_millis()).unwrap_or(i64::MAX / 4);
+    let row = shared
+        .database
+        .row(
+            "WITH quick AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
+             UPDATE @leases l SET locked_until = @now_ms() + $3, missed_at = NULL, progress = $4
+             FROM @jobs j, quick WHERE l.job = $1 AND l.claim = $2 AND j.id = l.job RETURNING j.cancel_requested",
+            parameters![token.id, token.claim, lease, progress],
+        )
+        .await?;
+    Ok(match row.map(|row| row.get(0)) {
+        None => Beat::Lost,
+        Some(true) => Beat::Cancel,
+        Some(false) => Beat::Continue,
+    })
+}

@@ -1,0 +1,417 @@
+//! The trait [`JobStore`] on PostgreSQL.
+
+use std::{
+    collections::HashSet,
+    future::Future,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use jobs::{
+    Beat, BlobKey, CancelOutcome, Claim, Counts, Endings, Error, Failure, Job, JobStore, LeaseToken, NewJob,
+    Result,
+};
+use serde_json::Value;
+use tokio::{sync::broadcast::error::RecvError, sync::watch, task::JoinHandle, time::sleep};
+use uuid::Uuid;
+
+use crate::{
+    Shared,
+    admission::{Deposit, Entrance, Submit, Supply},
+    claims,
+    database::parameters,
+    endings::{Became, Cancel, Conclude, Deed, End, Refuse, Tally},
+    rows, sweep, turns,
+    wake::Call,
+};
+
+/// How soon a waiter looks again that heard nothing.
+const POLL: Duration = Duration::from_secs(2);
+/// The least time between two looks for work that find some: it may be another worker's already.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Jobs in PostgreSQL.
+#[derive(Debug)]
+pub struct PostgresJobs {
+    shared: Arc<Shared>,
+    tally: Tally,
+    /// One claim of a node after the other, so that an interrupted job runs alone on it.
+    claiming: Arc<tokio::sync::Mutex<()>>,
+    /// Claims whose end was tried, and nobody knows what became of that.
+    unsure: Mutex<HashSet<Uuid>>,
+    /// The database's time less the time since `began`, unix ms.
+    base: AtomicI64,
+    began: Instant,
+}
+
+impl PostgresJobs {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            tally: Tally::default(),
+            claiming: Arc::default(),
+            unsure: Mutex::default(),
+            base: AtomicI64::default(),
+            began: Instant::now(),
+        }
+    }
+
+    /// What this process calls itself in the database.
+    pub fn node(&self) -> Uuid {
+        self.shared.node
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// Sets this process's idea of the database's time.
+    pub(crate) async fn learn_the_time(&self) -> Result<()> {
+        if let Some(row) = self.shared.database.row("SELECT @now_ms()", &[]).await? {
+            let passed = i64::try_from(self.began.elapsed().as_millis()).unwrap_or(0);
+            self.base.store(row.get::<_, i64>(0) - passed, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Notes what an owner has used elsewhere; `false` if it has used some here already.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn adopt_credits(&self, owner: &str, used: u64) -> Result<bool> {
+        let sql = "INSERT INTO @credits (owner, used) VALUES ($1, $2) ON CONFLICT (owner) DO NOTHING RETURNING owner";
+        let used = i64::try_from(used).unwrap_or(i64::MAX);
+        Ok(self.shared.database.row(sql, parameters![rows::clean(owner), used]).await?.is_some())
+    }
+
+    fn unsure(&self) -> MutexGuard<'_, HashSet<Uuid>> {
+        self.unsure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn schema(&self) -> String {
+        self.shared.database.schema().to_owned()
+    }
+
+    fn entrance(&self) -> Entrance {
+        Entrance {
+            limits: self.shared.limits.clone(),
+            schema: self.schema(),
+            profile: self.shared.profile.clone(),
+        }
+    }
+
+    /// Nothing new is taken while something is wrong.
+    fn require_health(&self) -> Result<()> {
+        match self.shared.health.trouble() {
+            Some(reason) => Err(Error::Unwell { reason }),
+            None => Ok(()),
+        }
+    }
+
+    /// Notes what a call says of the services.
+    async fn noted<T>(&self, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
+        self.shared.health.note(call.await)
+    }
+
+    async fn conclude(&self, token: &LeaseToken, deed: Deed) -> Result<()> {
+        let again = self.unsure().contains(&token.claim);
+        let change = Conclude {
+            limits: self.shared.limits.clone(),
+            schema: self.schema(),
+            token: token.clone(),
+            deed,
+            again,
+        };
+        let outcome = self.noted(self.shared.database.change(change)).await;
+        match &outcome {
+            Err(error) if error.is_disk() => _ = self.unsure().insert(token.claim),
+            _ => _ = self.unsure().remove(&token.claim),
+        }
+        if let Some(became) = outcome? {
+            self.tally.count(became);
+        }
+        self.ended(token.id);
+        Ok(())
+    }
+
+    /// Tells this process's waiters, and lets files go that the end left behind.
+    fn ended(&self, id: Uuid) {
+        self.shared.wake.tell(Call::End(id));
+        let shared = self.shared.clone();
+        tokio::spawn(async move {
+            // What is not deleted now, the next sweep deletes.
+            if let Err(error) = sweep::bury(&shared).await {
+                tracing::debug!(%error, "files of a job could not be deleted yet");
+            }
+        });
+    }
+
+    async fn number(&self, sql: &str, text: &str) -> Result<u64> {
+        let row = self.shared.database.row(sql, parameters![rows::clean(text)]).await?;
+        Ok(row.map_or(0, |row| row.get::<_, i64>(0).cast_unsigned()))
+    }
+}
+
+/// Gives back what a claim took whose caller went away before it heard of it.
+struct Abandoned<'a> {
+    store: &'a PostgresJobs,
+    claiming: Option<JoinHandle<Result<Option<Claim>>>>,
+}
+
+impl Drop for Abandoned<'_> {
+    fn drop(&mut self) {
+        let Some(claiming) = self.claiming.take() else { return };
+        let (limits, schema) = (self.store.shared.limits.clone(), self.store.schema());
+        let database = self.store.shared.database.clone();
+        tokio::spawn(async move {
+            if let Ok(Ok(Some(claim))) = claiming.await {
+                let (token, deed) = (claim.token, Deed::Release);
+                // If it cannot be given back, its lease lapses.
+                let _ = database.change(Conclude { limits, schema, token, deed, again: false }).await;
+            }
+        });
+    }
+}
+
+#[async_trait]
+impl JobStore for PostgresJobs {
+    async fn submit(&self, job: NewJob) -> Result<Arc<Job>> {
+        self.require_health()?;
+        let call = if job.wanting { Call::Arrival } else { Call::Work };
+        let submit = Submit { entrance: self.entrance(), new: job };
+        let accepted = self.noted(self.shared.database.change(submit)).await?;
+        self.shared.wake.tell(call);
+        Ok(accepted)
+    }
+
+    async fn deposit(&self, job: NewJob, result: Value, outputs: Vec<BlobKey>) -> Result<Arc<Job>> {
+        self.require_health()?;
+        let deposit = Deposit { entrance: self.entrance(), new: job, result, outputs };
+        let id = self.noted(self.shared.database.change(deposit)).await?;
+        JobStore::get(self, id).await?.ok_or(Error::Closed)
+    }
+
+    async fn wanting(&self) -> Result<Vec<Arc<Job>>> {
+        let any = "SELECT FROM @jobs WHERE state = 'QUEUED' AND wanting LIMIT 1";
+        if self.shared.database.row(any, &[]).await?.is_none() {
+            return Ok(Vec::new());
+        }
+        self.shared.database.change(turns::Want { node: self.shared.node }).await
+    }
+
+    fn arrivals(&self) -> watch::Receiver<u64> {
+        self.shared.wake.arrivals()
+    }
+
+    async fn supply(&self, id: Uuid, payload: Value, inputs: Vec<BlobKey>) -> Result<bool> {
+        let supply = Supply { schema: self.schema(), id, payload, inputs };
+        self.noted(self.shared.database.change(supply)).await
+    }
+
+    async fn refuse(&self, id: Uuid, failure: Failure) -> Result<bool> {
+        let (limits, schema) = (self.shared.limits.clone(), self.schema());
+        let refused = self.noted(self.shared.database.change(Refuse { limits, schema, id, failure })).await?;
+        if refused {
+            self.tally.count(Became::Failed);
+            self.ended(id);
+        }
+        Ok(refused)
+    }
+
+    async fn claim(&self, worker: &str, lease: Duration) -> Result<Option<Claim>> {
+        // What could not be ended is better not begun.
+        if self.shared.health.trouble().is_some() {
+            return Ok(None);
+        }
+        let (shared, worker, turn) = (self.shared.clone(), worker.to_owned(), self.claiming.clone());
+        let claiming = tokio::spawn(async move {
+            let _turn = turn.lock().await;
+            claims::claim(&shared, Uuid::new_v4(), &worker, lease).await
+        });
+        let mut abandoned = Abandoned { store: self, claiming: Some(claiming) };
+        let taken = match &mut abandoned.claiming {
+            Some(claiming) => claiming.await.map_err(|_| Error::Closed)?,
+            None => return Ok(None),
+        };
+        abandoned.claiming = None;
+        if let Ok(Some(claim)) = &taken {
+            tracing::debug!(job = %claim.job.id, retry = claim.job.retry_count, "claimed");
+        }
+        self.shared.health.note(taken)
+    }
+
+    async fn heartbeat(&self, token: &LeaseToken, lease: Duration, progress: f32) -> Result<Beat> {
+        claims::beat(&self.shared, token, lease, progress).await
+    }
+
+    async fn complete(&self, token: &LeaseToken, result: Value, outputs: Vec<BlobKey>) -> Result<()> {
+        self.conclude(token, Deed::End(End::Completed { result, outputs })).await
+    }
+
+    async fn fail(&self, token: &LeaseToken, failure: Failure) -> Result<()> {
+        self.conclude(token, Deed::End(End::Failed(failure))).await
+    }
+
+    async fn release(&self, token: &LeaseToken) -> Result<()> {
+        self.conclude(token, Deed::Release).await?;
+        self.shared.wake.tell(Call::Work);
+        Ok(())
+    }
+
+    async fn get(&self, id: Uuid) -> Result<Option<Arc<Job>>> {
+        let sql = format!(
+            "SELECT {} FROM @jobs j WHERE j.id = $1 AND NOT j.faded AND (j.expires_at IS NULL OR j.expires_at > @now_ms())",
+            rows::JOB
+        );
+        self.shared.database.row(&sql, parameters![id]).await?.as_ref().map(rows::shared).transpose()
+    }
+
+    async fn cancel(&self, id: Uuid) -> Result<CancelOutcome> {
+        let (limits, schema) = (self.shared.limits.clone(), self.schema());
+        let outcome = self.noted(self.shared.database.change(Cancel { limits, schema, id })).await?;
+        if outcome == CancelOutcome::Cancelled {
+            self.tally.count(Became::Cancelled);
+            self.ended(id);
+        }
+        Ok(outcome)
+    }
+
+    async fn delete(&self, id: Uuid) -> Result<bool> {
+        let deleted = self.shared.database.change(sweep::Delete { id }).await?;
+        if deleted {
+            sweep::bury(&self.shared).await?;
+        }
+        Ok(deleted)
+    }
+
+    async fn position(&self, id: Uuid) -> Result<Option<usize>> {
+        turns::position(&self.shared, id).await
+    }
+
+    async fn progress(&self, id: Uuid) -> Result<Option<f32>> {
+        let sql = "SELECT progress FROM @leases WHERE job = $1";
+        Ok(self.shared.database.row(sql, parameters![id]).await?.map(|row| row.get(0)))
+    }
+
+    async fn oldest_waiting(&self) -> Result<Option<u64>> {
+        let sql = "SELECT min(submitted_at) FROM @jobs WHERE state = 'QUEUED'";
+        let row = self.shared.database.row(sql, &[]).await?;
+        Ok(row.and_then(|row| row.get::<_, Option<i64>>(0)).map(i64::cast_unsigned))
+    }
+
+    async fn counts(&self) -> Result<Counts> {
+        let sql = "SELECT state, count(*) FROM @jobs WHERE NOT faded GROUP BY state";
+        let mut counts = Counts::default();
+        for row in self.shared.database.rows(sql, &[]).await? {
+            let count = usize::try_from(row.get::<_, i64>(1)).unwrap_or(0);
+            match row.get::<_, &str>(0) {
+                "QUEUED" => counts.queued = count,
+                "PROCESSING" => counts.processing = count,
+                "COMPLETED" => counts.completed = count,
+                _ => counts.failed = count,
+            }
+        }
+        Ok(counts)
+    }
+
+    async fn waiting_of(&self, client: &str) -> Result<usize> {
+        let sql = "SELECT count(*) FROM @jobs WHERE state = 'QUEUED' AND client = $1";
+        Ok(usize::try_from(self.number(sql, client).await?).unwrap_or(usize::MAX))
+    }
+
+    async fn endings(&self) -> Result<Endings> {
+        Ok(self.tally.endings())
+    }
+
+    async fn used(&self, owner: &str) -> Result<u64> {
+        self.number("SELECT used FROM @credits WHERE owner = $1", owner).await
+    }
+
+    fn now(&self) -> u64 {
+        let passed = i64::try_from(self.began.elapsed().as_millis()).unwrap_or(0);
+        (self.base.load(Ordering::Relaxed) + passed).cast_unsigned()
+    }
+
+    fn unwell(&self) -> Option<String> {
+        self.shared.health.trouble()
+    }
+
+    async fn check(&self) {
+        let outcome = match self.learn_the_time().await {
+            Ok(()) => self.shared.objects.probe(self.shared.health.uploads_failed()).await,
+            Err(error) => Err(error),
+        };
+        self.shared.health.looked(&outcome);
+    }
+
+    async fn by_output(&self, key: &BlobKey) -> Result<Option<Arc<Job>>> {
+        let sql = format!(
+            "SELECT {}, j.faded OR j.expires_at <= @now_ms() AS over FROM @names n JOIN @jobs j ON j.id = n.job
+             WHERE n.key = $1 AND n.is_output AND j.state = 'COMPLETED' AND j.files_expire_at > @now_ms()",
+            rows::JOB
+        );
+        let Some(row) = self.shared.database.row(&sql, parameters![key.as_str()]).await? else {
+            return Ok(None);
+        };
+        let mut job = rows::job(&row)?;
+        if row.get("over") {
+            (job.payload, job.result) = (Value::Null, None);
+        }
+        Ok(Some(Arc::new(job)))
+    }
+
+    async fn work_ready(&self) {
+        let mut calls = self.shared.wake.work();
+        // Who asks without having been called may have lost the job to another worker just now.
+        let mut pause = PAUSE;
+        loop {
+            calls.mark_unchanged();
+            if claims::claimable(&self.shared).await.unwrap_or(false) {
+                return sleep(pause).await;
+            }
+            pause = Duration::ZERO;
+            tokio::select! {
+                _ = calls.changed() => {}
+                () = sleep(POLL) => {}
+            }
+        }
+    }
+
+    async fn wait_terminal(&self, id: Uuid) -> Result<Option<Arc<Job>>> {
+        let mut ends = self.shared.wake.ends();
+        loop {
+            match JobStore::get(self, id).await {
+                Ok(Some(job)) if !job.state.is_terminal() => {}
+                Ok(over) => return Ok(over),
+                // The job goes on whether or not the database can be asked just now.
+                Err(error) if error.is_disk() => {}
+                Err(error) => return Err(error),
+            }
+            let said = async {
+                loop {
+                    match ends.recv().await {
+                        Ok(ended) if ended != id => {}
+                        Ok(_) | Err(RecvError::Lagged(_)) => return,
+                        Err(RecvError::Closed) => std::future::pending().await,
+                    }
+                }
+            };
+            tokio::select! {
+                () = said => {}
+                () = sleep(POLL) => {}
+            }
+        }
+    }
+
+    async fn sweep(&self) -> Result<usize> {
+        let (touched, became) = self.noted(sweep::sweep(&self.shared)).await?;
+        for each in became {
+            self.tally.count(each);
+        }
+        Ok(touched)
+    }
+}

@@ -1,0 +1,172 @@
+//! Wake-ups across hosts: `LISTEN` on a connection of its own, and what it hears handed to whoever waits here. Whatever is
+//! not heard (the connection broke, a pooler swallows it) is found by polling.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::{StreamExt as _, stream::poll_fn};
+use tokio::{
+    sync::{broadcast, watch},
+    task::JoinHandle,
+};
+use tokio_postgres::AsyncMessage;
+use uuid::Uuid;
+
+use crate::database::{Database, Fault, Session, parameters};
+
+/// How long to rest before the next try to connect.
+const REST: Duration = Duration::from_secs(1);
+/// How many ends a waiter may be behind before it has to look for itself.
+const BACKLOG: usize = 1024;
+
+/// What may be told.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Call {
+    /// There may be something to claim.
+    Work,
+    /// There is a job whose inputs are wanted.
+    Arrival,
+    /// A job is over.
+    End(Uuid),
+}
+
+impl Call {
+    fn text(self) -> String {
+        match self {
+            Self::Work => "work".to_owned(),
+            Self::Arrival => "arrival".to_owned(),
+            Self::End(id) => format!("end {id}"),
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "work" => Some(Self::Work),
+            "arrival" => Some(Self::Arrival),
+            other => Some(Self::End(other.strip_prefix("end ")?.parse().ok()?)),
+        }
+    }
+}
+
+/// Tells all nodes, once the transaction is committed.
+pub(crate) async fn notify(on: &Session<'_>, schema: &str, call: Call) -> Result<(), Fault> {
+    on.rows("SELECT pg_notify($1, $2)", parameters![channel(schema), call.text()]).await?;
+    Ok(())
+}
+
+fn channel(schema: &str) -> String {
+    format!("mt_{schema}")
+}
+
+/// Where waiters wait.
+#[derive(Debug)]
+pub(crate) struct Wake {
+    heard: Arc<Heard>,
+    listening: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Heard {
+    work: watch::Sender<u64>,
+    arrivals: watch::Sender<u64>,
+    ends: broadcast::Sender<Uuid>,
+}
+
+impl Heard {
+    fn tell(&self, call: Call) {
+        match call {
+            Call::Work => self.work.send_modify(|count| *count += 1),
+            Call::Arrival => self.arrivals.send_modify(|count| *count += 1),
+            // Nobody may be waiting.
+            Call::End(id) => _ = self.ends.send(id),
+        }
+    }
+}
+
+impl Wake {
+    /// Begins to listen, and goes on until it is dropped.
+    pub(crate) fn listen(database: &Database) -> Self {
+        let heard = Arc::new(Heard {
+            work: watch::Sender::default(),
+            arrivals: watch::Sender::default(),
+            ends: broadcast::Sender::new(BACKLOG),
+        });
+        let (database, telling) = (database.clone(), heard.clone());
+        let listening = tokio::spawn(async move {
+            loop {
+                let end = listen_once(&database, &telling).await;
+                tracing::debug!(?end, "the listening connection has ended; it is made again");
+                tokio::time::sleep(REST).await;
+            }
+        });
+        Self { heard, listening }
+    }
+
+    /// Tells the waiters of this process at once, without the way round.
+    pub(crate) fn tell(&self, call: Call) {
+        self.heard.tell(call);
+    }
+
+    pub(crate) fn work(&self) -> watch::Receiver<u64> {
+        self.heard.work.subscribe()
+    }
+
+    pub(crate) fn arrivals(&self) -> watch::Receiver<u64> {
+        self.heard.arrivals.subscribe()
+    }
+
+    pub(crate) fn ends(&self) -> broadcast::Receiver<Uuid> {
+        self.heard.ends.subscribe()
+    }
+}
+
+impl Drop for Wake {
+    fn drop(&mut self) {
+        self.listening.abort();
+    }
+}
+
+async fn listen_once(database: &Database, heard: &Heard) -> Result<(), tokio_postgres::Error> {
+    let (config, tls) = database.listening();
+    let (client, mut connection) = config.connect(tls).await?;
+    let mut messages = poll_fn(move |context| connection.poll_message(context));
+    let listen = format!("LISTEN \"{}\"", channel(database.schema()));
+    let ask = client.batch_execute(&listen);
+    tokio::pin!(ask);
+    let mut asked = false;
+    loop {
+        tokio::select! {
+            done = &mut ask, if !asked => {
+                done?;
+                asked = true;
+                // What was said before, nobody heard.
+                heard.tell(Call::Work);
+                heard.tell(Call::Arrival);
+            }
+            message = messages.next() => match message {
+                Some(Ok(AsyncMessage::Notification(said))) => {
+                    if let Some(call) = Call::parse(said.payload()) {
+                        heard.tell(call);
+                    }
+                }
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Err(error),
+                None => return Ok(()),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_are_heard_as_they_were_made() {
+        for call in [Call::Work, Call::Arrival, Call::End(Uuid::from_u128(7))] {
+            assert_eq!(Call::parse(&call.text()), Some(call));
+        }
+        for text in ["", "end", "end x", "of another version"] {
+            assert_eq!(Call::parse(text), None);
+        }
+    }
+}

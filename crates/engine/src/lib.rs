@@ -1,0 +1,16 @@
+//! What an engine is.
+//!
+//! A [`Transfer`] (decoded pictures and settled numbers) goes into an [`Engine`]; an [`Outcome`] comes out. [`Progress`]
+//! watches it on the way, [`Cancel`] stops it. Knows no engine, no profile, no HTTP and no queue.
+
+mod clock;
+mod engine;
+mod error;
+mod ranges;
+mod transfer;
+
+pub use clock::Clock;
+pub use engine::{Cancel, Engine, Enough, Progress, Silent, View};
+pub use error::Error;
+pub use ranges::out_of_range;
+pub use transfer::{Intermediate, Outcome, Settings, Strength, Transfer};

@@ -1,0 +1,230 @@
+//! The engine as a whole, on pictures made here.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use candle_core::Device;
+use image::{GrayImage, Luma, Rgb, RgbImage};
+use proptest::prelude::*;
+
+use super::{Exemplar, ExemplarProfile, PROFILE, course};
+use crate::{Cancel, Engine, Error, Outcome, Picture, Progress, Settings, Silent, Strength, Transfer};
+
+fn engine() -> Exemplar {
+    let profile = ExemplarProfile::parse(PROFILE).expect("the embedded profile");
+    Exemplar::new(&profile, &Device::Cpu).expect("its engine")
+}
+
+fn settings() -> Settings {
+    Settings {
+        prompt: String::new(),
+        negative_prompt: String::new(),
+        guidance_scale: 2.0,
+        steps: 6,
+        strength: Strength::Medium,
+        max_width: 1920,
+        max_height: 1920,
+        seed: 7,
+        intermediates: false,
+    }
+}
+
+/// A lit ball on a gradient; its outline is the alpha channel.
+fn ball(width: u32, height: u32) -> Picture {
+    let place = |x: u32, y: u32| {
+        let u = 2.4 * (f64::from(x) + 0.5) / f64::from(width) - 1.2;
+        let v = 2.4 * (f64::from(y) + 0.5) / f64::from(height) - 1.2;
+        (u, v, u * u + v * v <= 1.0)
+    };
+    let rgb = RgbImage::from_fn(width, height, |x, y| {
+        let (u, v, inside) = place(x, y);
+        let light = (120.0 - 60.0 * u - 50.0 * v).clamp(0.0, 255.0) as u8;
+        if inside { Rgb([light, light / 2, 20]) } else { Rgb([(x % 251) as u8, (y % 241) as u8, 90]) }
+    });
+    let alpha = GrayImage::from_fn(width, height, |x, y| Luma([if place(x, y).2 { 255 } else { 0 }]));
+    Picture { rgb, alpha: Some(alpha) }
+}
+
+/// Stripes and specks.
+fn cloth(width: u32, height: u32) -> Picture {
+    Picture::opaque(RgbImage::from_fn(width, height, |x, y| {
+        let stripe = if (x + y / 3) % 11 < 5 { 200 } else { 90 };
+        let speck = ((x * 7919 + y * 104_729) % 23) as u8;
+        Rgb([stripe - speck, 60 + speck, stripe / 2])
+    }))
+}
+
+fn run(subject: Picture, material: Picture, settings: Settings) -> Outcome {
+    engine()
+        .transfer(&Transfer { subject, material, settings }, &Silent, &Cancel::default())
+        .expect("an outcome")
+}
+
+#[test]
+fn one_seed_gives_one_picture_whatever_the_number_of_threads() {
+    let once = |threads: usize, seed: u64| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("pool");
+        pool.install(|| run(ball(150, 130), cloth(120, 110), Settings { seed, ..settings() }).picture.rgb)
+    };
+    let first = once(1, 7);
+    assert!(first == once(1, 7), "the same run twice");
+    assert!(first == once(3, 7), "one thread and three");
+    assert!(first != once(2, 8), "another seed");
+}
+
+#[test]
+fn outside_the_alpha_channel_no_byte_changes_and_inside_the_material_rules() {
+    let subject = ball(160, 140);
+    let (before, alpha) = (subject.rgb.clone(), subject.alpha.clone().expect("alpha"));
+    let outcome = run(subject, cloth(128, 128), settings());
+    assert_eq!(outcome.picture.alpha.as_ref(), Some(&alpha), "what is transparent stays transparent");
+    let after = outcome.picture.rgb;
+    let mut changed = 0;
+    let mut inside = 0;
+    for (x, y, a) in alpha.enumerate_pixels() {
+        let same = before.get_pixel(x, y) == after.get_pixel(x, y);
+        if a[0] == 0 {
+            assert!(same, "({x}, {y}) lies outside");
+        } else {
+            inside += 1;
+            changed += u32::from(!same);
+        }
+    }
+    assert!(changed > inside * 9 / 10, "{changed} of {inside}");
+}
+
+#[test]
+fn hidden_colours_do_not_surface_when_a_cut_out_is_shrunk() {
+    // A ball on hidden pure magenta.
+    let mut subject = ball(300, 300);
+    let alpha = subject.alpha.clone().expect("alpha");
+    for (x, y, pixel) in subject.rgb.enumerate_pixels_mut() {
+        if alpha.get_pixel(x, y)[0] == 0 {
+            *pixel = Rgb([255, 0, 255]);
+        }
+    }
+    let asked = Settings { max_width: 97, max_height: 97, ..settings() };
+    let shown = run(subject, cloth(128, 128), asked).picture;
+    let alpha = shown.alpha.expect("alpha");
+    let soft = alpha.enumerate_pixels().filter(|(_, _, a)| (20..236).contains(&a[0]));
+    let mut count = 0;
+    for (x, y, _) in soft {
+        let Rgb([_, green, blue]) = *shown.rgb.get_pixel(x, y);
+        count += 1;
+        assert!(blue < green + 100, "({x}, {y}) is magenta");
+    }
+    assert!(count > 50);
+}
+
+#[test]
+fn the_size_rule_holds_and_intermediates_come_in_order() {
+    let settings = Settings { max_width: 90, max_height: 64, intermediates: true, ..settings() };
+    let outcome = run(ball(200, 180), cloth(100, 100), settings);
+    assert_eq!(outcome.picture.rgb.dimensions(), pixels::fit_within(200, 180, 90, 64));
+    let names: Vec<&str> = outcome.intermediates.iter().map(|i| i.name).collect();
+    assert_eq!(names, ["mask", "subject_grey", "lineart", "shading", "material"]);
+    for shown in &outcome.intermediates[..4] {
+        assert_eq!(shown.picture.rgb.dimensions(), outcome.picture.rgb.dimensions(), "{}", shown.name);
+    }
+}
+
+#[test]
+fn prompts_are_listed_as_ignored_only_when_given() {
+    assert!(run(ball(64, 64), cloth(64, 64), settings()).ignored.is_empty());
+    let asked = Settings { prompt: "marble".into(), negative_prompt: "dull".into(), ..settings() };
+    assert_eq!(run(ball(64, 64), cloth(64, 64), asked).ignored, ["prompt", "negative_prompt"]);
+}
+
+#[test]
+fn an_empty_alpha_channel_leaves_the_picture_alone_and_says_so() {
+    let mut subject = ball(80, 80);
+    subject.alpha = Some(GrayImage::new(80, 80));
+    let before = subject.rgb.clone();
+    let outcome = run(subject, cloth(64, 64), settings());
+    assert!(outcome.picture.rgb == before);
+    assert!(outcome.notes[0].contains("alpha"));
+}
+
+#[derive(Default)]
+struct Heard(Mutex<Vec<(usize, usize)>>);
+
+impl Progress for Heard {
+    fn advance(&self, _stage: &'static str, done: usize, total: usize) {
+        self.0.lock().expect("unpoisoned").push((done, total));
+    }
+}
+
+#[test]
+fn progress_counts_up_to_its_total_and_more_steps_are_more_calls() {
+    let count = |steps: u32| {
+        let heard = Heard::default();
+        let transfer = Transfer {
+            subject: ball(100, 90),
+            material: cloth(80, 80),
+            settings: Settings { steps, ..settings() },
+        };
+        engine().transfer(&transfer, &heard, &Cancel::default()).expect("an outcome");
+        let heard = heard.0.into_inner().expect("unpoisoned");
+        let counted: Vec<usize> = heard.iter().map(|(done, _)| *done).collect();
+        assert_eq!((counted[0], counted[counted.len() - 1]), (0, course::WHOLE));
+        assert!(counted.is_sorted(), "never back: {counted:?}");
+        assert!(heard.iter().all(|(_, total)| *total == course::WHOLE));
+        // Mask, material, form and surface each moved it before the first call.
+        assert!(counted[..5].windows(2).all(|pair| pair[0] < pair[1]), "{counted:?}");
+        counted.len()
+    };
+    assert!(count(1) < count(6) && count(6) < count(20));
+}
+
+/// Raises a flag after it has heard of some progress.
+struct Stopper {
+    cancel: Cancel,
+    after: usize,
+    heard: AtomicUsize,
+}
+
+impl Progress for Stopper {
+    fn advance(&self, _stage: &'static str, _done: usize, _total: usize) {
+        let heard = self.heard.fetch_add(1, Ordering::Relaxed);
+        assert!(heard <= self.after, "a stage or a call after the cancel");
+        if heard == self.after {
+            self.cancel.raise();
+        }
+    }
+}
+
+#[test]
+fn a_cancel_stops_before_the_next_call() {
+    // 0 to 4 are the stages before the sampler, 5 and 9 calls of it.
+    for after in [0, 1, 4, 5, 9] {
+        let cancel = Cancel::default();
+        let stopper = Stopper { cancel: cancel.clone(), after, heard: AtomicUsize::new(0) };
+        let transfer = Transfer { subject: ball(100, 90), material: cloth(80, 80), settings: settings() };
+        let outcome = engine().transfer(&transfer, &stopper, &cancel);
+        assert!(matches!(outcome, Err(Error::Cancelled)), "after {after}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    /// Any size from one pixel up, any shape, either picture: the result has the subject's size.
+    #[test]
+    fn every_size_works(
+        long in 1u32..220, short in 1u32..24, upright: bool, square in 1u32..100, is_square: bool,
+        material_width in 1u32..200, material_height in 1u32..60, steps in 1u32..4, guidance in 1.0f64..10.0, alpha: bool,
+    ) {
+        let (width, height) = match (is_square, upright) {
+            (true, _) => (square, square + 1),
+            (false, true) => (short, long),
+            (false, false) => (long, short),
+        };
+        let mut subject = ball(width, height);
+        if !alpha {
+            subject.alpha = None;
+        }
+        let asked = Settings { steps, guidance_scale: guidance, ..settings() };
+        let outcome = run(subject, cloth(material_width, material_height), asked);
+        prop_assert_eq!(outcome.picture.rgb.dimensions(), (width, height));
+    }
+}

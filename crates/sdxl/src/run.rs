@@ -1,0 +1,334 @@
+//! One transfer: the workflow's nodes in an order that keeps few networks in memory at a time.
+
+mod conditions;
+
+use std::cell::Cell;
+use std::ops::ControlFlow;
+
+use candle_core::{DType, Device, Tensor};
+use diffusion::{
+    BrownianTree, Denoiser, DifferentialMask, FnDenoiser, FreshNoise, Guided, Inpainted, NoNoise, NoiseAhead,
+    NoiseSource, Sampler, is_unguided, latent_mask, start,
+};
+use image::RgbImage;
+
+use super::crop::{LATENT_CELL, Window};
+use super::denoiser::UNetDenoiser;
+use super::sdxl::Sdxl;
+use super::{Plane, background, blur, greyout, inpaint, resize, save};
+use crate::profile::Sampling;
+use crate::{
+    Cancel, Clock, Engine, Error, Intermediate, Outcome, Picture, Progress, Settings, Transfer, View,
+};
+
+/// SDXL's factor between the autoencoder's latents and those the UNet was trained on.
+const LATENT_SCALE: f64 = 0.130_25;
+
+impl Engine for Sdxl {
+    fn name(&self) -> &'static str {
+        "sdxl"
+    }
+
+    fn transfer(
+        &self,
+        transfer: &Transfer,
+        progress: &dyn Progress,
+        cancel: &Cancel,
+    ) -> Result<Outcome, Error> {
+        Run::new(self, &transfer.settings, progress, cancel)?.outcome(transfer)
+    }
+
+    fn alive(&self) -> Result<(), Error> {
+        Ok(self.models.device().synchronize()?)
+    }
+}
+
+/// One transfer on its way.
+pub(super) struct Run<'a> {
+    engine: &'a Sdxl,
+    settings: &'a Settings,
+    sigmas: Vec<f64>,
+    guidance: f64,
+    /// Denoiser calls, and one for the end.
+    total: usize,
+    progress: &'a dyn Progress,
+    cancel: &'a Cancel,
+    clock: Clock,
+    intermediates: Vec<Intermediate>,
+}
+
+/// The subject before it becomes noise.
+struct Subject {
+    /// At the size of the output, before it is cropped to the latent grid.
+    picture: RgbImage,
+    /// Blurred mask.
+    mask: Plane,
+    /// Painted grey inside the mask.
+    grey: RgbImage,
+}
+
+impl Subject {
+    /// Height and width of the output in pixels.
+    fn output_size(&self) -> (usize, usize) {
+        let window = Window::latent_grid(self.picture.dimensions());
+        (window.height as usize, window.width as usize)
+    }
+
+    /// Width and height of the latent.
+    fn latent_size(&self) -> (u32, u32) {
+        let window = Window::latent_grid(self.picture.dimensions());
+        (window.width / LATENT_CELL, window.height / LATENT_CELL)
+    }
+}
+
+/// Channels of a latent.
+const LATENT_CHANNELS: usize = 4;
+
+/// The noise that the picture starts from, and what the sampler adds on its way.
+struct Noise {
+    first: Tensor,
+    source: Box<dyn NoiseSource>,
+}
+
+impl<'a> Run<'a> {
+    /// Settles the noise levels and the guidance: the profile's, else those of the request.
+    pub(super) fn new(
+        engine: &'a Sdxl,
+        settings: &'a Settings,
+        progress: &'a dyn Progress,
+        cancel: &'a Cancel,
+    ) -> Result<Self, Error> {
+        let sampling = &engine.sampling;
+        let steps = sampling.steps.unwrap_or(settings.steps);
+        let sigmas = sampling.schedule.sigmas(&engine.table, steps as usize)?;
+        let guidance = sampling.guidance_scale.unwrap_or(settings.guidance_scale);
+        let total = sampling.sampler.calls(&sigmas) + 1;
+        Ok(Self {
+            engine,
+            settings,
+            sigmas,
+            guidance,
+            total,
+            progress,
+            cancel,
+            clock: Clock::start(),
+            intermediates: Vec::new(),
+        })
+    }
+
+    pub(super) fn outcome(mut self, transfer: &Transfer) -> Result<Outcome, Error> {
+        let picture = self.resized(&transfer.subject.rgb)?;
+        let noise = self.noise(&picture)?;
+        let subject = self.subject(picture)?;
+        let hints = self.hints(&subject)?;
+        let known = self.known(&subject)?;
+        let (positive, negative) = self.halves(&transfer.material.rgb)?;
+        let denoiser = self.denoiser(&subject, &positive, negative.as_ref(), hints)?;
+        let latent = self.sample(&subject, known, denoiser, noise)?;
+        let picture = self.decoded(&latent)?;
+        self.progress.advance("decode", self.total, self.total);
+        Ok(Outcome {
+            picture: Picture::opaque(picture),
+            ignored: self.ignored(),
+            notes: self.notes(transfer),
+            intermediates: self.intermediates,
+            timings: self.clock.laps(),
+        })
+    }
+
+    /// Begins a stage, unless the transfer was cancelled.
+    fn enter(&self, stage: &'static str) -> Result<(), Error> {
+        self.cancel.check()?;
+        self.progress.advance(stage, 0, self.total);
+        Ok(())
+    }
+
+    fn show(&self, what: &str, picture: &RgbImage) {
+        self.progress.observe(what, &|| View::Picture(Picture::opaque(picture.clone())));
+    }
+
+    fn show_tensor(&self, what: &str, tensor: &Tensor) {
+        self.progress.observe(what, &|| View::Tensor(tensor.clone()));
+    }
+
+    /// Shows a picture that also belongs to the outcome, if intermediates were asked for.
+    fn keep(&mut self, name: &'static str, picture: &RgbImage) {
+        self.show(name, picture);
+        if self.settings.intermediates {
+            self.intermediates.push(Intermediate { name, picture: Picture::opaque(picture.clone()) });
+        }
+    }
+
+    fn device(&self) -> &Device {
+        self.engine.models.device()
+    }
+
+    /// At the size of the output (node 60).
+    fn resized(&self, given: &RgbImage) -> Result<RgbImage, Error> {
+        self.enter("mask")?;
+        let limit = (self.settings.max_width, self.settings.max_height);
+        let picture = match resize::capped_size(given.dimensions(), limit) {
+            Some(size) => resize::nearest(given, size),
+            None => given.clone(),
+        };
+        self.show("resized", &picture);
+        Ok(picture)
+    }
+
+    /// The noise of the whole way, the first of which is there; the other is drawn while everything before sampling computes.
+    fn noise(&self, picture: &RgbImage) -> Result<Noise, Error> {
+        let Sampling { sampler, noise: generator, .. } = &self.engine.sampling;
+        let window = Window::latent_grid(picture.dimensions());
+        let shape = (
+            1,
+            LATENT_CHANNELS,
+            (window.height / LATENT_CELL) as usize,
+            (window.width / LATENT_CELL) as usize,
+        );
+        let mut stream = generator.seeded(self.settings.seed);
+        let first = stream.randn(shape, self.device())?;
+        let (seed, sigmas) = (self.settings.seed, self.sigmas.clone());
+        let ahead = |make: Box<dyn FnOnce() -> diffusion::Result<Box<dyn NoiseSource>> + Send>| {
+            NoiseAhead::start(sampler, &self.sigmas, self.device(), make)
+        };
+        let source: Box<dyn NoiseSource> = match sampler {
+            Sampler::DpmppSde { .. } | Sampler::Dpmpp2mSde { .. } => Box::new(ahead(Box::new(move || {
+                Ok(Box::new(BrownianTree::for_sigmas(seed, shape, &sigmas, &Device::Cpu)?))
+            }))?),
+            other if other.is_stochastic() => Box::new(ahead(Box::new(move || {
+                Ok(Box::new(FreshNoise::continuing(stream, shape, &Device::Cpu)))
+            }))?),
+            _ => Box::new(NoNoise),
+        };
+        Ok(Noise { first, source })
+    }
+
+    /// Masked and greyed (nodes 13, 12, 37 and 36).
+    fn subject(&mut self, picture: RgbImage) -> Result<Subject, Error> {
+        let input = background::network_input(&picture)?.to_device(self.device())?;
+        let saliency = self.engine.models.background()?.forward(&input)?;
+        let alpha = background::mask(&values(&saliency)?, picture.dimensions());
+        let mask =
+            blur::blurred(&alpha).map_err(|source| Error::Picture { field: "subject_image", source })?;
+        self.keep("mask", &save::grey(&mask));
+        let grey = greyout::greyed(&picture, &mask, 1.0);
+        self.keep("subject_grey", &grey);
+        self.clock.lap("mask");
+        Ok(Subject { picture, mask, grey })
+    }
+
+    /// The greyed subject's latent, scaled for the UNet: (1, 4, h, w) in f32 (node 41).
+    fn known(&mut self, subject: &Subject) -> Result<Tensor, Error> {
+        self.enter("encode")?;
+        let models = &self.engine.models;
+        let vae = models.vae()?;
+        let input = inpaint::encoder_input(&subject.grey)?.to_device(self.device())?;
+        let input = input.to_dtype(models.vae_dtype())?;
+        let mean = match self.engine.tiles {
+            Some((side, overlap)) => vae.encode_tiled(&input, side, overlap)?,
+            None => vae.encode(&input)?.mean,
+        };
+        let known = (mean * LATENT_SCALE)?;
+        self.show_tensor("known-latent", &known);
+        self.clock.lap("encode");
+        Ok(known)
+    }
+
+    /// From noise to the finished latent, unscaled (node 10 with 44, 48 and 49).
+    fn sample(
+        &mut self,
+        subject: &Subject,
+        known: Tensor,
+        denoiser: UNetDenoiser,
+        noise: Noise,
+    ) -> Result<Tensor, Error> {
+        self.enter("sample")?;
+        let Sampling { sampler, rescale, .. } = &self.engine.sampling;
+        let table = &self.engine.table;
+        let device = self.device().clone();
+        let Noise { first: noise, mut source } = noise;
+        let soft = inpaint::noise_mask(&subject.mask);
+        let (width, height) = subject.latent_size();
+        let strengths =
+            latent_mask(&soft, subject.output_size(), (height as usize, width as usize), &device)?;
+        let x = start(&noise, Some(&known), self.sigmas[0], table.max())?;
+        self.show_tensor("noise", &noise);
+        self.show_tensor("latent-mask", &strengths);
+
+        let guided =
+            Guided { model: denoiser, scale: self.guidance, rescale: (*rescale > 0.0).then_some(*rescale) };
+        let mask = DifferentialMask::new(strengths, table.clone(), &self.sigmas)?;
+        let mut painting = Inpainted::differential(guided, mask, known, noise);
+        let calls = Cell::new(0);
+        let mut observed = FnDenoiser(|x: &Tensor, sigma: f64| {
+            let estimate = painting.denoise(x, sigma)?;
+            self.show_tensor(&format!("call-{:02}", calls.replace(calls.get() + 1)), &estimate);
+            Ok(estimate)
+        });
+        let mut watch = |done: usize, _: usize| {
+            self.progress.advance("sample", done, self.total);
+            if self.cancel.is_raised() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let x = sampler.sample(&mut observed, x, &self.sigmas, source.as_mut(), &mut watch)?;
+        let latent = (x / LATENT_SCALE)?;
+        self.show_tensor("latent", &latent);
+        self.clock.lap("sample");
+        Ok(latent)
+    }
+
+    /// The latent as pixels (nodes 10 and 9).
+    fn decoded(&mut self, latent: &Tensor) -> Result<RgbImage, Error> {
+        self.cancel.check()?;
+        self.progress.advance("decode", self.total - 1, self.total);
+        let models = &self.engine.models;
+        let vae = models.vae()?;
+        let latent = latent.to_dtype(models.vae_dtype())?;
+        let raw = match self.engine.tiles {
+            Some((side, overlap)) => vae.decode_tiled(&latent, side, overlap)?,
+            None => vae.decode(&latent)?,
+        };
+        self.show_tensor("decoded", &raw);
+        let picture = save::decoded(&raw)?;
+        self.clock.lap("decode");
+        Ok(picture)
+    }
+
+    fn ignored(&self) -> Vec<&'static str> {
+        let sampling = &self.engine.sampling;
+        let mut ignored = Vec::new();
+        if sampling.steps.is_some() {
+            ignored.push("steps");
+        }
+        if sampling.guidance_scale.is_some() {
+            ignored.push("guidance_scale");
+        }
+        if is_unguided(self.guidance) && !self.settings.negative_prompt.is_empty() {
+            ignored.push("negative_prompt");
+        }
+        ignored
+    }
+
+    fn notes(&self, transfer: &Transfer) -> Vec<String> {
+        let mut notes = Vec::new();
+        if transfer.subject.alpha.is_some() {
+            notes.push("the subject's alpha channel was not used: its mask is the network's".to_owned());
+        }
+        // At the first noise level the mask admits no pixel, and one step has no other.
+        if self.sigmas.len() == 2 {
+            notes.push("one step paints nothing: ask for 2 steps or more".to_owned());
+        }
+        notes
+    }
+}
+
+/// A tensor's values in f32, row-major.
+fn values(tensor: &Tensor) -> candle_core::Result<Vec<f32>> {
+    tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()
+}
+
+/// A map (1, h, w) as a plane.
+fn plane(map: &Tensor) -> Result<Plane, Error> {
+    let (_, height, width) = map.dims3()?;
+    let values = values(map)?;
+    Ok(super::plane(width as u32, height as u32, values.into_iter()))
+}

@@ -1,0 +1,197 @@
+//! What the UNet is conditioned on: text, the material picture, depth and lines.
+
+use std::sync::Arc;
+
+use candle_core::{DType, Tensor};
+use diffusion::{SigmaRange, is_unguided};
+use image::RgbImage;
+use networks::clip::conditioning::{TextCondition, TextEncoders, vector_condition};
+use networks::unet::{ImagePrompt, UNet};
+
+use super::{Run, Subject, plane};
+use crate::crop::Window;
+use crate::denoiser::{Condition, Conditions, Hint, UNetDenoiser};
+use crate::profile::HintStrength;
+use crate::{Error, depth, hint, lineart, material};
+
+/// Text and image tokens for one half of guidance.
+pub(super) struct Half {
+    text: TextCondition,
+    image: ImagePrompt,
+}
+
+impl Half {
+    /// Both halves as a batch of two. Where one text is longer, the tokens of both are repeated to a common number, which leaves
+    /// every weighted mean over them as it is.
+    fn together(&self, other: &Self) -> Result<Self, Error> {
+        let (ours, theirs) = (self.text.context.dim(1)?, other.text.context.dim(1)?);
+        let common = ours / gcd(ours, theirs) * theirs;
+        let repeated = |context: &Tensor, tokens: usize| context.repeat((1, common / tokens, 1));
+        let context = [repeated(&self.text.context, ours)?, repeated(&other.text.context, theirs)?];
+        let text = TextCondition {
+            context: Tensor::cat(&context, 0)?,
+            pooled: Tensor::cat(&[&self.text.pooled, &other.text.pooled], 0)?,
+        };
+        let layers = self.image.layers.iter().map(|(index, (k, v))| {
+            let Some((other_k, other_v)) = other.image.layers.get(index) else {
+                candle_core::bail!("both halves of guidance see a picture in the same layers")
+            };
+            Ok((*index, (Tensor::cat(&[k, other_k], 0)?, Tensor::cat(&[v, other_v], 0)?)))
+        });
+        let layers = layers.collect::<candle_core::Result<_>>()?;
+        Ok(Self { text, image: ImagePrompt { layers, weight: self.image.weight } })
+    }
+}
+
+/// The greatest common divisor; of positive numbers.
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a.max(1) } else { gcd(b, a % b) }
+}
+
+impl Run<'_> {
+    /// What depth and lines add to the UNet's activations (nodes 54 and 50, 55 and 52).
+    pub(super) fn hints(&mut self, subject: &Subject) -> Result<Vec<Hint>, Error> {
+        let models = &self.engine.models;
+        let conditioning = &self.engine.conditioning;
+        let mut hints = Vec::new();
+        if conditioning.depth.strength != 0.0 {
+            self.enter("depth")?;
+            let input = depth::network_input(&subject.picture)?.to_device(self.device())?;
+            let map = plane(&models.depth()?.forward(&input)?)?;
+            let drawn = depth::hint(&map, subject.picture.dimensions());
+            self.keep("depth", &drawn);
+            let pixels = self.hint_pixels(&drawn, subject)?;
+            hints.push(self.hint(models.t2i_depth()?.forward(&pixels)?, conditioning.depth)?);
+            self.clock.lap("depth");
+        }
+        if conditioning.lineart.strength != 0.0 {
+            self.enter("lineart")?;
+            let input = lineart::network_input(&subject.picture)?.to_device(self.device())?;
+            let drawing = plane(&models.lineart()?.forward(&input)?.squeeze(1)?)?;
+            let drawn = lineart::hint(&drawing, subject.picture.dimensions());
+            self.keep("lineart", &drawn);
+            let pixels = self.hint_pixels(&drawn, subject)?;
+            hints.push(self.hint(models.t2i_lineart()?.forward(&pixels)?, conditioning.lineart)?);
+            self.clock.lap("lineart");
+        }
+        Ok(hints)
+    }
+
+    fn hint_pixels(&self, drawn: &RgbImage, subject: &Subject) -> Result<Tensor, Error> {
+        let fitted = hint::fitted(drawn, subject.latent_size());
+        Ok(hint::network_input(&fitted)?.to_device(self.device())?)
+    }
+
+    fn hint(&self, features: Vec<Tensor>, how: HintStrength) -> Result<Hint, Error> {
+        let scaled = features.iter().map(|feature| feature * how.strength);
+        let features = scaled.collect::<candle_core::Result<_>>()?;
+        Ok(Hint { features, range: SigmaRange::from_percent(&self.engine.table, how.start, how.end) })
+    }
+
+    /// Text and image tokens, with and (where guidance asks for it) without the condition (nodes 6, 7, 45 and 47).
+    pub(super) fn halves(&mut self, given: &RgbImage) -> Result<(Half, Option<Half>), Error> {
+        let guided = !is_unguided(self.guidance);
+        let models = &self.engine.models;
+        let conditioning = &self.engine.conditioning;
+        self.enter("text")?;
+        let unwanted = format!("{}{}", conditioning.negative_prefix, self.settings.negative_prompt);
+        let mut encoders = None;
+        let positive = self.encoded(&self.settings.prompt, &mut encoders)?;
+        let negative = guided.then(|| self.encoded(&unwanted, &mut encoders)).transpose()?;
+        drop(encoders);
+        self.show_tensor("text-context", &positive.context);
+        self.clock.lap("text");
+
+        self.enter("material")?;
+        let cropped = Window::material(given.dimensions()).of(given);
+        self.keep("material", &cropped);
+        let vision = models.vision()?;
+        let states = |picture: &RgbImage| -> networks::Result<_> {
+            vision.forward(&material::network_input(picture)?.to_device(models.device())?)
+        };
+        let seen = states(&cropped)?;
+        let adapter = models.ip_adapter(self.settings.strength)?;
+        let tokens = adapter.tokens(&seen)?;
+        self.show_tensor("image-tokens", &tokens);
+        let prompt = |tokens: &Tensor| -> Result<ImagePrompt, Error> {
+            let prompt = adapter.prompt(tokens, conditioning.image_weight)?;
+            in_dtype(prompt, models.unet_dtype())
+        };
+        let half = Half { image: prompt(&tokens)?, text: positive };
+        let other = match negative {
+            None => None,
+            Some(text) => {
+                let black = || states(&RgbImage::new(material::SIDE, material::SIDE));
+                let strength = self.settings.strength;
+                let empty = self.engine.cache.nothing(strength, || adapter.empty_tokens(black))?;
+                Some(Half { image: prompt(&empty)?, text })
+            }
+        };
+        self.clock.lap("material");
+        Ok((half, other))
+    }
+
+    /// The condition of a prompt: as kept, else by the encoders, which are loaded for the first that is not.
+    fn encoded(
+        &self,
+        prompt: &str,
+        encoders: &mut Option<Arc<TextEncoders>>,
+    ) -> Result<TextCondition, Error> {
+        if let Some(text) = self.engine.cache.text(prompt) {
+            return Ok(text);
+        }
+        let encoders = match encoders {
+            Some(encoders) => encoders,
+            None => encoders.insert(self.engine.models.text()?),
+        };
+        let text = encoders.encode(prompt)?;
+        self.engine.cache.keep_text(prompt, &text);
+        Ok(text)
+    }
+
+    /// The UNet under these conditions.
+    pub(super) fn denoiser(
+        &mut self,
+        subject: &Subject,
+        positive: &Half,
+        negative: Option<&Half>,
+        hints: Vec<Hint>,
+    ) -> Result<UNetDenoiser, Error> {
+        self.enter("unet")?;
+        let models = &self.engine.models;
+        let unet = models.unet()?;
+        let condition = |half: &Half| self.condition(&unet, half, subject);
+        let conditions = match negative {
+            None => Conditions::Positive(condition(positive)?),
+            Some(negative) if self.engine.models.has_room_for_two(subject.output_size()) => {
+                Conditions::Together(condition(&positive.together(negative)?)?)
+            }
+            Some(negative) => Conditions::Each(condition(positive)?, condition(negative)?),
+        };
+        let denoiser = UNetDenoiser {
+            conditions,
+            summed: None,
+            prediction: models.prediction(),
+            table: self.engine.table.clone(),
+            hints,
+            unet,
+        };
+        self.clock.lap("unet");
+        Ok(denoiser)
+    }
+
+    fn condition(&self, unet: &UNet, half: &Half, subject: &Subject) -> Result<Condition, Error> {
+        let dtype = self.engine.models.unet_dtype();
+        let (height, width) = subject.output_size();
+        let context = unet.context(&half.text.context.to_dtype(dtype)?, Some(&half.image))?;
+        let vector = vector_condition(&half.text.pooled, height, width)?.to_dtype(dtype)?;
+        Ok(Condition { context, vector })
+    }
+}
+
+/// Image tokens' keys and values in the UNet's numeric format.
+fn in_dtype(prompt: ImagePrompt, dtype: DType) -> Result<ImagePrompt, Error> {
+    let layers = prompt.layers.into_iter();
+    let layers = layers.map(|(index, (k, v))| Ok((index, (k.to_dtype(dtype)?, v.to_dtype(dtype)?))));
+    Ok(ImagePrompt { layers: layers.collect::<candle_core::Result<_>>()?, weight: prompt.weight })
+}

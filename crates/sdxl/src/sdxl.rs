@@ -1,0 +1,43 @@
+//! The engine: a profile's networks and numbers, ready for any number of transfers.
+
+use std::path::PathBuf;
+
+use candle_core::Device;
+use diffusion::SigmaTable;
+
+use super::cache::Cache;
+use super::loader::Loader;
+use super::models::{Models, vae_tiles};
+use crate::Error;
+use crate::profile::{Conditioning, Sampling, SdxlProfile, WeightFiles};
+
+/// The `sdxl` engine.
+///
+/// The subject's alpha channel is ignored, as in the reference; a note says so. A profile for a distilled model fixes
+/// steps and guidance; [`Outcome::ignored`](engine::Outcome::ignored) then lists them.
+pub struct Sdxl {
+    pub(super) models: Models,
+    pub(super) sampling: Sampling,
+    pub(super) conditioning: Conditioning,
+    /// Side and overlap of the autoencoder's tiles in latent pixels; none: never tiled.
+    pub(super) tiles: Option<(usize, usize)>,
+    pub(super) table: SigmaTable,
+    pub(super) cache: Cache,
+}
+
+impl Sdxl {
+    /// The engine that `profile` describes, on `device`; `files` is where the profile's weights are on this machine.
+    ///
+    /// # Errors
+    /// [`Error::Profile`] for weights that are missing or do not fit the profile's dimensions.
+    pub fn new(profile: &SdxlProfile, files: WeightFiles<PathBuf>, device: &Device) -> Result<Self, Error> {
+        Ok(Self {
+            models: Models::new(Loader::open(profile, files, device)?, profile.memory)?,
+            sampling: profile.sampling.clone(),
+            conditioning: profile.conditioning.clone(),
+            tiles: vae_tiles(profile),
+            table: SigmaTable::scaled_linear(),
+            cache: Cache::default(),
+        })
+    }
+}

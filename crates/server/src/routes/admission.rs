@@ -1,0 +1,315 @@
+//! From a request to a job in the store: the checks in their fixed order.
+//!
+//! The order decides which of several faults a request is answered with: key, model, limits, content type, size, syntax,
+//! parameters.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use api::{ImageSource, RequestError, TransferRequest};
+use axum::extract::Request;
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use jobs::{BlobKey, Job, NewJob};
+use pipeline::Picture;
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::body::{self, Held};
+use super::form;
+use crate::base_url::{self, base_url};
+use crate::budget::{SMALL, Share};
+use crate::failure::{Failure, RATE_RESET, REQUEST_ID};
+use crate::keys::{Admitted, Caller, Transfer};
+use crate::state::{App, SLUG};
+use crate::task::{ImageRef, Task, TransferTask};
+
+/// Random seeds are below this, like those of the hosted model; clients may give larger ones.
+const RANDOM_SEEDS: std::ops::RangeInclusive<u64> = 0..=u32::MAX as u64;
+
+/// A request that has become a job.
+pub(super) struct Accepted {
+    pub(super) job: Arc<Job>,
+    pub(super) parts: Parts,
+    pub(super) base: String,
+    pub(super) caller: Admitted<Transfer>,
+    /// v1: answer JSON with the picture in base64.
+    pub(super) base64: bool,
+}
+
+/// All checks, then the job under `id`. `late` turns bad parameters into a job that fails.
+pub(super) async fn accept(
+    app: &Arc<App>,
+    slug: &str,
+    request: Request,
+    id: Uuid,
+    late: bool,
+) -> Result<Accepted, Failure> {
+    let (parts, body) = request.into_parts();
+    let (caller, client, kind) = match admit(app, &parts, slug).await {
+        Ok(admitted) => admitted,
+        Err(failure) => {
+            body::discard_body(&parts.headers, body);
+            return Err(failure);
+        }
+    };
+    let held = body::read(app, &client, &parts, body).await?;
+    let base = base_url(&app.config, &parts);
+    let read = parse(app, kind, held).await;
+    let checked = match read {
+        Ok(read) => check_pictures(app, read).await,
+        Err(refusal) => Err(refusal),
+    };
+    let (job, base64) = match checked {
+        Ok(Read { request, share }) => {
+            let base64 = request.base64;
+            let mut new = new_job(app, id, &caller, client);
+            let mut inputs = Inputs { app, keys: Vec::new() };
+            new.payload = store(app, &base, request, &mut inputs, &mut new.wanting).await?;
+            drop(share); // the pictures are on disk
+            new.inputs.clone_from(&inputs.keys);
+            let job = submit(app, new).await?;
+            inputs.keys.clear();
+            (job, base64)
+        }
+        Err(Refusal::Request(error @ RequestError::Fields(_))) if late => {
+            let mut new = new_job(app, id, &caller, client);
+            new.payload = payload(&Task::Refuse(error.to_string()))?;
+            (submit(app, new).await?, false)
+        }
+        Err(Refusal::Request(error)) => return Err(error.into()),
+        Err(Refusal::Failure(failure)) => return Err(failure),
+    };
+    Ok(Accepted { job, parts, base, caller, base64 })
+}
+
+/// Everything that is decided before the body is looked at.
+async fn admit(
+    app: &App,
+    parts: &Parts,
+    slug: &str,
+) -> Result<(Admitted<Transfer>, String, body::Kind), Failure> {
+    let caller: Admitted<Transfer> = app.keys.admit(&parts.headers)?;
+    if app.config.retired_models.iter().any(|retired| retired == slug) {
+        return Err(Failure::retired(slug));
+    }
+    if slug != SLUG {
+        return Err(Failure::no_model(slug));
+    }
+    caller.check_model(slug)?;
+    if !app.takes_work() {
+        return Err(Failure::unavailable());
+    }
+    if app.remaining(&caller.owner).await == 0 {
+        return Err(Failure::no_credits());
+    }
+    if app.jobs.unwell().is_some() {
+        return Err(Failure::disk());
+    }
+    app.rates.take(&caller.owner, caller.requests_per_minute, Instant::now()).map_err(Failure::rate)?;
+    let client = app.keys.client(&caller, base_url::client(&app.config, parts));
+    let waiting = app.jobs.counts().await?.queued;
+    let own = app.jobs.waiting_of(&client).await?;
+    if waiting >= app.config.queue_limit || own >= app.config.queue_limit_per_key {
+        return Err(queue_full(app));
+    }
+    Ok((caller, client, body::kind(&parts.headers)?))
+}
+
+/// A place in the queue gets free whenever a job has run; who is turned away later is told to come later.
+fn queue_full(app: &App) -> Failure {
+    let typical = app.metrics.run.mean().unwrap_or(Duration::from_secs(10));
+    let each = typical / u32::try_from(app.config.workers).unwrap_or(1);
+    let each = each.clamp(Duration::from_millis(100), Duration::from_secs(120));
+    Failure::queue_full(app.turnstile.wait(each, Instant::now()))
+}
+
+/// A request in memory, and the part of the budget that its pictures take.
+struct Read {
+    request: TransferRequest,
+    share: Share,
+}
+
+/// Why a body is no transfer: what the schema says about it, which may wait until the job fails, or anything else.
+enum Refusal {
+    Request(RequestError),
+    Failure(Failure),
+}
+
+impl From<RequestError> for Refusal {
+    fn from(error: RequestError) -> Self {
+        Self::Request(error)
+    }
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+/// Reads a body as a transfer, on a thread that may take its time. What belongs to the work goes with it, so that a client
+/// that hangs up frees nothing that is still in use.
+async fn parse(app: &Arc<App>, kind: body::Kind, held: Held) -> Result<Read, Refusal> {
+    let lane = &app.parsing[usize::from(held.bytes.len() > SMALL)];
+    let permit = lane.clone().acquire_owned().await.map_err(|_| Failure::unavailable())?;
+    let app = app.clone();
+    let parse = move || {
+        let _permit = permit;
+        let Held { bytes, mut share } = held;
+        let request = match kind {
+            body::Kind::Json => app.schema.from_json(&bytes)?,
+            body::Kind::Form(boundary) => {
+                let fields = form::read(bytes.clone(), &boundary, &app.schema)?;
+                app.schema.from_form(fields)?
+            }
+        };
+        drop(bytes);
+        share.shrink(request.inline_bytes());
+        Ok(Read { request, share })
+    };
+    blocking(parse).await?
+}
+
+/// Decodes inline pictures once, so that a broken one is refused now and not by a failed job.
+async fn check_pictures(app: &Arc<App>, read: Read) -> Result<Read, Refusal> {
+    if read.request.inline_bytes() == 0 {
+        return Ok(read);
+    }
+    let decoding = app.decoding.clone();
+    let (read, most) = blocking(move || {
+        // One after the other, so that the larger one's room is enough.
+        let costs = inline(&read.request).into_iter().map(|(field, file)| {
+            decoding.cost(file).map_err(|error| RequestError::field(field, error.to_string()))
+        });
+        let most = costs.collect::<Result<Vec<u64>, _>>()?.into_iter().max().unwrap_or(0);
+        Ok::<_, RequestError>((read, most))
+    })
+    .await??;
+    let room = app.decoding.check(most).await;
+    let limits = *app.decoding.limits();
+    let read = blocking(move || {
+        // Of the work and not of the call: a client that hangs up does not end the decoding.
+        let _room = room;
+        for (field, file) in inline(&read.request) {
+            Picture::decode(file, &limits).map_err(|error| RequestError::field(field, error.to_string()))?;
+        }
+        Ok::<_, RequestError>(read)
+    });
+    Ok(read.await??)
+}
+
+/// The pictures that came with the request.
+fn inline(request: &TransferRequest) -> Vec<(&'static str, &[u8])> {
+    let both = [("material_image", &request.material_image), ("subject_image", &request.subject_image)];
+    both.into_iter()
+        .filter_map(|(field, image)| match image {
+            ImageSource::Inline(file) => Some((field, file.as_slice())),
+            ImageSource::Url(_) => None,
+        })
+        .collect()
+}
+
+/// Runs what keeps a thread busy where it holds up nobody.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| Failure::internal())
+}
+
+/// A job of a caller's with nothing to do yet.
+fn new_job(app: &App, id: Uuid, caller: &Admitted<Transfer>, client: String) -> NewJob {
+    let credits = app.quotas.get(&caller.owner).copied();
+    NewJob { id, owner: caller.owner.clone(), client, credits, ..NewJob::default() }
+}
+
+/// Stored inputs that no job names yet; deleted unless one comes to.
+struct Inputs<'a> {
+    app: &'a Arc<App>,
+    keys: Vec<BlobKey>,
+}
+
+impl Drop for Inputs<'_> {
+    fn drop(&mut self) {
+        let (blobs, keys) = (self.app.blobs.clone(), std::mem::take(&mut self.keys));
+        if let (false, Ok(runtime)) = (keys.is_empty(), tokio::runtime::Handle::try_current()) {
+            runtime.spawn(async move {
+                for key in keys {
+                    // Whatever stays is swept away by the store in time.
+                    let _ = blobs.delete(&key).await;
+                }
+            });
+        }
+    }
+}
+
+/// Stores the pictures; returns what is to be done with them. `wanting`: some are still to be fetched.
+async fn store(
+    app: &App,
+    base: &str,
+    request: TransferRequest,
+    inputs: &mut Inputs<'_>,
+    wanting: &mut bool,
+) -> Result<Value, Failure> {
+    let material_image = store_input(app, base, request.material_image, &mut inputs.keys).await?;
+    let subject_image = store_input(app, base, request.subject_image, &mut inputs.keys).await?;
+    *wanting = [&material_image, &subject_image].iter().any(|image| matches!(image, ImageRef::Url(_)));
+    let seed = request.parameters.seed.unwrap_or_else(|| rand::random_range(RANDOM_SEEDS));
+    let task = TransferTask { material_image, subject_image, parameters: request.parameters, seed };
+    payload(&Task::Transfer(Box::new(task)))
+}
+
+fn payload(task: &Task) -> Result<Value, Failure> {
+    serde_json::to_value(task).map_err(|_| Failure::internal())
+}
+
+async fn store_input(
+    app: &App,
+    base: &str,
+    image: ImageSource,
+    inputs: &mut Vec<BlobKey>,
+) -> Result<ImageRef, Failure> {
+    let file: Bytes = match image {
+        ImageSource::Inline(file) => file.into(),
+        // A file of this very server is taken from the shelf: the guard may forbid calling oneself.
+        ImageSource::Url(url) => match super::files::key_of(base, url.as_str()) {
+            Some(own) if app.jobs.by_output(&own).await?.is_some() => {
+                let key = BlobKey::random(own.extension());
+                inputs.push(key.clone());
+                if app.blobs.link(&own, &key).await? {
+                    return Ok(ImageRef::Blob(key));
+                }
+                inputs.pop();
+                return Ok(ImageRef::Url(url));
+            }
+            _ => return Ok(ImageRef::Url(url)),
+        },
+    };
+    let key = BlobKey::random(api::extension_of(&file));
+    inputs.push(key.clone());
+    app.blobs.put(&key, file).await?;
+    Ok(ImageRef::Blob(key))
+}
+
+/// Hands the job to the store, which takes the credit in the same step.
+async fn submit(app: &App, new: NewJob) -> Result<Arc<Job>, Failure> {
+    app.jobs.submit(new).await.map_err(|error| match error {
+        jobs::Error::QueueFull { .. } | jobs::Error::ClientFull { .. } => queue_full(app),
+        error => error.into(),
+    })
+}
+
+/// The headers of an accepted request that are about the key and the job.
+pub(super) async fn account_headers(app: &App, caller: &Caller, id: Uuid, headers: &mut HeaderMap) {
+    let remaining = app.remaining(&caller.owner).await;
+    let mut set = |name: HeaderName, text: String| {
+        if let Ok(value) = HeaderValue::from_str(&text) {
+            headers.insert(name, value);
+        }
+    };
+    set(REQUEST_ID, id.to_string());
+    set(HeaderName::from_static("x-cost"), app.cost(&caller.owner).to_string());
+    set(HeaderName::from_static("x-remaining-credits"), remaining.to_string());
+    if let Some(wait) = app.rates.until_full(&caller.owner, caller.requests_per_minute) {
+        set(RATE_RESET, crate::rate::utc(std::time::SystemTime::now() + wait));
+    }
+}
