@@ -90,7 +90,7 @@ const PATTERN_SKEW: f32 = 0.45;
 const GRAIN_DEPTH: f32 = 0.04;
 
 /// A thing of which less than this share has the usual tint is patched or printed all over.
-const LEAST_USUAL: f32 = 0.4;
+const LEAST_USUAL: f32 = 0.25;
 
 impl Texture {
     fn of(picture: &Raster, core: &Raster) -> Self {
