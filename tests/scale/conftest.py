@@ -8,7 +8,7 @@ from servers import Cluster, ObjectStore, Postgres
 def pytest_addoption(parser):
     group = parser.getgroup("material-transfer")
     group.addoption("--kills", type=int, default=12, help="how many processes are killed (12)")
-    group.addoption("--conformance", action="store_true", help="all files of the HTTP conformance suite")
+    group.addoption("--conformance", action="store_true", help="the HTTP conformance suite against three nodes")
     group.addoption("--jobs", type=int, default=40, help="how many jobs are run to see that memory stays flat (40)")
 
 
