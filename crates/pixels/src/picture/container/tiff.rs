@@ -3,8 +3,8 @@
 
 /// The tags that say how pixels are stored, and the colour profile. What else a file carries is read by nobody.
 const READ: [u16; 28] = [
-    256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 292, 293, 317, 320, 322, 323, 324, 325, 338,
-    339, 347, 529, 530, 531, 532, 34675,
+    256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 292, 293, 317, 320, 322, 323, 324, 325, 338, 339, 347,
+    529, 530, 531, 532, 34675,
 ];
 
 /// Numbers of a file in its own byte order.
