@@ -42,7 +42,7 @@ for trace in sorted(p for p in traces.iterdir() if p.is_dir()):
     shown = {}
     for picture in pictures:
         name = re.sub(r"^\d+-", "", picture.stem)
-        if picture.name.startswith("01-") and name == "material":
+        if picture.name.startswith("01-") and pictures[0].stem.endswith("-subject"):
             name = "material as given"
         shown[name] = picture
     levels = sorted((n for n in shown if n.startswith("level-")), reverse=True)
