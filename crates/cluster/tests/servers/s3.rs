@@ -113,13 +113,13 @@ impl Body for Answer {
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         match &mut *self {
             Self::Said(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
-            Self::Whole(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
+            Self::Whole(body) => Pin::new(body).poll_frame(context),
             Self::Half(body) => Pin::new(body).poll_frame(context).map(|frame| match frame {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) if data.len() > 1 => Some(Ok(Frame::data(data.slice(..data.len() / 2)))),
                     _ => Some(Err("broken off".into())),
                 },
-                Some(Err(error)) => Some(Err(error.into())),
+                Some(Err(error)) => Some(Err(error)),
                 None => None,
             }),
         }
