@@ -76,9 +76,7 @@ impl Material {
         let inside = match &shape {
             Some(shape) => {
                 // The rim of an object is seen so flatly that its pieces would come out as slashes.
-                let inside =
-                    inner(&resized(shape, Kernel::Box), (0.02 * width.min(height) as f32).round() as usize);
-                inside
+                inner(&resized(shape, Kernel::Box), (0.02 * width.min(height) as f32).round() as usize)
             }
             None => Raster::filled(width, height, 1, 1.0),
         };
