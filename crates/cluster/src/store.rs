@@ -16,7 +16,11 @@ use jobs::{
     Result,
 };
 use serde_json::Value;
-use tokio::{sync::broadcast::error::RecvError, sync::watch, task::JoinHandle, time::sleep};
+use tokio::{
+    sync::{OwnedMutexGuard, broadcast::error::RecvError, watch},
+    task::JoinHandle,
+    time::sleep,
+};
 use uuid::Uuid;
 
 use crate::{
@@ -156,10 +160,11 @@ impl PostgresJobs {
     }
 }
 
-/// Gives back what a claim took whose caller went away before it heard of it.
+/// Gives back what a claim took whose caller went away before it got it. The next claim of this process waits until that is done,
+/// so that it finds the job.
 struct Abandoned<'a> {
     store: &'a PostgresJobs,
-    claiming: Option<JoinHandle<Result<Option<Claim>>>>,
+    claiming: Option<JoinHandle<(OwnedMutexGuard<()>, Result<Option<Claim>>)>>,
 }
 
 impl Drop for Abandoned<'_> {
@@ -168,7 +173,7 @@ impl Drop for Abandoned<'_> {
         let (limits, schema) = (self.store.shared.limits.clone(), self.store.schema());
         let database = self.store.shared.database.clone();
         tokio::spawn(async move {
-            if let Ok(Ok(Some(claim))) = claiming.await {
+            if let Ok((_turn, Ok(Some(claim)))) = claiming.await {
                 let (token, deed) = (claim.token, Deed::Release);
                 // If it cannot be given back, its lease lapses.
                 let _ = database.change(Conclude { limits, schema, token, deed, again: false }).await;
@@ -229,12 +234,12 @@ impl JobStore for PostgresJobs {
         }
         let (shared, worker, turn) = (self.shared.clone(), worker.to_owned(), self.claiming.clone());
         let claiming = tokio::spawn(async move {
-            let _turn = turn.lock().await;
-            claims::claim(&shared, Uuid::new_v4(), &worker, lease).await
+            let turn = turn.lock_owned().await;
+            (turn, claims::claim(&shared, Uuid::new_v4(), &worker, lease).await)
         });
         let mut abandoned = Abandoned { store: self, claiming: Some(claiming) };
         let taken = match &mut abandoned.claiming {
-            Some(claiming) => claiming.await.map_err(|_| Error::Closed)?,
+            Some(claiming) => claiming.await.map_err(|_| Error::Closed)?.1,
             None => return Ok(None),
         };
         abandoned.claiming = None;
