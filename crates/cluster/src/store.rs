@@ -160,11 +160,14 @@ impl PostgresJobs {
     }
 }
 
+/// What a claim took, and the turn of this process's claims, which ends when that is in somebody's hands.
+type Claimed = (OwnedMutexGuard<()>, Result<Option<Claim>>);
+
 /// Gives back what a claim took whose caller went away before it got it. The next claim of this process waits until that is done,
 /// so that it finds the job.
 struct Abandoned<'a> {
     store: &'a PostgresJobs,
-    claiming: Option<JoinHandle<(OwnedMutexGuard<()>, Result<Option<Claim>>)>>,
+    claiming: Option<JoinHandle<Claimed>>,
 }
 
 impl Drop for Abandoned<'_> {
