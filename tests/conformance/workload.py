@@ -53,9 +53,9 @@ def job_of_at_least(api: Api, seconds: float) -> tuple[dict, float]:
 
 def fill_queue(api: Api, seconds: float) -> None:
     """Queues jobs until at least `seconds` of work lie before the next caller, with a wide margin for a machine that
-    becomes less busy meanwhile. The jobs are large enough that some thirty do, well below a key's share of the queue."""
+    becomes less busy meanwhile. The jobs are large enough that some thirty do, below a key's share of the queue."""
     changes, took = job_of_at_least(api, max(1.0, seconds / 15))
     queued, begun = 0, time.monotonic()
-    while queued * took < 1.5 * seconds + (time.monotonic() - begun):
+    while queued * took < 2.0 * seconds + (time.monotonic() - begun):
         api.submit(**changes)
         queued += 1
