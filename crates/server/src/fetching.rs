@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::state::{App, Phase};
 use crate::task::{ImageRef, Task};
+use crate::unclaimed::Unclaimed;
 
 /// Of all fetches that are under way, how many may be from one host (a share of it).
 const PER_HOST: usize = 4;
@@ -102,29 +103,9 @@ fn hosts(job: &Job) -> HashSet<String> {
     urls.filter_map(|url| Some(format!("{}:{}", url.host_str()?, url.port_or_known_default()?))).collect()
 }
 
-/// Fetched files that no job names yet.
-struct Fetched<'a> {
-    app: &'a Arc<App>,
-    keys: Vec<BlobKey>,
-}
-
-impl Drop for Fetched<'_> {
-    fn drop(&mut self) {
-        let (blobs, keys) = (self.app.blobs.clone(), std::mem::take(&mut self.keys));
-        if let (false, Ok(runtime)) = (keys.is_empty(), tokio::runtime::Handle::try_current()) {
-            runtime.spawn(async move {
-                for key in keys {
-                    // What stays is swept away in time.
-                    let _ = blobs.delete(&key).await;
-                }
-            });
-        }
-    }
-}
-
 async fn fetch(app: &Arc<App>, job: &Job) {
     let Some(Task::Transfer(mut transfer)) = task(job) else { return };
-    let mut fetched = Fetched { app, keys: Vec::new() };
+    let mut fetched = Unclaimed::new(&app.blobs);
     let images =
         [("material_image", &mut transfer.material_image), ("subject_image", &mut transfer.subject_image)];
     for (field, image) in images {
@@ -144,7 +125,7 @@ async fn fetch(app: &Arc<App>, job: &Job) {
     let Ok(payload) = serde_json::to_value(Task::Transfer(transfer)) else { return };
     let inputs = job.inputs.iter().chain(&fetched.keys).cloned().collect();
     match app.jobs.supply(job.id, payload, inputs).await {
-        Ok(true) => fetched.keys.clear(),
+        Ok(true) => fetched.claimed(),
         Ok(false) => {}
         Err(error) => {
             tracing::error!(id = %job.id, %error, "fetched pictures could not be noted; they will be fetched again");

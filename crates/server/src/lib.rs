@@ -24,6 +24,7 @@ mod serve;
 mod state;
 mod task;
 mod turnstile;
+mod unclaimed;
 mod worker;
 
 pub use about::About;

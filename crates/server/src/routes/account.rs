@@ -8,7 +8,7 @@ use api::response::{Credits, Uploaded};
 use axum::Json;
 use axum::extract::{Request, State};
 use http::HeaderMap;
-use jobs::{BlobKey, BlobStore, NewJob};
+use jobs::{BlobKey, NewJob};
 use uuid::Uuid;
 
 use super::body::{self, Held};
@@ -18,6 +18,7 @@ use crate::budget::{SMALL, Share};
 use crate::failure::Failure;
 use crate::keys::{Admitted, Read, Transfer};
 use crate::state::{App, Phase};
+use crate::unclaimed::Unclaimed;
 
 pub(super) async fn credits(
     State(app): State<Arc<App>>,
@@ -39,7 +40,7 @@ pub(super) async fn upload(State(app): State<Arc<App>>, request: Request) -> Res
     let held = body::read(&app, &client, &parts, body).await?;
     let base = base_url(&app.config, &parts);
     let (files, _share) = parse(&app, held).await?;
-    let mut stored = Stored { blobs: app.blobs.clone(), keys: Vec::new() };
+    let mut stored = Unclaimed::new(&app.blobs);
     for file in files {
         let key = BlobKey::random(api::extension_of(&file));
         stored.keys.push(key.clone());
@@ -50,32 +51,12 @@ pub(super) async fn upload(State(app): State<Arc<App>>, request: Request) -> Res
     let payload = serde_json::json!("upload");
     let job = NewJob { id: Uuid::new_v4(), owner: caller.owner.clone(), client, ..NewJob::default() };
     app.jobs.deposit(job, payload, stored.keys.clone()).await?;
-    stored.keys.clear();
+    stored.claimed();
     Ok(Json(Uploaded {
         urls: file_urls.clone(),
         file_urls,
         message: "File uploaded successfully".to_owned(),
     }))
-}
-
-/// Files that nobody names yet; deleted unless somebody comes to name them.
-struct Stored {
-    blobs: Arc<dyn BlobStore>,
-    keys: Vec<BlobKey>,
-}
-
-impl Drop for Stored {
-    fn drop(&mut self) {
-        let (blobs, keys) = (self.blobs.clone(), std::mem::take(&mut self.keys));
-        if let (false, Ok(runtime)) = (keys.is_empty(), tokio::runtime::Handle::try_current()) {
-            runtime.spawn(async move {
-                for key in keys {
-                    // Whatever stays is swept away by the store in time.
-                    let _ = blobs.delete(&key).await;
-                }
-            });
-        }
-    }
 }
 
 /// The same checks in the same order as for a transfer, as far as they concern an upload. An upload needs credits, and

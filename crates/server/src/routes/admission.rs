@@ -24,9 +24,7 @@ use crate::failure::{Failure, RATE_RESET, REQUEST_ID};
 use crate::keys::{Admitted, Caller, Transfer};
 use crate::state::{App, SLUG};
 use crate::task::{ImageRef, Task, TransferTask};
-
-/// Random seeds are below this, like those of the hosted model; clients may give larger ones.
-const RANDOM_SEEDS: std::ops::RangeInclusive<u64> = 0..=u32::MAX as u64;
+use crate::unclaimed::Unclaimed;
 
 /// A request that has become a job.
 pub(super) struct Accepted {
@@ -65,12 +63,12 @@ pub(super) async fn accept(
         Ok(Read { request, share }) => {
             let base64 = request.base64;
             let mut new = new_job(app, id, &caller, client);
-            let mut inputs = Inputs { app, keys: Vec::new() };
+            let mut inputs = Unclaimed::new(&app.blobs);
             new.payload = store(app, &base, request, &mut inputs, &mut new.wanting).await?;
             drop(share); // the pictures are on disk
             new.inputs.clone_from(&inputs.keys);
             let job = submit(app, new).await?;
-            inputs.keys.clear();
+            inputs.claimed();
             (job, base64)
         }
         Err(Refusal::Request(error @ RequestError::Fields(_))) if late => {
@@ -222,38 +220,18 @@ fn new_job(app: &App, id: Uuid, caller: &Admitted<Transfer>, client: String) -> 
     NewJob { id, owner: caller.owner.clone(), client, credits, ..NewJob::default() }
 }
 
-/// Stored inputs that no job names yet; deleted unless one comes to.
-struct Inputs<'a> {
-    app: &'a Arc<App>,
-    keys: Vec<BlobKey>,
-}
-
-impl Drop for Inputs<'_> {
-    fn drop(&mut self) {
-        let (blobs, keys) = (self.app.blobs.clone(), std::mem::take(&mut self.keys));
-        if let (false, Ok(runtime)) = (keys.is_empty(), tokio::runtime::Handle::try_current()) {
-            runtime.spawn(async move {
-                for key in keys {
-                    // Whatever stays is swept away by the store in time.
-                    let _ = blobs.delete(&key).await;
-                }
-            });
-        }
-    }
-}
-
 /// Stores the pictures; returns what is to be done with them. `wanting`: some are still to be fetched.
 async fn store(
     app: &App,
     base: &str,
     request: TransferRequest,
-    inputs: &mut Inputs<'_>,
+    inputs: &mut Unclaimed,
     wanting: &mut bool,
 ) -> Result<Value, Failure> {
     let material_image = store_input(app, base, request.material_image, &mut inputs.keys).await?;
     let subject_image = store_input(app, base, request.subject_image, &mut inputs.keys).await?;
     *wanting = [&material_image, &subject_image].iter().any(|image| matches!(image, ImageRef::Url(_)));
-    let seed = request.parameters.seed.unwrap_or_else(|| rand::random_range(RANDOM_SEEDS));
+    let seed = pipeline::Settings::seed_of(&request.parameters);
     let task = TransferTask { material_image, subject_image, parameters: request.parameters, seed };
     payload(&Task::Transfer(Box::new(task)))
 }
