@@ -219,11 +219,12 @@ impl pipeline::Engine for Lost {
 async fn a_lost_device_takes_one_worker_and_no_job() {
     let bench = Bench::idle(KEYS);
     let lost: EngineFactory = Arc::new(|_| Ok(Arc::new(Lost) as Arc<dyn pipeline::Engine>));
-    let mut workers = Workers::start(&bench.app, &lost).unwrap();
+    // Accepted before there is a worker: once the only one has ended, jobs are refused.
     let mut jobs = Vec::new();
     for _ in 0..2 {
         jobs.push(bench.v2(json!({})).await.json()["status_url"].as_str().unwrap().to_owned());
     }
+    let mut workers = Workers::start(&bench.app, &lost).unwrap();
     tokio::time::timeout(Duration::from_secs(20), workers.ended()).await.expect("the worker ends");
     for job in jobs {
         let status = bench.get(&job).await.json()["status"].clone();
