@@ -2,10 +2,19 @@
 
 use std::{sync::Arc, time::Duration};
 
-use jobs::{Beat, Claim, LeaseToken, Result};
+use jobs::{Beat, Claim, Error, LeaseToken, Result};
+use tokio::{
+    sync::{Mutex, OwnedMutexGuard},
+    task::JoinHandle,
+};
 use uuid::Uuid;
 
-use crate::{Shared, database::parameters, rows};
+use crate::{
+    Shared,
+    database::parameters,
+    endings::{Conclude, Deed},
+    rows,
+};
 
 /// The waiting job whose turn it is, for a node: the oldest one of the client that was served longest ago. A job that was
 /// interrupted runs alone on its node. Parameters: node, profile.
@@ -31,13 +40,60 @@ pub(crate) async fn claimable(shared: &Shared) -> Result<bool> {
     Ok(row.is_some())
 }
 
+/// The claims of this process: one after the other, so that an interrupted job runs alone on its node.
+#[derive(Debug, Default)]
+pub(crate) struct Claims(Arc<Mutex<()>>);
+
+impl Claims {
+    /// Takes a job, if there is one; whoever goes away before it is in hand leaves it to others.
+    pub(crate) async fn take(
+        &self,
+        shared: &Arc<Shared>,
+        worker: &str,
+        lease: Duration,
+    ) -> Result<Option<Claim>> {
+        let (home, worker, turn) = (shared.clone(), worker.to_owned(), self.0.clone());
+        let claiming = tokio::spawn(async move {
+            let turn = turn.lock_owned().await;
+            (turn, claim(&home, Uuid::new_v4(), &worker, lease).await)
+        });
+        let mut abandoned = Abandoned { shared, claiming: Some(claiming) };
+        let taken = match &mut abandoned.claiming {
+            Some(claiming) => claiming.await.map_err(|_| Error::Closed)?.1,
+            None => return Ok(None),
+        };
+        abandoned.claiming = None;
+        taken
+    }
+}
+
+/// What a claim took, and the turn of this process's claims, which ends when that is in somebody's hands.
+type Claimed = (OwnedMutexGuard<()>, Result<Option<Claim>>);
+
+/// Gives back what a claim took whose caller went away before it got it. The next claim of this process waits until that
+/// is done, so that it finds the job.
+struct Abandoned<'a> {
+    shared: &'a Shared,
+    claiming: Option<JoinHandle<Claimed>>,
+}
+
+impl Drop for Abandoned<'_> {
+    fn drop(&mut self) {
+        let Some(claiming) = self.claiming.take() else { return };
+        let (limits, schema) = (self.shared.limits.clone(), self.shared.database.schema().to_owned());
+        let database = self.shared.database.clone();
+        tokio::spawn(async move {
+            if let Ok((_turn, Ok(Some(claim)))) = claiming.await {
+                let (token, deed) = (claim.token, Deed::Release);
+                // If it cannot be given back, its lease lapses.
+                let _ = database.change(Conclude { limits, schema, token, deed, again: false }).await;
+            }
+        });
+    }
+}
+
 /// Takes a job in one statement.
-pub(crate) async fn claim(
-    shared: &Shared,
-    claim: Uuid,
-    worker: &str,
-    lease: Duration,
-) -> Result<Option<Claim>> {
+async fn claim(shared: &Shared, claim: Uuid, worker: &str, lease: Duration) -> Result<Option<Claim>> {
     let sql = format!(
         "WITH clock AS MATERIALIZED (SELECT @now_ms() AS now), {CANDIDATES} FOR UPDATE OF j SKIP LOCKED),
          j AS (

@@ -94,7 +94,7 @@ impl BlobStore for ObjectFiles {
 
     async fn delete(&self, key: &BlobKey) -> Result<()> {
         self.0.database.change(Drop { key: key.clone() }).await?;
-        sweep::bury(&self.0).await
+        sweep::delete_files(&self.0).await
     }
 
     async fn keys(&self) -> Result<Vec<BlobKey>> {

@@ -35,7 +35,7 @@ fn unavailable(reason: impl std::fmt::Display) -> Error {
 }
 
 /// The store's error with all that is behind it.
-fn told(error: &object_store::Error) -> Error {
+fn storage_error(error: &object_store::Error) -> Error {
     let mut reason = error.to_string();
     let mut behind = std::error::Error::source(error);
     while let Some(error) = behind {
@@ -75,7 +75,7 @@ impl Objects {
             let key = name.parse().map_err(|_| unavailable(format!("there is no setting {name:?} of it")))?;
             builder = builder.with_config(key, value);
         }
-        let store = builder.with_bucket_name(bucket).build().map_err(|error| told(&error))?;
+        let store = builder.with_bucket_name(bucket).build().map_err(|error| storage_error(&error))?;
         Ok(Self { store: Arc::new(store), prefix })
     }
 
@@ -87,17 +87,22 @@ impl Objects {
     pub(crate) async fn put(&self, key: &BlobKey, bytes: Bytes) -> Result<()> {
         let path = self.path(key.as_str());
         if bytes.len() <= PART {
-            return self.store.put(&path, bytes.into()).await.map(drop).map_err(|error| told(&error));
+            return self
+                .store
+                .put(&path, bytes.into())
+                .await
+                .map(drop)
+                .map_err(|error| storage_error(&error));
         }
-        let upload = self.store.put_multipart(&path).await.map_err(|error| told(&error))?;
+        let upload = self.store.put_multipart(&path).await.map_err(|error| storage_error(&error))?;
         let mut writer = WriteMultipart::new_with_chunk_size(upload, PART);
         let mut rest = bytes;
         while !rest.is_empty() {
-            writer.wait_for_capacity(PARTS_AT_ONCE).await.map_err(|error| told(&error))?;
+            writer.wait_for_capacity(PARTS_AT_ONCE).await.map_err(|error| storage_error(&error))?;
             writer.put(rest.split_to(rest.len().min(PART)));
         }
         // What was uploaded of one that fails here, the store's rule for unfinished uploads removes.
-        writer.finish().await.map(drop).map_err(|error| told(&error))
+        writer.finish().await.map(drop).map_err(|error| storage_error(&error))
     }
 
     /// Copies a file within the store; `false` if it is not there.
@@ -105,7 +110,7 @@ impl Objects {
         match self.store.copy(&self.path(from.as_str()), &self.path(to.as_str())).await {
             Ok(()) => Ok(true),
             Err(object_store::Error::NotFound { .. }) => Ok(false),
-            Err(error) => Err(told(&error)),
+            Err(error) => Err(storage_error(&error)),
         }
     }
 
@@ -114,9 +119,9 @@ impl Objects {
         let got = match self.store.get(&self.path(key.as_str())).await {
             Ok(got) => got,
             Err(object_store::Error::NotFound { .. }) => return Ok(None),
-            Err(error) => return Err(told(&error)),
+            Err(error) => return Err(storage_error(&error)),
         };
-        let bytes = got.bytes().await.map_err(|error| told(&error))?;
+        let bytes = got.bytes().await.map_err(|error| storage_error(&error))?;
         whole(key, bytes.len() as u64, length)?;
         Ok(Some(bytes))
     }
@@ -126,7 +131,7 @@ impl Objects {
         let got = match self.store.get(&self.path(key.as_str())).await {
             Ok(got) => got,
             Err(object_store::Error::NotFound { .. }) => return Ok(None),
-            Err(error) => return Err(told(&error)),
+            Err(error) => return Err(storage_error(&error)),
         };
         let here = |error: std::io::Error| Error::Storage {
             action: "write",
@@ -136,7 +141,7 @@ impl Objects {
         let mut file = tempfile::tempfile().map_err(here)?;
         let mut pieces = got.into_stream();
         let mut written = 0;
-        while let Some(piece) = pieces.try_next().await.map_err(|error| told(&error))? {
+        while let Some(piece) = pieces.try_next().await.map_err(|error| storage_error(&error))? {
             written += piece.len() as u64;
             file = tokio::task::spawn_blocking(move || file.write_all(&piece).map(|()| file))
                 .await
@@ -155,7 +160,7 @@ impl Objects {
         while let Some(outcome) = deleted.next().await {
             match outcome {
                 Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
-                Err(error) => return Err(told(&error)),
+                Err(error) => return Err(storage_error(&error)),
             }
         }
         Ok(())
@@ -168,11 +173,11 @@ impl Objects {
             self.store
                 .put(&path, Bytes::from_static(&[0; 1024]).into())
                 .await
-                .map_err(|error| told(&error))?;
+                .map_err(|error| storage_error(&error))?;
         }
         match self.store.head(&path).await {
             Ok(_) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(told(&error)),
+            Err(error) => Err(storage_error(&error)),
         }
     }
 }

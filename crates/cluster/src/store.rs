@@ -17,8 +17,7 @@ use jobs::{
 };
 use serde_json::Value;
 use tokio::{
-    sync::{OwnedMutexGuard, broadcast::error::RecvError, watch},
-    task::JoinHandle,
+    sync::{broadcast::error::RecvError, watch},
     time::sleep,
 };
 use uuid::Uuid;
@@ -26,14 +25,14 @@ use uuid::Uuid;
 use crate::{
     Shared,
     admission::{Deposit, Entrance, Submit, Supply},
-    claims,
+    claims::{self, Claims},
     database::parameters,
     endings::{Became, Cancel, Conclude, Deed, End, Refuse, Tally},
     rows, sweep, turns,
     wake::Call,
 };
 
-/// How soon a waiter looks again that heard nothing.
+/// How soon a waiter that was not woken looks again.
 const POLL: Duration = Duration::from_secs(2);
 /// The least time between two looks for work that find some: it may be another worker's already.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -43,8 +42,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 pub struct PostgresJobs {
     shared: Arc<Shared>,
     tally: Tally,
-    /// One claim of a node after the other, so that an interrupted job runs alone on it.
-    claiming: Arc<tokio::sync::Mutex<()>>,
+    claims: Claims,
     /// Claims whose end was tried, and nobody knows what became of that.
     unsure: Mutex<HashSet<Uuid>>,
     /// The database's time less the time since `began`, unix ms.
@@ -57,7 +55,7 @@ impl PostgresJobs {
         Self {
             shared,
             tally: Tally::default(),
-            claiming: Arc::default(),
+            claims: Claims::default(),
             unsure: Mutex::default(),
             base: AtomicI64::default(),
             began: Instant::now(),
@@ -148,7 +146,7 @@ impl PostgresJobs {
         let shared = self.shared.clone();
         tokio::spawn(async move {
             // What is not deleted now, the next sweep deletes.
-            if let Err(error) = sweep::bury(&shared).await {
+            if let Err(error) = sweep::delete_files(&shared).await {
                 tracing::debug!(%error, "files of a job could not be deleted yet");
             }
         });
@@ -157,31 +155,6 @@ impl PostgresJobs {
     async fn number(&self, sql: &str, text: &str) -> Result<u64> {
         let row = self.shared.database.row(sql, parameters![rows::clean(text)]).await?;
         Ok(row.map_or(0, |row| row.get::<_, i64>(0).cast_unsigned()))
-    }
-}
-
-/// What a claim took, and the turn of this process's claims, which ends when that is in somebody's hands.
-type Claimed = (OwnedMutexGuard<()>, Result<Option<Claim>>);
-
-/// Gives back what a claim took whose caller went away before it got it. The next claim of this process waits until that is done,
-/// so that it finds the job.
-struct Abandoned<'a> {
-    store: &'a PostgresJobs,
-    claiming: Option<JoinHandle<Claimed>>,
-}
-
-impl Drop for Abandoned<'_> {
-    fn drop(&mut self) {
-        let Some(claiming) = self.claiming.take() else { return };
-        let (limits, schema) = (self.store.shared.limits.clone(), self.store.schema());
-        let database = self.store.shared.database.clone();
-        tokio::spawn(async move {
-            if let Ok((_turn, Ok(Some(claim)))) = claiming.await {
-                let (token, deed) = (claim.token, Deed::Release);
-                // If it cannot be given back, its lease lapses.
-                let _ = database.change(Conclude { limits, schema, token, deed, again: false }).await;
-            }
-        });
     }
 }
 
@@ -235,17 +208,7 @@ impl JobStore for PostgresJobs {
         if self.shared.health.trouble().is_some() {
             return Ok(None);
         }
-        let (shared, worker, turn) = (self.shared.clone(), worker.to_owned(), self.claiming.clone());
-        let claiming = tokio::spawn(async move {
-            let turn = turn.lock_owned().await;
-            (turn, claims::claim(&shared, Uuid::new_v4(), &worker, lease).await)
-        });
-        let mut abandoned = Abandoned { store: self, claiming: Some(claiming) };
-        let taken = match &mut abandoned.claiming {
-            Some(claiming) => claiming.await.map_err(|_| Error::Closed)?.1,
-            None => return Ok(None),
-        };
-        abandoned.claiming = None;
+        let taken = self.claims.take(&self.shared, worker, lease).await;
         if let Ok(Some(claim)) = &taken {
             tracing::debug!(job = %claim.job.id, retry = claim.job.retry_count, "claimed");
         }
@@ -291,7 +254,7 @@ impl JobStore for PostgresJobs {
     async fn delete(&self, id: Uuid) -> Result<bool> {
         let deleted = self.shared.database.change(sweep::Delete { id }).await?;
         if deleted {
-            sweep::bury(&self.shared).await?;
+            sweep::delete_files(&self.shared).await?;
         }
         Ok(deleted)
     }

@@ -18,7 +18,7 @@ const CHANCE: i64 = 1000;
 /// How much is done in one transaction, so that none takes long.
 const BATCH: i64 = 500;
 /// How many objects are deleted in one go.
-const BURIALS: i64 = 1000;
+const DELETES_AT_ONCE: i64 = 1000;
 /// After how long a silent node is forgotten, ms.
 const FORGOTTEN: i64 = 120_000;
 
@@ -36,16 +36,16 @@ pub(crate) async fn sweep(shared: &Shared) -> Result<(usize, Vec<Became>)> {
             break;
         }
     }
-    bury(shared).await?;
+    delete_files(shared).await?;
     Ok((touched, became))
 }
 
 /// Deletes the objects that were given up, then their names. Any node may, at any time.
-pub(crate) async fn bury(shared: &Shared) -> Result<()> {
+pub(crate) async fn delete_files(shared: &Shared) -> Result<()> {
     loop {
         let rows = shared
             .database
-            .rows("SELECT key FROM @files WHERE state = 'DOOMED' LIMIT $1", parameters![BURIALS])
+            .rows("SELECT key FROM @files WHERE state = 'DOOMED' LIMIT $1", parameters![DELETES_AT_ONCE])
             .await?;
         let keys: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
         if keys.is_empty() {
@@ -54,7 +54,7 @@ pub(crate) async fn bury(shared: &Shared) -> Result<()> {
         shared.objects.delete_all(&keys).await?;
         let gone = "DELETE FROM @files WHERE key = ANY($1) AND state = 'DOOMED'";
         shared.database.rows(gone, parameters![keys]).await?;
-        if (keys.len() as i64) < BURIALS {
+        if (keys.len() as i64) < DELETES_AT_ONCE {
             return Ok(());
         }
     }

@@ -1,5 +1,5 @@
-//! Wake-ups across hosts: `LISTEN` on a connection of its own, and what it hears handed to whoever waits here. Whatever is
-//! not heard (the connection broke, a pooler swallows it) is found by polling.
+//! Wake-ups across hosts: `LISTEN` on a connection of its own, and what it receives is handed to whoever waits here. Whatever is
+//! missed (the connection broke, a pooler swallows it) is found by polling.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,7 +18,7 @@ const REST: Duration = Duration::from_secs(1);
 /// How many ends a waiter may be behind before it has to look for itself.
 const BACKLOG: usize = 1024;
 
-/// What may be told.
+/// What nodes notify each other of.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Call {
     /// There may be something to claim.
@@ -60,19 +60,19 @@ fn channel(schema: &str) -> String {
 /// Where waiters wait.
 #[derive(Debug)]
 pub(crate) struct Wake {
-    heard: Arc<Heard>,
+    channels: Arc<Channels>,
     listening: JoinHandle<()>,
 }
 
 #[derive(Debug)]
-struct Heard {
+struct Channels {
     work: watch::Sender<u64>,
     arrivals: watch::Sender<u64>,
     ends: broadcast::Sender<Uuid>,
 }
 
-impl Heard {
-    fn tell(&self, call: Call) {
+impl Channels {
+    fn send(&self, call: Call) {
         match call {
             Call::Work => self.work.send_modify(|count| *count += 1),
             Call::Arrival => self.arrivals.send_modify(|count| *count += 1),
@@ -85,37 +85,37 @@ impl Heard {
 impl Wake {
     /// Begins to listen, and goes on until it is dropped.
     pub(crate) fn listen(database: &Database) -> Self {
-        let heard = Arc::new(Heard {
+        let channels = Arc::new(Channels {
             work: watch::Sender::default(),
             arrivals: watch::Sender::default(),
             ends: broadcast::Sender::new(BACKLOG),
         });
-        let (database, telling) = (database.clone(), heard.clone());
+        let (database, receiving) = (database.clone(), channels.clone());
         let listening = tokio::spawn(async move {
             loop {
-                let end = listen_once(&database, &telling).await;
+                let end = listen_once(&database, &receiving).await;
                 tracing::debug!(?end, "the listening connection has ended; it is made again");
                 tokio::time::sleep(REST).await;
             }
         });
-        Self { heard, listening }
+        Self { channels, listening }
     }
 
     /// Tells the waiters of this process at once, without the way round.
     pub(crate) fn tell(&self, call: Call) {
-        self.heard.tell(call);
+        self.channels.send(call);
     }
 
     pub(crate) fn work(&self) -> watch::Receiver<u64> {
-        self.heard.work.subscribe()
+        self.channels.work.subscribe()
     }
 
     pub(crate) fn arrivals(&self) -> watch::Receiver<u64> {
-        self.heard.arrivals.subscribe()
+        self.channels.arrivals.subscribe()
     }
 
     pub(crate) fn ends(&self) -> broadcast::Receiver<Uuid> {
-        self.heard.ends.subscribe()
+        self.channels.ends.subscribe()
     }
 }
 
@@ -125,7 +125,7 @@ impl Drop for Wake {
     }
 }
 
-async fn listen_once(database: &Database, heard: &Heard) -> Result<(), tokio_postgres::Error> {
+async fn listen_once(database: &Database, channels: &Channels) -> Result<(), tokio_postgres::Error> {
     let (config, tls) = database.listening();
     let (client, mut connection) = config.connect(tls).await?;
     let mut messages = poll_fn(move |context| connection.poll_message(context));
@@ -138,14 +138,14 @@ async fn listen_once(database: &Database, heard: &Heard) -> Result<(), tokio_pos
             done = &mut ask, if !asked => {
                 done?;
                 asked = true;
-                // What was said before, nobody heard.
-                heard.tell(Call::Work);
-                heard.tell(Call::Arrival);
+                // What was sent before, nobody received.
+                channels.send(Call::Work);
+                channels.send(Call::Arrival);
             }
             message = messages.next() => match message {
-                Some(Ok(AsyncMessage::Notification(said))) => {
-                    if let Some(call) = Call::parse(said.payload()) {
-                        heard.tell(call);
+                Some(Ok(AsyncMessage::Notification(notification))) => {
+                    if let Some(call) = Call::parse(notification.payload()) {
+                        channels.send(call);
                     }
                 }
                 Some(Ok(_)) => {}
@@ -161,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn calls_are_heard_as_they_were_made() {
+    fn calls_are_received_as_they_were_sent() {
         for call in [Call::Work, Call::Arrival, Call::End(Uuid::from_u128(7))] {
             assert_eq!(Call::parse(&call.text()), Some(call));
         }

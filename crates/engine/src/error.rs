@@ -39,7 +39,7 @@ impl From<networks::Error> for Error {
     fn from(error: networks::Error) -> Self {
         match error {
             networks::Error::Tensor(error) => Self::Compute(error),
-            told => Self::Profile(told.to_string()),
+            other => Self::Profile(other.to_string()),
         }
     }
 }
@@ -53,7 +53,7 @@ impl From<diffusion::Error> for Error {
                 Ok(error) => Self::from(*error),
                 Err(other) => Self::Compute(candle_core::Error::wrap(other)),
             },
-            told @ diffusion::Error::Invalid(_) => Self::Profile(told.to_string()),
+            error @ diffusion::Error::Invalid(_) => Self::Profile(error.to_string()),
         }
     }
 }

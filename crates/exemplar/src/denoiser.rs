@@ -136,12 +136,12 @@ impl PatchDenoiser<'_> {
         queries.iter().zip(found).for_each(|(query, found)| self.field.matches[*query] = found);
     }
 
-    /// Every pixel is the weighted mean of what the patches over it say; pixels no active patch covers stay as they are.
+    /// Every pixel is the weighted mean of the patches over it; pixels no active patch covers stay as they are.
     pub(crate) fn vote(&self, picture: &Raster, sharp: bool) -> Raster {
         let patch = self.exemplar.patch;
         let weights = vote_weights(patch, if sharp { 0.14 } else { 0.3 });
         let across = self.exemplar.keys.width;
-        let words = self.words();
+        let votes = self.votes();
         let (keys, _) = self.exemplar.keys.data.as_chunks::<KEY>();
         let mut out = picture.clone();
         let row_length = picture.width * 3;
@@ -151,16 +151,16 @@ impl PatchDenoiser<'_> {
                 let mut total = 0.0f32;
                 let (first, last) = (x.saturating_sub(patch - 1), x.min(self.field.columns - 1));
                 for oy in y.saturating_sub(patch - 1)..=y.min(self.field.rows - 1) {
-                    let words = &words[oy * self.field.columns..][first..=last];
+                    let votes = &votes[oy * self.field.columns..][first..=last];
                     // From right to left the pixel lies ever further inside the patches.
                     let inside = (y - oy) * patch + x - last..;
-                    let weights = &weights[inside][..words.len()];
+                    let weights = &weights[inside][..votes.len()];
                     let keys = &keys[(y - oy) * across + x - last..];
-                    for (u, (word, weight)) in words.iter().rev().zip(weights).enumerate() {
-                        let weight = weight * word.say;
-                        let said = keys[word.first + u];
+                    for (u, (vote, weight)) in votes.iter().rev().zip(weights).enumerate() {
+                        let weight = weight * vote.weight;
+                        let value = keys[vote.first + u];
                         total += weight;
-                        sum.iter_mut().zip(said).for_each(|(s, said)| *s += weight * said);
+                        sum.iter_mut().zip(value).for_each(|(s, value)| *s += weight * value);
                     }
                 }
                 if total > 0.0 {
@@ -171,23 +171,23 @@ impl PatchDenoiser<'_> {
         out
     }
 
-    /// What each patch says in a vote.
-    fn words(&self) -> Vec<Word> {
+    /// Where each patch copies from, and how much its copy counts.
+    fn votes(&self) -> Vec<Vote> {
         let typical = self.typical_distance();
         let across = self.exemplar.keys.width;
-        let word = |(m, active): (&Match, &bool)| Word {
+        let vote = |(m, active): (&Match, &bool)| Vote {
             first: m.y as usize * across + m.x as usize,
-            say: match active {
+            weight: match active {
                 // A match not measured yet counts like any other.
                 true if m.distance.is_finite() => typical / (m.distance + typical),
                 true => 1.0,
                 false => 0.0,
             },
         };
-        self.field.matches.par_iter().zip(self.active).map(word).collect()
+        self.field.matches.par_iter().zip(self.active).map(vote).collect()
     }
 
-    /// The mean distance of active patches: the yardstick of a patch's say. Before any search there is none.
+    /// The mean distance of active patches: against which a patch's own is weighed. Before any search there is none.
     fn typical_distance(&self) -> f32 {
         let mut sum = 0.0f64;
         let mut count = 0.0f64;
@@ -201,13 +201,13 @@ impl PatchDenoiser<'_> {
     }
 }
 
-/// A patch in a vote.
+/// One patch among those that lie over a pixel.
 #[derive(Clone, Copy)]
-struct Word {
+struct Vote {
     /// Its match's first pixel, counted through the material's rows.
     first: usize,
     /// How much it counts, from 1 for a perfect match down; 0 for one that is not active.
-    say: f32,
+    weight: f32,
 }
 
 /// A Gaussian over the patch, `width` in patch sides.

@@ -172,7 +172,7 @@ impl Exemplar {
         let plan = self.plan(transfer, &canvas.mask, &material);
         let calls = if material.is_smooth() { 1 } else { plan.calls(&self.tunables) };
         let mut done = 0;
-        let mut heard = |event: Event<'_>| match event {
+        let mut on_event = |event: Event<'_>| match event {
             Event::Call => {
                 done += 1;
                 course.part(done, calls);
@@ -189,7 +189,7 @@ impl Exemplar {
         let painted = if material.is_smooth() {
             Raster::filled(window.mask.width, window.mask.height, 3, GREY)
         } else {
-            canvas.rolled(&synthesis.paint(&mut heard)?)
+            canvas.rolled(&synthesis.paint(&mut on_event)?)
         };
         clock.lap("sample");
         course.next();

@@ -1,4 +1,4 @@
-//! What the embedded engine can be told.
+//! The settings of the embedded engine.
 
 use serde::Deserialize;
 

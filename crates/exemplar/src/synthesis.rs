@@ -101,12 +101,12 @@ pub(crate) struct Synthesis<'a> {
 }
 
 impl Synthesis<'_> {
-    /// Paints the whole canvas and returns its RGB. `heard` is told of every denoiser call and every level.
-    pub(crate) fn paint(&self, heard: &mut dyn FnMut(Event<'_>)) -> Result<Raster, Error> {
+    /// Paints the whole canvas and returns its RGB. `on_event` is called after every denoiser call and every level.
+    pub(crate) fn paint(&self, on_event: &mut dyn FnMut(Event<'_>)) -> Result<Raster, Error> {
         let top = self.plan.levels - 1;
-        let (mut painted, mut field) = self.level(top, None, heard)?;
+        let (mut painted, mut field) = self.level(top, None, on_event)?;
         for level in (0..top).rev() {
-            (painted, field) = self.level(level, Some(&field), heard)?;
+            (painted, field) = self.level(level, Some(&field), on_event)?;
         }
         Ok(painted)
     }
@@ -116,7 +116,7 @@ impl Synthesis<'_> {
         &self,
         level: usize,
         coarser: Option<&Field>,
-        heard: &mut dyn FnMut(Event<'_>),
+        on_event: &mut dyn FnMut(Event<'_>),
     ) -> Result<(Raster, Field), Error> {
         let patch = self.plan.patch_at(level, self.tunables);
         let exemplar = exemplar_at(self.material, 1 << level, patch);
@@ -139,14 +139,14 @@ impl Synthesis<'_> {
         let x = (x + (noise * sigmas[0])?)?;
         let mut watch = |done: usize, _total: usize| {
             if done > 0 {
-                heard(Event::Call);
+                on_event(Event::Call);
             }
             if self.cancel.is_raised() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         let x0 =
             Sampler::Euler.sample(&mut denoiser, x, &sigmas, &mut NoNoise, &mut watch).map_err(failed)?;
         let painted = from_tensor(&x0)?;
-        heard(Event::Level(level, &painted));
+        on_event(Event::Level(level, &painted));
         Ok((painted, denoiser.field))
     }
 

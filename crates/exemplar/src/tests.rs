@@ -146,9 +146,9 @@ fn an_empty_alpha_channel_leaves_the_picture_alone_and_says_so() {
 }
 
 #[derive(Default)]
-struct Heard(Mutex<Vec<(usize, usize)>>);
+struct Reported(Mutex<Vec<(usize, usize)>>);
 
-impl Progress for Heard {
+impl Progress for Reported {
     fn advance(&self, _stage: &'static str, done: usize, total: usize) {
         self.0.lock().expect("unpoisoned").push((done, total));
     }
@@ -157,18 +157,18 @@ impl Progress for Heard {
 #[test]
 fn progress_counts_up_to_its_total_and_more_steps_are_more_calls() {
     let count = |steps: u32| {
-        let heard = Heard::default();
+        let reported = Reported::default();
         let transfer = Transfer {
             subject: ball(100, 90),
             material: cloth(80, 80),
             settings: Settings { steps, ..settings() },
         };
-        engine().transfer(&transfer, &heard, &Cancel::default()).expect("an outcome");
-        let heard = heard.0.into_inner().expect("unpoisoned");
-        let counted: Vec<usize> = heard.iter().map(|(done, _)| *done).collect();
+        engine().transfer(&transfer, &reported, &Cancel::default()).expect("an outcome");
+        let reported = reported.0.into_inner().expect("unpoisoned");
+        let counted: Vec<usize> = reported.iter().map(|(done, _)| *done).collect();
         assert_eq!((counted[0], counted[counted.len() - 1]), (0, course::WHOLE));
         assert!(counted.is_sorted(), "never back: {counted:?}");
-        assert!(heard.iter().all(|(_, total)| *total == course::WHOLE));
+        assert!(reported.iter().all(|(_, total)| *total == course::WHOLE));
         // Mask, material, form and surface each moved it before the first call.
         assert!(counted[..5].windows(2).all(|pair| pair[0] < pair[1]), "{counted:?}");
         counted.len()
@@ -176,18 +176,18 @@ fn progress_counts_up_to_its_total_and_more_steps_are_more_calls() {
     assert!(count(1) < count(6) && count(6) < count(20));
 }
 
-/// Raises a flag after it has heard of some progress.
+/// Raises a flag after it was called a number of times.
 struct Stopper {
     cancel: Cancel,
     after: usize,
-    heard: AtomicUsize,
+    reported: AtomicUsize,
 }
 
 impl Progress for Stopper {
     fn advance(&self, _stage: &'static str, _done: usize, _total: usize) {
-        let heard = self.heard.fetch_add(1, Ordering::Relaxed);
-        assert!(heard <= self.after, "a stage or a call after the cancel");
-        if heard == self.after {
+        let reported = self.reported.fetch_add(1, Ordering::Relaxed);
+        assert!(reported <= self.after, "a stage or a call after the cancel");
+        if reported == self.after {
             self.cancel.raise();
         }
     }
@@ -198,7 +198,7 @@ fn a_cancel_stops_before_the_next_call() {
     // 0 to 4 are the stages before the sampler, 5 and 9 calls of it.
     for after in [0, 1, 4, 5, 9] {
         let cancel = Cancel::default();
-        let stopper = Stopper { cancel: cancel.clone(), after, heard: AtomicUsize::new(0) };
+        let stopper = Stopper { cancel: cancel.clone(), after, reported: AtomicUsize::new(0) };
         let transfer = Transfer { subject: ball(100, 90), material: cloth(80, 80), settings: settings() };
         let outcome = engine().transfer(&transfer, &stopper, &cancel);
         assert!(matches!(outcome, Err(Error::Cancelled)), "after {after}");

@@ -72,13 +72,13 @@ pub fn load(name_or_path: &str) -> Result<Profile, Error> {
 /// The profile in `text`. `origin` names it in errors; paths in it are relative to `folder`.
 fn parse(text: &str, origin: &str, folder: &Path) -> Result<Profile, Error> {
     let bad = |reason: String| Error::Profile(format!("profile {origin}: {}", reason.trim_end()));
-    let told = |error: toml::de::Error| bad(error.to_string());
+    let invalid = |error: toml::de::Error| bad(error.to_string());
     let named = |error: Error| match error {
         Error::Profile(reason) => bad(reason),
         other => other,
     };
-    let table: toml::Table = text.parse().map_err(told)?;
-    let head: Head = table.try_into().map_err(told)?;
+    let table: toml::Table = text.parse().map_err(invalid)?;
+    let head: Head = table.try_into().map_err(invalid)?;
     match head.engine.as_str() {
         "exemplar" => Ok(Profile::Exemplar(Box::new(ExemplarProfile::parse(text).map_err(named)?))),
         "sdxl" => Ok(Profile::Sdxl(Box::new(SdxlProfile::parse(text, origin, folder).map_err(named)?))),

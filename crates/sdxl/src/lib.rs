@@ -1,6 +1,6 @@
 //! The reference pipeline: the workflow behind the hosted service, node by node, on SDXL.
 //!
-//! [`Sdxl`] is the engine, [`SdxlProfile`] what it can be told. Its pixel stages are public modules of pure functions, each one node of the workflow with its
+//! [`Sdxl`] is the engine, [`SdxlProfile`] its settings. Its pixel stages are public modules of pure functions, each one node of the workflow with its
 //! quirks, as the goldens in `tests/golden/` show it: the resize cap, background removal before and after its network, mask
 //! blur, grey-out, the crops, the two hints, the way back to 8 bits. There, 8-bit pictures are `image` buffers, masks are
 //! [`Plane`]s in [0, 1] with 1 = subject, network inputs are f32 tensors (1, c, h, w) on the CPU.

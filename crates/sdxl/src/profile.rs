@@ -1,4 +1,4 @@
-//! What the SDXL engine can be told: numeric formats, memory, sampler, conditioning. Where its weights are stands in
+//! The settings of the SDXL engine: numeric formats, memory, sampler, conditioning. Where its weights are stands in
 //! `weights`, the sizes of its networks in `dimensions`; `docs/profiles.md` explains every key to people.
 
 mod dimensions;

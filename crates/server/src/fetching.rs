@@ -10,7 +10,8 @@ use tokio::task::JoinSet;
 use url::Url;
 use uuid::Uuid;
 
-use crate::state::{App, Phase};
+use crate::lifecycle::Phase;
+use crate::state::App;
 use crate::task::{ImageRef, Task};
 use crate::unclaimed::Unclaimed;
 
@@ -32,7 +33,7 @@ pub(crate) async fn run(app: Arc<App>) {
     let mut arrivals = app.jobs.arrivals();
     let mut under_way: HashMap<Uuid, UnderWay> = HashMap::new();
     let mut fetches = JoinSet::new();
-    while app.phase() == Phase::Running {
+    while app.lifecycle.phase() == Phase::Running {
         arrivals.mark_unchanged();
         if app.jobs.unwell().is_none() {
             start(&app, &mut under_way, &mut fetches).await;
@@ -46,7 +47,7 @@ pub(crate) async fn run(app: Arc<App>) {
                 }
             }
             () = tokio::time::sleep(REST) => {}
-            () = app.reached(Phase::Draining) => {}
+            () = app.lifecycle.reached(Phase::Draining) => {}
         }
     }
     // What is not fetched yet waits for the next start.

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use jobs::{WorkerRegistry, WorkerReport};
 
-use crate::state::{App, Phase};
+use crate::lifecycle::Phase;
+use crate::state::App;
 
 /// How often workers report themselves.
 const REPORT: Duration = Duration::from_secs(5);
@@ -15,28 +16,28 @@ const REPORT: Duration = Duration::from_secs(5);
 pub(crate) async fn report(app: Arc<App>) {
     let Some(registry) = app.registry.clone() else { return };
     let host = host(&app);
-    while app.phase() < Phase::Stopping {
+    while app.lifecycle.phase() < Phase::Stopping {
         if let Err(error) = registry.report(&reports(&app, &host)).await {
             tracing::debug!(%error, "the workers could not be reported");
         }
         tokio::select! {
             () = tokio::time::sleep(REPORT) => {}
-            () = app.reached(Phase::Stopping) => {}
+            () = app.lifecycle.reached(Phase::Stopping) => {}
         }
     }
     let _ = registry.retire().await;
 }
 
 fn reports(app: &App, host: &str) -> Vec<WorkerReport> {
-    let own = app.own_workers().into_iter().enumerate();
-    own.map(|(number, (state, job))| WorkerReport {
+    let own = app.lifecycle.own_workers().into_iter().enumerate();
+    own.map(|(number, worker)| WorkerReport {
         host: host.to_owned(),
         number,
         device: app.config.device_of(number).to_string(),
         profile: app.config.profile.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        state: state.to_owned(),
-        job,
+        state: worker.state.name().to_owned(),
+        job: worker.job,
         ..WorkerReport::default()
     })
     .collect()

@@ -6,7 +6,7 @@ use jobs::{BlobStore, Caps, Embedded, JobStore, Options, WorkerRegistry};
 
 use crate::config::Config;
 use crate::credits;
-use crate::state::Error;
+use crate::error::Error;
 
 /// Bytes of the documents of jobs that are over; on one machine they are in memory too. One of a long prompt in four-byte
 /// characters takes 40 kB, a usual one 1.5.

@@ -10,12 +10,14 @@ pub mod config;
 mod connections;
 mod credits;
 mod decoding;
+mod error;
 mod failure;
 mod fetching;
 mod fleet;
 mod homes;
 mod interim;
 mod keys;
+mod lifecycle;
 mod metrics;
 mod process;
 mod rate;
@@ -29,9 +31,10 @@ mod worker;
 
 pub use about::About;
 pub use config::{Config, ConfigError};
+pub use error::Error;
 #[cfg(feature = "cluster")]
 pub use homes::{list_workers, move_credits};
 pub use routes::app;
 pub use serve::{run, serve};
-pub use state::{App, Error, SLUG};
+pub use state::{App, SLUG};
 pub use worker::{EngineFactory, Workers};

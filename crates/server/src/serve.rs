@@ -24,9 +24,11 @@ use crate::about::About;
 use crate::base_url::Peer;
 use crate::config::Config;
 use crate::connections::{self, Connections, Line};
+use crate::error::Error;
 use crate::fleet;
 use crate::interim::InterimStream;
-use crate::state::{App, Error, Phase};
+use crate::lifecycle::Phase;
+use crate::state::App;
 use crate::worker::{EngineFactory, Workers};
 
 /// How often expired jobs are removed from disk; they are invisible at once in any case.
@@ -122,35 +124,43 @@ fn warn_if_open(app: &App, bound: SocketAddr) {
     }
 }
 
-/// Told of every SIGTERM and SIGINT from now on, before anything could be sent one.
+/// Notified of every SIGTERM and SIGINT from now on, before anything could be sent one.
 #[cfg(unix)]
 fn signals() -> std::io::Result<Arc<Notify>> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let told = Arc::new(Notify::new());
-    let tell = told.clone();
+    let received = Arc::new(Notify::new());
+    let sender = received.clone();
     tokio::spawn(async move {
         loop {
             tokio::select! {
-                _ = terminate.recv() => tell.notify_one(),
-                _ = interrupt.recv() => tell.notify_one(),
+                _ = terminate.recv() => sender.notify_one(),
+                _ = interrupt.recv() => sender.notify_one(),
             }
         }
     });
-    Ok(told)
+    Ok(received)
 }
 
-/// Told of every Ctrl-C.
+/// Notified of every Ctrl-C.
 #[cfg(not(unix))]
 fn signals() -> std::io::Result<Arc<Notify>> {
-    let told = Arc::new(Notify::new());
-    let tell = told.clone();
+    let received = Arc::new(Notify::new());
+    let sender = received.clone();
     tokio::spawn(async move {
         while tokio::signal::ctrl_c().await.is_ok() {
-            tell.notify_one();
+            sender.notify_one();
         }
     });
-    Ok(told)
+    Ok(received)
+}
+
+/// Waits until nothing runs here, and no call waits for a picture that another node is making.
+async fn drained(app: &App, workers: &mut Workers) {
+    workers.drained().await;
+    if app.registry.is_some() {
+        app.lifecycle.calls_answered().await;
+    }
 }
 
 async fn wind_up<S: Future<Output = ()>>(
@@ -163,17 +173,16 @@ async fn wind_up<S: Future<Output = ()>>(
         () = signal() => Ok(()),
         // Nothing can be accepted or ended any more; another process may do better.
         _ = &mut sweeping.0 => Err(Error::Worker("the job store has stopped because of a fault".to_owned())),
-        () = workers.ended() => Err(Error::Worker(app.load_error())),
+        () = workers.ended() => Err(Error::Worker(app.lifecycle.load_error())),
     };
     tracing::info!("no new work; running jobs may go on for {}", app.config.shutdown_grace);
-    app.enter(Phase::Draining);
+    app.lifecycle.enter(Phase::Draining);
     tokio::select! {
-        // Other nodes may be making the pictures that calls wait for here.
-        () = async { workers.drained().await; app.calls_answered().await } => {}
+        () = drained(app, workers) => {}
         () = tokio::time::sleep(app.config.shutdown_grace.0) => tracing::info!("the grace is over"),
         () = signal() => {}
     }
-    app.enter(Phase::Stopping);
+    app.lifecycle.enter(Phase::Stopping);
     if tokio::time::timeout(LAST_MOMENTS, workers.ended()).await.is_err() {
         tracing::warn!("a job does not stop; it will be begun again at the next start");
     }
@@ -214,7 +223,7 @@ async fn accept(listener: TcpListener, app: Arc<App>, connections: Arc<Connectio
                 }
             },
             Some(_) = open.join_next() => {}
-            () = app.reached(Phase::Stopping) => break,
+            () = app.lifecycle.reached(Phase::Stopping) => break,
         }
     }
     drop(listener);
@@ -248,7 +257,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, line: Arc<Line>, router
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = line.ended() => return,
-        () = app.reached(Phase::Stopping) => {
+        () = app.lifecycle.reached(Phase::Stopping) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

@@ -1,6 +1,6 @@
 //! Workers: one OS thread each, owning one engine, taking one job after the other from the store.
 //!
-//! Beside them pictures are fetched ([`fetching`]), so that a worker finds its inputs on the disk. The thread computes; a small task beside it keeps the lease alive, reports progress and hears of cancelling. A panic
+//! Beside them pictures are fetched ([`fetching`]), so that a worker finds its inputs on the disk. The thread computes; a small task beside it keeps the lease alive, reports progress and learns of cancellation. A panic
 //! in an engine fails that job and the worker goes on.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,9 +14,11 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc};
 use tracing::Instrument as _;
 
+use crate::error::Error;
 use crate::failure::INTERNAL;
 use crate::fetching;
-use crate::state::{App, Error, Phase, WorkerState};
+use crate::lifecycle::{Phase, WorkerState};
+use crate::state::App;
 
 mod run;
 
@@ -26,7 +28,7 @@ use run::Stopped;
 pub type EngineFactory =
     Arc<dyn Fn(usize) -> Result<Arc<dyn Engine>, Box<dyn std::error::Error + Send + Sync>> + Send + Sync>;
 
-/// How often a lease is renewed and progress is told. Beats are not written to disk, so they may come often.
+/// How often a lease is renewed and progress reported. Beats are not written to disk, so they may come often.
 const BEAT: Duration = Duration::from_millis(500);
 /// How long a worker rests when the store fails, and how long it sleeps at most if no wake-up comes.
 const REST: Duration = Duration::from_secs(1);
@@ -64,7 +66,7 @@ impl Workers {
     /// Waits until all workers have ended; where there are none from the start, until the server stops.
     pub async fn ended(&mut self) {
         if self.app.config.workers == 0 {
-            return self.app.reached(Phase::Stopping).await;
+            return self.app.lifecycle.reached(Phase::Stopping).await;
         }
         self.drained().await;
     }
@@ -77,7 +79,7 @@ impl Workers {
 
 impl Drop for Workers {
     fn drop(&mut self) {
-        self.app.enter(Phase::Stopping);
+        self.app.lifecycle.enter(Phase::Stopping);
     }
 }
 
@@ -95,16 +97,21 @@ impl Worker {
         let loading = Instant::now();
         let engine = match catch_unwind(AssertUnwindSafe(|| factory(self.number))) {
             Ok(Ok(engine)) => engine,
-            Ok(Err(error)) => return self.app.worker_failed(self.number, error.to_string()),
-            Err(_) => return self.app.worker_failed(self.number, "loading the engine panicked".to_owned()),
+            Ok(Err(error)) => return self.app.lifecycle.worker_failed(self.number, error.to_string()),
+            Err(_) => {
+                return self
+                    .app
+                    .lifecycle
+                    .worker_failed(self.number, "loading the engine panicked".to_owned());
+            }
         };
         let seconds = loading.elapsed().as_secs_f64();
         tracing::info!(worker = self.name, engine = engine.name(), seconds, "ready");
-        self.app.set_worker(self.number, WorkerState::Ready);
+        self.app.lifecycle.set_worker(self.number, WorkerState::Ready);
         while let Some(claim) = self.runtime.block_on(self.next()) {
-            self.app.set_worker_job(self.number, Some(claim.job.id));
+            self.app.lifecycle.set_worker_job(self.number, Some(claim.job.id));
             let goes_on = self.work(&*engine, &claim);
-            self.app.set_worker_job(self.number, None);
+            self.app.lifecycle.set_worker_job(self.number, None);
             if !goes_on {
                 break;
             }
@@ -113,12 +120,12 @@ impl Worker {
 
     /// The next job; `None` when the server is going down.
     async fn next(&self) -> Option<Claim> {
-        while self.app.phase() == Phase::Running {
+        while self.app.lifecycle.phase() == Phase::Running {
             if self.app.jobs.unwell().is_some() {
                 // What could not be ended is not begun.
                 tokio::select! {
                     () = tokio::time::sleep(REST) => {}
-                    () = self.app.reached(Phase::Draining) => {}
+                    () = self.app.lifecycle.reached(Phase::Draining) => {}
                 }
                 continue;
             }
@@ -126,7 +133,7 @@ impl Worker {
                 Ok(Some(claim)) => return Some(claim),
                 Ok(None) => tokio::select! {
                     () = self.app.jobs.work_ready() => {}
-                    () = self.app.reached(Phase::Draining) => {}
+                    () = self.app.lifecycle.reached(Phase::Draining) => {}
                     // A wake-up may go to another worker that has just died.
                     () = tokio::time::sleep(REST) => {}
                 },
@@ -145,10 +152,11 @@ impl Worker {
         let span = tracing::info_span!("job", id = %claim.job.id, key = claim.job.owner, worker = self.name);
         let _entered = span.enter();
         let started = Instant::now();
-        let pulse = Arc::new(Pulse::new(started));
-        let beating = beat(self.app.clone(), claim.token.clone(), pulse.clone());
+        let control = Arc::new(JobControl::new(started));
+        let beating = beat(self.app.clone(), claim.token.clone(), control.clone());
         let beating = self.runtime.spawn(beating.instrument(span.clone()));
-        let attempt = run::Attempt { app: &self.app, runtime: &self.runtime, claim, pulse: &pulse, started };
+        let attempt =
+            run::Attempt { app: &self.app, runtime: &self.runtime, claim, control: &control, started };
         let outcome = catch_unwind(AssertUnwindSafe(|| attempt.run(engine)));
         let outcome = outcome.unwrap_or_else(|_| Err(Stopped::Fault("the engine panicked".to_owned())));
         if let Err(Stopped::Fault(reason)) = &outcome
@@ -158,26 +166,26 @@ impl Worker {
             tracing::error!(reason, %error, "the device is lost: this worker ends");
             return false;
         }
-        self.runtime.block_on(self.end(claim, &pulse, outcome));
+        self.runtime.block_on(self.end(claim, &control, outcome));
         beating.abort();
         self.app.metrics.run.record(started.elapsed());
         self.app.metrics.wait.record(claim.job.queue_time().unwrap_or_default());
         true
     }
 
-    /// Tells the store how it went. If the disk is at fault that is no fault of the job's: what there is is kept, and told
+    /// Reports the outcome to the store. If the disk is at fault that is no fault of the job's: the outcome is kept, and offered
     /// again until it is stored, or the lease is lost, or the server stops (then the job is run once more).
-    async fn end(&self, claim: &Claim, pulse: &Pulse, outcome: Result<run::Done, Stopped>) {
-        let mut told = false;
+    async fn end(&self, claim: &Claim, control: &JobControl, outcome: Result<run::Done, Stopped>) {
+        let mut logged = false;
         loop {
-            let error = match self.try_to_end(claim, pulse, &outcome).await {
+            let error = match self.try_to_end(claim, control, &outcome).await {
                 Ok(()) => return,
                 Err(error) => error,
             };
-            if !error.is_disk() || pulse.lost() || self.app.phase() == Phase::Stopping {
+            if !error.is_disk() || control.lost() || self.app.lifecycle.phase() == Phase::Stopping {
                 return tracing::error!(%error, "the end of a job could not be stored; it will be begun again");
             }
-            if !std::mem::replace(&mut told, true) {
+            if !std::mem::replace(&mut logged, true) {
                 tracing::error!(%error, "the end of a job cannot be stored; it is tried until it can");
             }
             tokio::time::sleep(REST).await;
@@ -187,11 +195,11 @@ impl Worker {
     async fn try_to_end(
         &self,
         claim: &Claim,
-        pulse: &Pulse,
+        control: &JobControl,
         outcome: &Result<run::Done, Stopped>,
     ) -> jobs::Result<()> {
         let (jobs, token) = (&self.app.jobs, &claim.token);
-        let seconds = pulse.began.elapsed().as_secs_f64();
+        let seconds = control.began.elapsed().as_secs_f64();
         let failed = |reason: &str| tracing::warn!(seconds, reason, "job failed");
         match outcome {
             Ok(done) => match jobs.complete(token, done.result.clone(), done.outputs.clone()).await {
@@ -206,12 +214,12 @@ impl Worker {
                     jobs.fail(token, jobs::Failure::server(INTERNAL)).await?;
                 }
             },
-            Err(Stopped::Cancelled) if pulse.lost() => tracing::warn!("the lease was lost"),
-            Err(Stopped::Cancelled) if self.app.phase() == Phase::Stopping => {
+            Err(Stopped::Cancelled) if control.lost() => tracing::warn!("the lease was lost"),
+            Err(Stopped::Cancelled) if self.app.lifecycle.phase() == Phase::Stopping => {
                 jobs.release(token).await?;
                 tracing::info!(seconds, "job released");
             }
-            Err(Stopped::Cancelled) if pulse.overtime() => {
+            Err(Stopped::Cancelled) if control.overtime() => {
                 let limit = self.app.config.job_timeout;
                 let text = format!("Request timed out: it took longer than this server allows ({limit})");
                 jobs.fail(token, jobs::Failure::new(Blame::Overtime, &text)).await?;
@@ -239,16 +247,16 @@ struct Down<'a>(&'a Worker);
 
 impl Drop for Down<'_> {
     fn drop(&mut self) {
-        self.0.app.set_worker(self.0.number, WorkerState::Down);
+        self.0.app.lifecycle.set_worker(self.0.number, WorkerState::Down);
         if std::thread::panicking() {
             tracing::error!(worker = self.0.name, "a worker has broken down");
         }
     }
 }
 
-/// What the thread and the task beside it tell each other.
+/// What the thread that computes and the task that keeps its lease share.
 #[derive(Debug)]
-struct Pulse {
+struct JobControl {
     began: Instant,
     /// 0 to 1, as bits.
     progress: AtomicU32,
@@ -261,7 +269,7 @@ struct Pulse {
     stop: Notify,
 }
 
-impl Pulse {
+impl JobControl {
     fn new(began: Instant) -> Self {
         Self {
             began,
@@ -289,7 +297,7 @@ impl Pulse {
     }
 }
 
-impl Progress for Pulse {
+impl Progress for JobControl {
     fn advance(&self, _stage: &'static str, done: usize, total: usize) {
         let share = if total == 0 { 0.0 } else { (done as f32 / total as f32).clamp(0.0, 1.0) };
         self.progress.store(share.to_bits(), Ordering::Relaxed);
@@ -297,30 +305,30 @@ impl Progress for Pulse {
 }
 
 /// Keeps the lease until it is aborted, and stops the work when somebody wants that.
-async fn beat(app: Arc<App>, token: LeaseToken, pulse: Arc<Pulse>) {
-    let stopping = app.reached(Phase::Stopping);
+async fn beat(app: Arc<App>, token: LeaseToken, control: Arc<JobControl>) {
+    let stopping = app.lifecycle.reached(Phase::Stopping);
     tokio::pin!(stopping);
-    let mut told = false;
+    let mut stopped = false;
     loop {
-        let progress = f32::from_bits(pulse.progress.load(Ordering::Relaxed));
-        if pulse.began.elapsed() >= app.config.job_timeout.0 && !pulse.computed.load(Ordering::Relaxed) {
-            pulse.overtime.store(true, Ordering::Relaxed);
-            pulse.stop();
+        let progress = f32::from_bits(control.progress.load(Ordering::Relaxed));
+        if control.began.elapsed() >= app.config.job_timeout.0 && !control.computed.load(Ordering::Relaxed) {
+            control.overtime.store(true, Ordering::Relaxed);
+            control.stop();
         }
         match app.jobs.heartbeat(&token, app.config.lease.0, progress).await {
             Ok(Beat::Continue) => {}
-            Ok(Beat::Cancel) => pulse.stop(),
+            Ok(Beat::Cancel) => control.stop(),
             Ok(Beat::Lost) => {
-                pulse.lost.store(true, Ordering::Relaxed);
-                return pulse.stop();
+                control.lost.store(true, Ordering::Relaxed);
+                return control.stop();
             }
             Err(error) => tracing::warn!(%error, "a heartbeat failed"),
         }
         tokio::select! {
             () = tokio::time::sleep(BEAT) => {}
-            () = &mut stopping, if !told => {
-                told = true;
-                pulse.stop();
+            () = &mut stopping, if !stopped => {
+                stopped = true;
+                control.stop();
             }
         }
     }

@@ -4,22 +4,22 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::Value;
 
-use super::{book::Record, life::Draft};
+use super::{index::Record, transitions::Transaction};
 use crate::{BlobKey, Error, Job, NewJob, Result, State};
 
-impl Draft<'_> {
+impl Transaction<'_> {
     pub(super) fn submit(&mut self, new: NewJob) -> Result<Arc<Job>> {
-        self.around.health.require(&self.around.shelf, self.around.reserve)?;
-        let (limit, each) = (self.around.queue_limit, self.around.queue_limit_each);
-        if self.book.counts().queued >= limit {
+        self.context.health.require(&self.context.blobs, self.context.reserve)?;
+        let (limit, each) = (self.context.queue_limit, self.context.queue_limit_each);
+        if self.index.counts().queued >= limit {
             return Err(Error::QueueFull { limit });
         }
-        if self.book.waiting_of(client_of(&new)) >= each {
+        if self.index.waiting_of(client_of(&new)) >= each {
             return Err(Error::ClientFull { limit: each });
         }
         self.require_stored(&new.inputs)?;
         self.make_room(client_of(&new))?;
-        let used = self.book.used(&new.owner).unwrap_or(0);
+        let used = self.index.used(&new.owner).unwrap_or(0);
         if new.credits.is_some_and(|credits| used >= credits) {
             return Err(Error::Exhausted { owner: new.owner });
         }
@@ -38,12 +38,12 @@ impl Draft<'_> {
         result: Value,
         outputs: Vec<BlobKey>,
     ) -> Result<Arc<Job>> {
-        self.around.health.require(&self.around.shelf, self.around.reserve)?;
+        self.context.health.require(&self.context.blobs, self.context.reserve)?;
         self.require_stored(&outputs)?;
         let client = client_of(&new).to_owned();
-        let (kept, caps) = (self.book.kept().deposits(&client), &self.around.caps_deposits);
-        let bytes = self.around.shelf.bytes_of(&outputs);
-        if kept.jobs + outputs.len() > caps.jobs || kept.files + bytes > caps.files {
+        let (deposits, caps) = (self.index.usage().deposits(&client), &self.context.caps_deposits);
+        let bytes = self.context.blobs.bytes_of(&outputs);
+        if deposits.jobs + outputs.len() > caps.jobs || deposits.files + bytes > caps.files {
             return Err(self.too_much("as many uploads of this client are kept as may be", Some(&client)));
         }
         self.make_room(&client)?;
@@ -60,15 +60,15 @@ impl Draft<'_> {
     /// Lets the oldest failed jobs go where as much is kept as may be: the client's own for its own limit, those of the
     /// client that has the most for everybody's. Results are never driven out; if there is nothing else, it is an error.
     fn make_room(&mut self, client: &str) -> Result<()> {
-        while let Some(what) = self.book.kept().results(client).reaches(&self.around.caps_each) {
-            match self.book.kept().oldest_failed(client) {
+        while let Some(what) = self.index.usage().results(client).reaches(&self.context.caps_each) {
+            match self.index.usage().oldest_failed(client) {
                 Some(id) => self.set(id, None),
                 None => return Err(self.too_much(what, Some(client))),
             }
         }
-        while let Some(what) = self.book.kept().all().reaches(&self.around.caps) {
-            let kept = self.book.kept();
-            match kept.most_failed().and_then(|client| kept.oldest_failed(client)) {
+        while let Some(what) = self.index.usage().all().reaches(&self.context.caps) {
+            let usage = self.index.usage();
+            match usage.most_failed().and_then(|client| usage.oldest_failed(client)) {
                 Some(id) => self.set(id, None),
                 None => return Err(self.too_much(what, None)),
             }
@@ -77,17 +77,17 @@ impl Draft<'_> {
     }
 
     fn too_much(&self, what: &'static str, client: Option<&str>) -> Error {
-        let end = self.book.kept().first_end(client).unwrap_or(0);
-        let wait = end.saturating_sub(self.around.time.now()).max(1000);
+        let end = self.index.usage().first_end(client).unwrap_or(0);
+        let wait = end.saturating_sub(self.context.time.now()).max(1000);
         Error::Kept { what, wait: Duration::from_millis(wait) }
     }
 
-    /// A waiting job at the end of the queue, not yet in the book.
+    /// A waiting job at the end of the queue, not yet in the index.
     fn fresh(&mut self, new: NewJob) -> Result<Record> {
-        if self.book.get(new.id).is_some() {
+        if self.index.get(new.id).is_some() {
             return Err(Error::Duplicate { id: new.id });
         }
-        let job = Job::queued(new, self.around.time.now());
+        let job = Job::queued(new, self.context.time.now());
         let seq = self.next.seq;
         self.next.seq += 1;
         Ok(Record::new(seq, job))

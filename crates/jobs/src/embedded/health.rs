@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::shelf::Shelf;
+use super::blob_dir::BlobDir;
 use crate::{Error, Result};
 
 /// How long a look may take before the disk counts as hung.
@@ -68,11 +68,11 @@ impl Health {
     }
 
     /// For what needs the disk: the trouble as an error, or too little room.
-    pub(super) fn require(&self, shelf: &Shelf, reserve: u64) -> Result<()> {
+    pub(super) fn require(&self, blobs: &BlobDir, reserve: u64) -> Result<()> {
         match self.trouble() {
             Some(reason) => Err(Error::Unwell { reason }),
             None => {
-                let room = shelf.room(reserve);
+                let room = blobs.room(reserve);
                 self.note(&room);
                 room
             }

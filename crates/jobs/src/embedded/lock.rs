@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::shelf::private;
+use super::blob_dir::private;
 use crate::{Error, Result};
 
 /// Holds the directory until dropped.

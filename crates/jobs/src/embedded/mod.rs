@@ -1,21 +1,21 @@
 //! The home on one machine: documents in `DIR/jobs.redb`, files in `DIR/blobs/`, one process at a time (`DIR/lock`).
 //!
-//! Readers look into memory ([`book`]); every change goes through one thread ([`writer`]) that applies it ([`life`]),
-//! commits it ([`ledger`]) and only then lets it be seen. Files lie on the [`shelf`], leases in memory ([`pulse`]).
+//! Readers look into memory ([`index`]); every change goes through one thread ([`writer`]) that applies it ([`transitions`]),
+//! commits it ([`documents`]) and only then lets it be seen. Files lie in a folder ([`blob_dir`]), leases in memory ([`leases`]); who is next is decided by [`fair_queue`].
 
 mod admission;
-mod book;
+mod blob_dir;
+mod documents;
+mod fair_queue;
 mod health;
-mod kept;
-mod ledger;
-mod life;
+mod index;
+mod leases;
 mod lock;
-mod pulse;
-mod shelf;
-mod turns;
+mod transitions;
+mod usage;
 mod writer;
 
-pub use kept::Caps;
+pub use usage::Caps;
 
 use std::{collections::BTreeMap, fs::File, path::Path, sync::Arc, time::Duration};
 
@@ -26,11 +26,11 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use self::{
-    book::{Book, Record},
-    ledger::Ledger,
-    life::Surroundings,
+    blob_dir::BlobDir,
+    documents::Documents,
+    index::{Index, Record},
     lock::DirectoryLock,
-    shelf::Shelf,
+    transitions::Context,
     writer::{Published, Writer},
 };
 use crate::{
@@ -100,7 +100,7 @@ const UNCLAIMED_AT_LEAST: Duration = Duration::from_secs(600);
 pub struct Embedded {
     writer: Writer,
     published: Arc<Published>,
-    around: Surroundings,
+    context: Context,
 }
 
 impl Embedded {
@@ -112,14 +112,14 @@ impl Embedded {
     /// [`Error::InUse`], [`Error::Storage`] (not writable, full, not a folder) or [`Error::Damaged`].
     pub fn open(dir: impl AsRef<Path>, options: Options) -> Result<Arc<Self>> {
         let dir = dir.as_ref();
-        shelf::make_folder(dir)?;
+        blob_dir::make_folder(dir)?;
         let lock = DirectoryLock::take(dir)?;
-        let (ledger, legacy) = Ledger::open(dir.join("jobs.redb"), options.clock.wall())?;
+        let (documents, recovered) = Documents::open(dir.join("jobs.redb"), options.clock.wall())?;
         let unclaimed = options.unclaimed_ttl.unwrap_or(options.result_ttl.max(UNCLAIMED_AT_LEAST));
-        let around = Surroundings {
-            time: Arc::new(StoreTime::starting_at(options.clock, legacy.latest)),
-            shelf: Arc::new(Shelf::open(dir.join("blobs"), lock)?),
-            pulses: Arc::default(),
+        let context = Context {
+            time: Arc::new(StoreTime::starting_at(options.clock, recovered.latest)),
+            blobs: Arc::new(BlobDir::open(dir.join("blobs"), lock)?),
+            leases: Arc::default(),
             health: Arc::default(),
             reserve: options.reserve,
             queue_limit: options.queue_limit,
@@ -131,33 +131,33 @@ impl Embedded {
             file_ttl: millis(options.file_ttl.unwrap_or_default().max(options.result_ttl)),
             unclaimed_ttl: millis(unclaimed),
         };
-        let mut book = Book::default();
-        for record in legacy.records {
-            book.set(record.job.id, Some(Arc::new(record)));
+        let mut index = Index::default();
+        for record in recovered.records {
+            index.set(record.job.id, Some(Arc::new(record)));
         }
-        for (owner, used) in legacy.used {
-            book.set_used(&owner, Some(used));
+        for (owner, used) in recovered.used {
+            index.set_used(&owner, Some(used));
         }
-        let new: Vec<_> = options.used.into_iter().filter(|(owner, _)| book.used(owner).is_none()).collect();
-        for key in legacy.doomed.iter().filter(|key| !book.names(key)) {
-            around.shelf.remove(key)?;
+        let new: Vec<_> = options.used.into_iter().filter(|(owner, _)| index.used(owner).is_none()).collect();
+        for key in recovered.pending_deletes.iter().filter(|key| !index.names(key)) {
+            context.blobs.remove(key)?;
         }
-        let (writer, published) = Writer::start(around.clone(), ledger, book, new)?;
-        Ok(Arc::new(Self { writer, published, around }))
+        let (writer, published) = Writer::start(context.clone(), documents, index, new)?;
+        Ok(Arc::new(Self { writer, published, context }))
     }
 
     /// The record, unless it is `over`; then it is removed some time, for which nobody has to wait.
     fn live(
         &self,
-        find: impl Fn(&Book) -> Option<&Arc<Record>>,
+        find: impl Fn(&Index) -> Option<&Arc<Record>>,
         over: impl Fn(&Record, u64) -> bool,
     ) -> Option<Arc<Record>> {
-        let record = find(&self.published.book()).cloned()?;
-        if !over(&record, self.around.time.now()) {
+        let record = find(&self.published.index()).cloned()?;
+        if !over(&record, self.context.time.now()) {
             return Some(record);
         }
-        if !record.faded {
-            self.writer.change_later(|draft| _ = draft.expire());
+        if !record.tombstone {
+            self.writer.change_later(|transaction| _ = transaction.expire());
         }
         None
     }
@@ -165,11 +165,11 @@ impl Embedded {
     /// Runs file work where it may block, and notes whether the disk is at fault.
     async fn on_disk<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Surroundings) -> Result<T> + Send + 'static,
+        work: impl FnOnce(&Context) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let around = self.around.clone();
-        let done = blocking(move || work(&around)).await;
-        self.around.health.note(&done);
+        let context = self.context.clone();
+        let done = blocking(move || work(&context)).await;
+        self.context.health.note(&done);
         done
     }
 }
@@ -178,7 +178,7 @@ fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Gives back what a claim took whose caller went away before it heard of it.
+/// Gives back what a claim took whose caller went away before it was answered.
 struct Abandoned<'a> {
     writer: &'a Writer,
     claim: Option<Uuid>,
@@ -188,7 +188,7 @@ impl Drop for Abandoned<'_> {
     fn drop(&mut self) {
         if let Some(claim) = self.claim {
             // The thread takes its orders in turn, so this one comes after the claim.
-            self.writer.change_later(move |draft| draft.abandon(claim));
+            self.writer.change_later(move |transaction| transaction.abandon(claim));
         }
     }
 }
@@ -196,15 +196,15 @@ impl Drop for Abandoned<'_> {
 #[async_trait]
 impl JobStore for Embedded {
     async fn submit(&self, job: NewJob) -> Result<Arc<Job>> {
-        self.writer.change(move |draft| draft.submit(job)).await
+        self.writer.change(move |transaction| transaction.submit(job)).await
     }
 
     async fn deposit(&self, job: NewJob, result: Value, outputs: Vec<BlobKey>) -> Result<Arc<Job>> {
-        self.writer.change(move |draft| draft.deposit(job, result, outputs)).await
+        self.writer.change(move |transaction| transaction.deposit(job, result, outputs)).await
     }
 
     async fn wanting(&self) -> Result<Vec<Arc<Job>>> {
-        Ok(self.published.book().wanting())
+        Ok(self.published.index().wanting())
     }
 
     fn arrivals(&self) -> watch::Receiver<u64> {
@@ -212,21 +212,21 @@ impl JobStore for Embedded {
     }
 
     async fn supply(&self, id: Uuid, payload: Value, inputs: Vec<BlobKey>) -> Result<bool> {
-        self.writer.change(move |draft| draft.supply(id, payload, inputs)).await
+        self.writer.change(move |transaction| transaction.supply(id, payload, inputs)).await
     }
 
     async fn refuse(&self, id: Uuid, failure: Failure) -> Result<bool> {
-        self.writer.change(move |draft| Ok(draft.refuse(id, failure))).await
+        self.writer.change(move |transaction| Ok(transaction.refuse(id, failure))).await
     }
 
     async fn claim(&self, worker: &str, lease: Duration) -> Result<Option<Claim>> {
         // What could not be ended is better not begun.
-        if self.around.health.trouble().is_some() || self.published.book().next_up().is_none() {
+        if self.context.health.trouble().is_some() || self.published.index().next_up().is_none() {
             return Ok(None);
         }
         let claim = Uuid::new_v4();
         let mut abandoned = Abandoned { writer: &self.writer, claim: Some(claim) };
-        let taken = self.writer.change(move |draft| Ok(draft.claim(claim, lease))).await;
+        let taken = self.writer.change(move |transaction| Ok(transaction.claim(claim, lease))).await;
         abandoned.claim = None;
         if let Ok(Some(claim)) = &taken {
             tracing::debug!(job = %claim.job.id, worker, retry = claim.job.retry_count, "claimed");
@@ -235,59 +235,59 @@ impl JobStore for Embedded {
     }
 
     async fn heartbeat(&self, token: &LeaseToken, lease: Duration, progress: f32) -> Result<Beat> {
-        let record = self.published.book().get(token.id).filter(|record| record.held_by(token)).cloned();
+        let record = self.published.index().get(token.id).filter(|record| record.held_by(token)).cloned();
         let Some(record) = record else { return Ok(Beat::Lost) };
-        self.around.pulses.beat(token.id, self.around.time.steady().saturating_add(lease), progress);
+        self.context.leases.beat(token.id, self.context.time.steady().saturating_add(lease), progress);
         Ok(if record.job.cancel_requested { Beat::Cancel } else { Beat::Continue })
     }
 
     async fn complete(&self, token: &LeaseToken, result: Value, outputs: Vec<BlobKey>) -> Result<()> {
         let token = token.clone();
-        self.writer.change(move |draft| draft.complete(&token, result, outputs)).await
+        self.writer.change(move |transaction| transaction.complete(&token, result, outputs)).await
     }
 
     async fn fail(&self, token: &LeaseToken, failure: Failure) -> Result<()> {
         let token = token.clone();
-        self.writer.change(move |draft| draft.fail(&token, failure)).await
+        self.writer.change(move |transaction| transaction.fail(&token, failure)).await
     }
 
     async fn release(&self, token: &LeaseToken) -> Result<()> {
         let token = token.clone();
-        self.writer.change(move |draft| draft.release(&token)).await
+        self.writer.change(move |transaction| transaction.release(&token)).await
     }
 
     async fn get(&self, id: Uuid) -> Result<Option<Arc<Job>>> {
-        Ok(self.live(|book| book.get(id), Record::expired).map(|record| Arc::clone(&record.job)))
+        Ok(self.live(|index| index.get(id), Record::expired).map(|record| Arc::clone(&record.job)))
     }
 
     async fn cancel(&self, id: Uuid) -> Result<CancelOutcome> {
-        self.writer.change(move |draft| Ok(draft.cancel(id))).await
+        self.writer.change(move |transaction| Ok(transaction.cancel(id))).await
     }
 
     async fn delete(&self, id: Uuid) -> Result<bool> {
-        self.writer.change(move |draft| Ok(draft.delete(id))).await
+        self.writer.change(move |transaction| Ok(transaction.delete(id))).await
     }
 
     async fn position(&self, id: Uuid) -> Result<Option<usize>> {
-        Ok(self.published.book().position(id))
+        Ok(self.published.index().position(id))
     }
 
     async fn progress(&self, id: Uuid) -> Result<Option<f32>> {
         let running =
-            self.published.book().get(id).is_some_and(|record| record.job.state == State::Processing);
-        Ok(if running { self.around.pulses.progress(id) } else { None })
+            self.published.index().get(id).is_some_and(|record| record.job.state == State::Processing);
+        Ok(if running { self.context.leases.progress(id) } else { None })
     }
 
     async fn oldest_waiting(&self) -> Result<Option<u64>> {
-        Ok(self.published.book().oldest_waiting())
+        Ok(self.published.index().oldest_waiting())
     }
 
     async fn counts(&self) -> Result<Counts> {
-        Ok(self.published.book().counts())
+        Ok(self.published.index().counts())
     }
 
     async fn waiting_of(&self, client: &str) -> Result<usize> {
-        Ok(self.published.book().waiting_of(client))
+        Ok(self.published.index().waiting_of(client))
     }
 
     async fn endings(&self) -> Result<Endings> {
@@ -295,28 +295,30 @@ impl JobStore for Embedded {
     }
 
     async fn used(&self, owner: &str) -> Result<u64> {
-        Ok(self.published.book().used(owner).unwrap_or(0))
+        Ok(self.published.index().used(owner).unwrap_or(0))
     }
 
     fn now(&self) -> u64 {
-        self.around.time.now()
+        self.context.time.now()
     }
 
     fn unwell(&self) -> Option<String> {
-        self.around.health.trouble()
+        self.context.health.trouble()
     }
 
     async fn check(&self) {
-        let around = self.around.clone();
-        let look = blocking(move || around.shelf.probe(around.reserve));
+        let context = self.context.clone();
+        let look = blocking(move || context.blobs.probe(context.reserve));
         match tokio::time::timeout(health::PATIENCE, look).await {
-            Ok(outcome) => self.around.health.looked(&outcome),
-            Err(_) => self.around.health.hung(),
+            Ok(outcome) => self.context.health.looked(&outcome),
+            Err(_) => self.context.health.hung(),
         }
     }
 
     async fn by_output(&self, key: &BlobKey) -> Result<Option<Arc<Job>>> {
-        Ok(self.live(|book| book.by_output(key), Record::files_expired).map(|record| Arc::clone(&record.job)))
+        Ok(self
+            .live(|index| index.by_output(key), Record::files_expired)
+            .map(|record| Arc::clone(&record.job)))
     }
 
     async fn work_ready(&self) {
@@ -335,7 +337,11 @@ impl JobStore for Embedded {
     }
 
     async fn sweep(&self) -> Result<usize> {
-        self.writer.change(|draft| Ok(draft.collect_orphans() + draft.expire() + draft.reclaim())).await
+        self.writer
+            .change(|transaction| {
+                Ok(transaction.collect_orphans() + transaction.expire() + transaction.reclaim())
+            })
+            .await
     }
 }
 
@@ -343,31 +349,31 @@ impl JobStore for Embedded {
 impl BlobStore for Embedded {
     async fn put(&self, key: &BlobKey, bytes: Bytes) -> Result<()> {
         let key = key.clone();
-        self.on_disk(move |around| around.shelf.put(&key, &bytes, around.time.now())).await
+        self.on_disk(move |context| context.blobs.put(&key, &bytes, context.time.now())).await
     }
 
     async fn link(&self, from: &BlobKey, to: &BlobKey) -> Result<bool> {
         let (from, to) = (from.clone(), to.clone());
-        self.on_disk(move |around| around.shelf.link(&from, &to, around.time.now())).await
+        self.on_disk(move |context| context.blobs.link(&from, &to, context.time.now())).await
     }
 
     async fn open(&self, key: &BlobKey) -> Result<Option<(File, u64)>> {
-        let (shelf, key) = (Arc::clone(&self.around.shelf), key.clone());
-        blocking(move || shelf.open_file(&key)).await
+        let (blobs, key) = (Arc::clone(&self.context.blobs), key.clone());
+        blocking(move || blobs.open_file(&key)).await
     }
 
     async fn get(&self, key: &BlobKey) -> Result<Option<Bytes>> {
-        let (shelf, key) = (Arc::clone(&self.around.shelf), key.clone());
-        blocking(move || shelf.get(&key)).await.map(|bytes| bytes.map(Bytes::from))
+        let (blobs, key) = (Arc::clone(&self.context.blobs), key.clone());
+        blocking(move || blobs.get(&key)).await.map(|bytes| bytes.map(Bytes::from))
     }
 
     async fn delete(&self, key: &BlobKey) -> Result<()> {
-        let (shelf, key) = (Arc::clone(&self.around.shelf), key.clone());
-        blocking(move || shelf.remove(&key)).await
+        let (blobs, key) = (Arc::clone(&self.context.blobs), key.clone());
+        blocking(move || blobs.remove(&key)).await
     }
 
     async fn keys(&self) -> Result<Vec<BlobKey>> {
-        Ok(self.around.shelf.keys())
+        Ok(self.context.blobs.keys())
     }
 }
 

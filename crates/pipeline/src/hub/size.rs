@@ -70,8 +70,8 @@ mod tests {
     #[test]
     fn sizes_have_three_digits() {
         let sizes = [0, 999, 1000, 17_200_000, 99_960_000, 335_000_000, 999_600_000, 7_105_348_672];
-        let told = sizes.map(|bytes| Size::exact(bytes).to_string());
-        assert_eq!(told, ["0 B", "999 B", "1.00 kB", "17.2 MB", "100 MB", "335 MB", "1.00 GB", "7.11 GB"]);
+        let texts = sizes.map(|bytes| Size::exact(bytes).to_string());
+        assert_eq!(texts, ["0 B", "999 B", "1.00 kB", "17.2 MB", "100 MB", "335 MB", "1.00 GB", "7.11 GB"]);
         assert_eq!(format!("{:>8}", Size { bytes: 335_000_000, exact: false }), " ~335 MB");
     }
 }

@@ -73,10 +73,10 @@ fn overlaid<T: Serialize + DeserializeOwned>(
             }
         }
     }
-    let told = |error: String| format!("dimensions.{name}: {}", error.trim_end());
-    let mut table = toml::Table::try_from(published).map_err(|error| told(error.to_string()))?;
+    let bad = |error: String| format!("dimensions.{name}: {}", error.trim_end());
+    let mut table = toml::Table::try_from(published).map_err(|error| bad(error.to_string()))?;
     merge(&mut table, given);
-    table.try_into().map_err(|error: toml::de::Error| told(error.to_string()))
+    table.try_into().map_err(|error: toml::de::Error| bad(error.to_string()))
 }
 
 /// One reader for each network's table.

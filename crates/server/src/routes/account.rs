@@ -17,7 +17,8 @@ use crate::base_url::{self, base_url};
 use crate::budget::{SMALL, Share};
 use crate::failure::Failure;
 use crate::keys::{Admitted, Read, Transfer};
-use crate::state::{App, Phase};
+use crate::lifecycle::Phase;
+use crate::state::App;
 use crate::unclaimed::Unclaimed;
 
 pub(super) async fn credits(
@@ -63,7 +64,7 @@ pub(super) async fn upload(State(app): State<Arc<App>>, request: Request) -> Res
 /// costs none.
 async fn admit(app: &App, headers: &HeaderMap) -> Result<Admitted<Transfer>, Failure> {
     let caller: Admitted<Transfer> = app.keys.admit(headers)?;
-    if app.phase() != Phase::Running {
+    if app.lifecycle.phase() != Phase::Running {
         return Err(Failure::unavailable());
     }
     if app.remaining(&caller.owner).await == 0 {

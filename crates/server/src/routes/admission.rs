@@ -96,7 +96,7 @@ async fn admit(
         return Err(Failure::no_model(slug));
     }
     caller.check_model(slug)?;
-    if !app.takes_work() {
+    if !app.lifecycle.takes_work() {
         return Err(Failure::unavailable());
     }
     if app.remaining(&caller.owner).await == 0 {

@@ -20,7 +20,8 @@ use super::extract::Slug;
 use super::stream;
 use crate::failure::Failure;
 use crate::interim::Interim;
-use crate::state::{App, Phase};
+use crate::lifecycle::Phase;
+use crate::state::App;
 use crate::task::TransferResult;
 
 /// Only this client is known to survive interim answers: `requests` takes a 102 for the final one.
@@ -45,7 +46,7 @@ pub(super) async fn submit(
 }
 
 async fn for_picture(app: &Arc<App>, accepted: Accepted, call: Call) -> Result<Response, Failure> {
-    let _waiting = app.waiting_call();
+    let _waiting = app.lifecycle.waiting_call();
     let outcome = over(app, &accepted).await;
     call.over();
     match outcome? {
@@ -71,7 +72,7 @@ async fn over(app: &App, accepted: &Accepted) -> Result<Option<Arc<Job>>, Failur
             biased;
             job = &mut ended => return Ok(job?),
             () = &mut deadline => return Err(Failure::deadline().about(id)),
-            () = app.reached(Phase::Stopping) => return Err(Failure::unavailable().about(id)),
+            () = app.lifecycle.reached(Phase::Stopping) => return Err(Failure::unavailable().about(id)),
             _ = ticks.tick(), if interim.is_some() => {
                 if let Some(interim) = interim {
                     interim.processing();

@@ -10,7 +10,7 @@ use pipeline::{Engine, Outcome, Picture, PictureError, Settings, Transfer};
 use serde_json::Value;
 use tokio::runtime::Handle;
 
-use super::Pulse;
+use super::JobControl;
 use crate::state::App;
 use crate::task::{ImageRef, StoredPicture, Task, TransferResult, TransferTask};
 
@@ -42,7 +42,7 @@ pub(super) struct Attempt<'a> {
     pub(super) app: &'a Arc<App>,
     pub(super) runtime: &'a Handle,
     pub(super) claim: &'a Claim,
-    pub(super) pulse: &'a Pulse,
+    pub(super) control: &'a JobControl,
     pub(super) started: Instant,
 }
 
@@ -58,19 +58,19 @@ impl Attempt<'_> {
                     self.load("material_image", &task.material_image),
                     self.load("subject_image", &task.subject_image),
                 ) } => both,
-                () = self.pulse.stop.notified() => Err(Stopped::Cancelled),
+                () = self.control.stop.notified() => Err(Stopped::Cancelled),
             }
         })?;
         let mut settings = Settings::of(&task.parameters, task.seed);
         let (material, subject) = self.decode(engine, &mut settings, material, subject)?;
         let transfer = Transfer { material, subject, settings };
         let outcome =
-            engine.transfer(&transfer, self.pulse, &self.pulse.cancel).map_err(|error| match error {
+            engine.transfer(&transfer, self.control, &self.control.cancel).map_err(|error| match error {
                 pipeline::Error::Picture { .. } => Stopped::Input(error.to_string()),
                 pipeline::Error::Cancelled => Stopped::Cancelled,
                 other => Stopped::fault(other),
             })?;
-        self.pulse.computed.store(true, Ordering::Relaxed);
+        self.control.computed.store(true, Ordering::Relaxed);
         self.store(&task, outcome)
     }
 
@@ -105,7 +105,7 @@ impl Attempt<'_> {
         let _room = self.runtime.block_on(async {
             tokio::select! {
                 room = decoding.room(needed) => Ok(room),
-                () = self.pulse.stop.notified() => Err(Stopped::Cancelled),
+                () = self.control.stop.notified() => Err(Stopped::Cancelled),
             }
         })?;
         let decode =
@@ -116,7 +116,7 @@ impl Attempt<'_> {
         };
         let material_picture = shrink(decode("material_image", &material)?, enough);
         drop(material);
-        self.pulse.cancel.check().map_err(|_| Stopped::Cancelled)?;
+        self.control.cancel.check().map_err(|_| Stopped::Cancelled)?;
         let subject_picture = decode("subject_image", &subject)?;
         drop(subject);
         let wanted = (settings.max_width, settings.max_height);
@@ -156,19 +156,19 @@ impl Attempt<'_> {
 
     /// Stores a file, and waits for the disk if that is what is at fault: the picture is made, and is not thrown away.
     async fn put(&self, key: &BlobKey, file: Bytes) -> Result<(), Stopped> {
-        let mut told = false;
+        let mut logged = false;
         loop {
             match self.app.blobs.put(key, file.clone()).await {
                 Ok(()) => return Ok(()),
                 Err(error) if error.is_disk() => {
-                    if !std::mem::replace(&mut told, true) {
+                    if !std::mem::replace(&mut logged, true) {
                         tracing::error!(%error, "a picture cannot be stored; it is tried until it can");
                     }
                 }
                 Err(error) => return Err(Stopped::fault(error)),
             }
             tokio::time::sleep(super::REST).await;
-            self.pulse.cancel.check().map_err(|_| Stopped::Cancelled)?;
+            self.control.cancel.check().map_err(|_| Stopped::Cancelled)?;
         }
     }
 

@@ -1,5 +1,5 @@
-//! The transitions of a job, on the writer's draft. Each checks first and changes afterwards, so a refused one leaves
-//! nothing behind; [`Draft`] remembers what was there, so a batch whose commit fails is undone as a whole.
+//! The transitions of a job, within the writer's transaction. Each checks first and changes afterwards, so a refused one leaves
+//! nothing behind; [`Transaction`] remembers what was there, so a batch whose commit fails is undone as a whole.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,22 +7,22 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{
-    book::{Book, Record},
+    blob_dir::BlobDir,
     health::Health,
-    kept::Caps,
-    pulse::Pulses,
-    shelf::Shelf,
+    index::{Index, Record},
+    leases::Leases,
+    usage::Caps,
 };
 use crate::{
     BlobKey, CancelOutcome, Claim, Error, Failure, Job, LeaseToken, Result, State, clock::StoreTime,
 };
 
-/// What transitions need to know of the world.
+/// What transitions need besides the records: clock, files, leases, health and limits.
 #[derive(Clone, Debug)]
-pub(super) struct Surroundings {
+pub(super) struct Context {
     pub(super) time: Arc<StoreTime>,
-    pub(super) shelf: Arc<Shelf>,
-    pub(super) pulses: Arc<Pulses>,
+    pub(super) blobs: Arc<BlobDir>,
+    pub(super) leases: Arc<Leases>,
     pub(super) health: Arc<Health>,
     /// Bytes on the disk that are left alone.
     pub(super) reserve: u64,
@@ -41,10 +41,10 @@ pub(super) struct Surroundings {
     pub(super) unclaimed_ttl: u64,
 }
 
-/// The book ahead of its commit.
-pub(super) struct Draft<'a> {
-    pub(super) around: &'a Surroundings,
-    pub(super) book: &'a mut Book,
+/// The changes of one batch, applied to the writer's index and not yet committed; all can be undone.
+pub(super) struct Transaction<'a> {
+    pub(super) context: &'a Context,
+    pub(super) index: &'a mut Index,
     pub(super) next: &'a mut Next,
     /// The records before, in the order of the changes.
     pub(super) before: Vec<(Uuid, Option<Arc<Record>>)>,
@@ -60,27 +60,27 @@ pub(super) struct Next {
     pub(super) turn: u64,
 }
 
-impl<'a> Draft<'a> {
-    pub(super) fn new(around: &'a Surroundings, book: &'a mut Book, next: &'a mut Next) -> Self {
-        Self { around, book, next, before: Vec::new(), before_used: Vec::new() }
+impl<'a> Transaction<'a> {
+    pub(super) fn new(context: &'a Context, index: &'a mut Index, next: &'a mut Next) -> Self {
+        Self { context, index, next, before: Vec::new(), before_used: Vec::new() }
     }
 
     pub(super) fn set(&mut self, id: Uuid, record: Option<Record>) {
-        let before = self.book.set(id, record.map(Arc::new));
+        let before = self.index.set(id, record.map(Arc::new));
         self.before.push((id, before));
     }
 
     pub(super) fn set_used(&mut self, owner: &str, used: u64) {
-        let before = self.book.set_used(owner, Some(used));
+        let before = self.index.set_used(owner, Some(used));
         self.before_used.push((owner.to_owned(), before));
     }
 
-    /// The files that were named before this draft and are not any more.
+    /// The files that were named before this transaction and are not any more.
     pub(super) fn unnamed(&self) -> Vec<BlobKey> {
         let before = self.before.iter().filter_map(|(_, record)| record.as_ref());
         let mut keys: Vec<BlobKey> = before
             .flat_map(|record| record.job.inputs.iter().chain(&record.job.outputs))
-            .filter(|key| !self.book.names(key))
+            .filter(|key| !self.index.names(key))
             .cloned()
             .collect();
         keys.sort();
@@ -91,29 +91,29 @@ impl<'a> Draft<'a> {
     /// Takes everything back.
     pub(super) fn undo(self) {
         for (id, record) in self.before.into_iter().rev() {
-            self.book.set(id, record);
+            self.index.set(id, record);
         }
         for (owner, used) in self.before_used.into_iter().rev() {
-            self.book.set_used(&owner, used);
+            self.index.set_used(&owner, used);
         }
     }
 
     pub(super) fn require_stored(&self, keys: &[BlobKey]) -> Result<()> {
-        match keys.iter().find(|key| !self.around.shelf.has(key)) {
+        match keys.iter().find(|key| !self.context.blobs.has(key)) {
             Some(key) => Err(Error::MissingBlob { key: key.clone() }),
             None => Ok(()),
         }
     }
 
     fn held(&self, token: &LeaseToken) -> Result<Record> {
-        let record = self.book.get(token.id).filter(|record| record.held_by(token));
+        let record = self.index.get(token.id).filter(|record| record.held_by(token));
         record.map(|record| Record::clone(record)).ok_or(Error::LeaseLost { id: token.id })
     }
 
     /// The waiting job of that id that still wants inputs.
     fn wanting(&self, id: Uuid) -> Option<Record> {
         let waits = |record: &&Arc<Record>| record.job.state == State::Queued && record.job.wanting;
-        self.book.get(id).filter(waits).map(|record| Record::clone(record))
+        self.index.get(id).filter(waits).map(|record| Record::clone(record))
     }
 
     pub(super) fn supply(&mut self, id: Uuid, payload: Value, inputs: Vec<BlobKey>) -> Result<bool> {
@@ -127,7 +127,7 @@ impl<'a> Draft<'a> {
 
     pub(super) fn refuse(&mut self, id: Uuid, failure: Failure) -> bool {
         let waits = |record: &&Arc<Record>| record.job.state == State::Queued;
-        let record = self.book.get(id).filter(waits).map(|record| Record::clone(record));
+        let record = self.index.get(id).filter(waits).map(|record| Record::clone(record));
         let found = record.is_some();
         if let Some(record) = record {
             self.finish_failed(record, failure);
@@ -144,19 +144,19 @@ impl<'a> Draft<'a> {
 
     pub(super) fn claim(&mut self, claim: Uuid, lease: Duration) -> Option<Claim> {
         // What could not be ended is better not begun.
-        if self.around.health.trouble().is_some() {
+        if self.context.health.trouble().is_some() {
             return None;
         }
-        let mut record = Record::clone(self.book.next_up()?);
+        let mut record = Record::clone(self.index.next_up()?);
         record.claim = Some(claim);
         record.turn = Some(self.next.turn);
         self.next.turn += 1;
-        let now = self.around.time.now();
+        let now = self.context.time.now();
         let job = record.job_mut();
         job.state = State::Processing;
         job.started_at = Some(now);
         let job = Arc::clone(&record.job);
-        self.around.pulses.beat(job.id, self.around.time.steady().saturating_add(lease), 0.0);
+        self.context.leases.beat(job.id, self.context.time.steady().saturating_add(lease), 0.0);
         self.set(job.id, Some(record));
         Some(Claim { token: LeaseToken { id: job.id, claim }, job })
     }
@@ -194,7 +194,8 @@ impl<'a> Draft<'a> {
 
     /// Gives back what a dropped `claim` call took, if it took anything.
     pub(super) fn abandon(&mut self, claim: Uuid) {
-        let taken = self.book.running().find(|id| self.book.get(*id).is_some_and(|r| r.claim == Some(claim)));
+        let taken =
+            self.index.running().find(|id| self.index.get(*id).is_some_and(|r| r.claim == Some(claim)));
         if let Some(id) = taken {
             // It is held by this claim, so there is nothing to refuse.
             let _ = self.release(&LeaseToken { id, claim });
@@ -202,8 +203,8 @@ impl<'a> Draft<'a> {
     }
 
     pub(super) fn cancel(&mut self, id: Uuid) -> CancelOutcome {
-        let now = self.around.time.now();
-        let Some(record) = self.book.get(id).filter(|record| !record.expired(now)) else {
+        let now = self.context.time.now();
+        let Some(record) = self.index.get(id).filter(|record| !record.expired(now)) else {
             return CancelOutcome::Unknown;
         };
         let mut record = Record::clone(record);
@@ -225,9 +226,9 @@ impl<'a> Draft<'a> {
     }
 
     pub(super) fn delete(&mut self, id: Uuid) -> bool {
-        let now = self.around.time.now();
+        let now = self.context.time.now();
         let over = |record: &&Arc<Record>| record.job.state.is_terminal() && !record.expired(now);
-        let found = self.book.get(id).filter(over).is_some();
+        let found = self.index.get(id).filter(over).is_some();
         if found {
             self.set(id, None);
         }
@@ -236,18 +237,18 @@ impl<'a> Draft<'a> {
 
     /// Removes the expired jobs, except for files that live longer, and returns how many it touched.
     pub(super) fn expire(&mut self) -> usize {
-        let now = self.around.time.now();
+        let now = self.context.time.now();
         let mut touched = 0;
-        while let Some(id) = self.book.first_due(now) {
-            let kept = self.book.get(id).filter(|record| !record.files_expired(now) && !record.faded);
-            let faded = kept.map(|record| {
+        while let Some(id) = self.index.first_due(now) {
+            let held = self.index.get(id).filter(|record| !record.files_expired(now) && !record.tombstone);
+            let tombstone = held.map(|record| {
                 let mut record = Record::clone(record);
-                record.faded = true;
+                record.tombstone = true;
                 (record.job_mut().payload, record.job_mut().result) = (Value::Null, None);
                 record.weigh();
                 record
             });
-            self.set(id, faded);
+            self.set(id, tombstone);
             touched += 1;
         }
         touched
@@ -255,9 +256,9 @@ impl<'a> Draft<'a> {
 
     /// Interrupts the jobs whose worker has gone silent and returns how many.
     pub(super) fn reclaim(&mut self) -> usize {
-        let now = self.around.time.steady();
+        let now = self.context.time.steady();
         let lapsed: Vec<Uuid> =
-            self.book.running().filter(|id| !self.around.pulses.alive(*id, now)).collect();
+            self.index.running().filter(|id| !self.context.leases.alive(*id, now)).collect();
         for id in &lapsed {
             self.interrupt(*id);
         }
@@ -266,13 +267,13 @@ impl<'a> Draft<'a> {
 
     /// At the start: every job in progress has lost its worker.
     pub(super) fn interrupt_all(&mut self) {
-        for id in self.book.running().collect::<Vec<_>>() {
+        for id in self.index.running().collect::<Vec<_>>() {
             self.interrupt(id);
         }
     }
 
     fn interrupt(&mut self, id: Uuid) {
-        let Some(record) = self.book.get(id) else { return };
+        let Some(record) = self.index.get(id) else { return };
         let mut record = Record::clone(record);
         if record.job.cancel_requested {
             self.finish_failed(record, Failure::cancelled());
@@ -304,20 +305,20 @@ impl<'a> Draft<'a> {
 
     /// Ends a job. In the same step a failed one gives its credit back, so that no crash can come in between.
     pub(super) fn finish(&mut self, mut record: Record, state: State) -> Arc<Job> {
-        let now = self.around.time.now();
+        let now = self.context.time.now();
         let outputs = &record.job.outputs;
-        let files = if outputs.is_empty() { self.around.result_ttl } else { self.around.file_ttl };
-        record.output_bytes = self.around.shelf.bytes_of(outputs);
+        let files = if outputs.is_empty() { self.context.result_ttl } else { self.context.file_ttl };
+        record.output_bytes = self.context.blobs.bytes_of(outputs);
         record.claim = None;
         if state == State::Failed && record.job.charged {
-            let used = self.book.used(&record.job.owner).unwrap_or(0);
+            let used = self.index.used(&record.job.owner).unwrap_or(0);
             self.set_used(&record.job.owner, used.saturating_sub(1));
             record.job_mut().charged = false;
         }
         let job = record.job_mut();
         job.state = state;
         job.finished_at = Some(now);
-        job.expires_at = Some(now.saturating_add(self.around.result_ttl));
+        job.expires_at = Some(now.saturating_add(self.context.result_ttl));
         job.files_expire_at = Some(now.saturating_add(files));
         job.inputs.clear();
         job.wanting = false;
@@ -329,17 +330,17 @@ impl<'a> Draft<'a> {
         job
     }
 
-    /// Removes old files that no job names, and none named before this draft (it may yet be undone), and returns how
+    /// Removes old files that no job names, and none named before this transaction (it may yet be undone), and returns how
     /// many. Here, because submissions pass here too: none can name a file while it is removed.
     pub(super) fn collect_orphans(&self) -> usize {
         // On a sick disk a finished job waits for its end to be noted, and its files have no name yet.
-        if self.around.health.trouble().is_some() {
+        if self.context.health.trouble().is_some() {
             return 0;
         }
-        let shelf = &self.around.shelf;
-        let old = shelf.born_before(self.around.time.now().saturating_sub(self.around.unclaimed_ttl));
+        let blobs = &self.context.blobs;
+        let old = blobs.born_before(self.context.time.now().saturating_sub(self.context.unclaimed_ttl));
         let unnamed = self.unnamed();
-        let orphans = old.iter().filter(|key| !self.book.names(key) && unnamed.binary_search(key).is_err());
-        orphans.filter(|key| shelf.remove(key).is_ok()).count()
+        let orphans = old.iter().filter(|key| !self.index.names(key) && unnamed.binary_search(key).is_err());
+        orphans.filter(|key| blobs.remove(key).is_ok()).count()
     }
 }

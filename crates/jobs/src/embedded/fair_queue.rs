@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, HashMap};
 
 use uuid::Uuid;
 
-use super::book::Record;
+use super::index::Record;
 
 /// One client's waiting jobs in their order; `true` for those that still want inputs.
 type Line = BTreeMap<u64, (Uuid, bool)>;
 
 /// The waiting jobs.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Turns {
+pub(super) struct FairQueue {
     lines: HashMap<String, Line>,
     /// The last claim of each client that was served.
     served: HashMap<String, u64>,
@@ -21,7 +21,7 @@ pub(super) struct Turns {
 /// For how many claims it is remembered who was served; a client who was served before that counts as new.
 const REMEMBERED: u64 = 10_000;
 
-impl Turns {
+impl FairQueue {
     pub(super) fn insert(&mut self, record: &Record) {
         let line = self.lines.entry(record.job.client.clone()).or_default();
         line.insert(record.seq, (record.job.id, record.job.wanting));

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use uuid::Uuid;
 
-use super::book::Record;
+use super::index::Record;
 use crate::State;
 
 /// What may be kept.
@@ -69,12 +69,12 @@ struct Client {
 
 /// Everybody's.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Kept {
+pub(super) struct Usage {
     all: Sum,
     clients: HashMap<String, Client>,
 }
 
-impl Kept {
+impl Usage {
     pub(super) fn list(&mut self, record: &Record) {
         let job = &record.job;
         if !job.state.is_terminal() {

@@ -1,6 +1,6 @@
-//! The jobs in memory with every index that is derived from them. There are two books: the writer's draft, ahead by
+//! The jobs in memory with every index that is derived from them. There are two of them: the writer's, ahead by
 //! the changes of the batch it is about to commit, and the published one, which readers see and which holds only what
-//! is durable. Both change by [`Book::set`] alone, so no index can disagree with the records.
+//! is durable. Both change by [`Index::set`] alone, so no index can disagree with the records.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{kept::Kept, turns::Turns};
+use super::{fair_queue::FairQueue, usage::Usage};
 use crate::{BlobKey, Counts, Job, LeaseToken, State};
 
 /// A job document as it is stored, and what only the running process needs to know about it.
@@ -23,8 +23,8 @@ pub(super) struct Record {
     #[serde(with = "shared")]
     pub(super) job: Arc<Job>,
     /// Whether the job has expired and only its files are kept.
-    #[serde(default)]
-    pub(super) faded: bool,
+    #[serde(default, rename = "faded")]
+    pub(super) tombstone: bool,
     /// Whether it never was any work, but files to be kept.
     #[serde(default)]
     pub(super) deposit: bool,
@@ -63,8 +63,8 @@ impl Record {
     /// A record of a job that is new here.
     pub(super) fn new(seq: u64, job: Job) -> Self {
         let job = Arc::new(job);
-        let (faded, deposit, claim, turn) = (false, false, None, None);
-        Self { seq, job, faded, deposit, output_bytes: 0, document_bytes: 0, turn, claim }
+        let (tombstone, deposit, claim, turn) = (false, false, None, None);
+        Self { seq, job, tombstone, deposit, output_bytes: 0, document_bytes: 0, turn, claim }
     }
 
     /// Puts a record that was read in order: whose turn it is was not noted once, what is over once kept its payload.
@@ -99,7 +99,7 @@ impl Record {
 
     /// When there is something to be done about its age.
     fn due(&self) -> Option<u64> {
-        if self.faded { self.job.files_expire_at } else { self.job.expires_at }
+        if self.tombstone { self.job.files_expire_at } else { self.job.expires_at }
     }
 
     /// Whether `token` is the proof of the claim it is leased under.
@@ -119,13 +119,13 @@ impl Record {
 
 /// Records and indices.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Book {
+pub(super) struct Index {
     records: HashMap<Uuid, Arc<Record>>,
-    turns: Turns,
+    fair_queue: FairQueue,
     running: BTreeSet<Uuid>,
     /// Running jobs that were interrupted before.
     suspects: usize,
-    kept: Kept,
+    usage: Usage,
     /// How many credits each owner has used.
     used: HashMap<String, u64>,
     expiry: BTreeSet<(u64, Uuid)>,
@@ -135,7 +135,7 @@ pub(super) struct Book {
     counts: Counts,
 }
 
-impl Book {
+impl Index {
     /// Puts or removes (`None`) the record of `id` and returns the one before: setting that again undoes the change.
     pub(super) fn set(&mut self, id: Uuid, record: Option<Arc<Record>>) -> Option<Arc<Record>> {
         let before = match &record {
@@ -154,11 +154,11 @@ impl Book {
     fn list(&mut self, record: &Record) {
         let job = &record.job;
         match job.state {
-            State::Queued => self.turns.insert(record),
+            State::Queued => self.fair_queue.insert(record),
             State::Processing => {
                 self.running.insert(job.id);
                 self.suspects += usize::from(job.retry_count > 0);
-                self.turns.served(&job.client, record.turn);
+                self.fair_queue.served(&job.client, record.turn);
             }
             State::Completed => self.outputs.extend(job.outputs.iter().map(|key| (key.clone(), job.id))),
             State::Failed => {}
@@ -169,15 +169,15 @@ impl Book {
         for key in record.blobs() {
             *self.named.entry(key.clone()).or_default() += 1;
         }
-        if !record.faded {
+        if !record.tombstone {
             *self.count_of(job.state) += 1;
         }
-        self.kept.list(record);
+        self.usage.list(record);
     }
 
     fn unlist(&mut self, record: &Record) {
         let job = &record.job;
-        self.turns.remove(record);
+        self.fair_queue.remove(record);
         if self.running.remove(&job.id) {
             self.suspects -= usize::from(job.retry_count > 0);
         }
@@ -197,10 +197,10 @@ impl Book {
                 }
             }
         }
-        if !record.faded {
+        if !record.tombstone {
             *self.count_of(job.state) -= 1;
         }
-        self.kept.unlist(record);
+        self.usage.unlist(record);
     }
 
     fn count_of(&mut self, state: State) -> &mut usize {
@@ -228,35 +228,35 @@ impl Book {
         if self.suspects > 0 {
             return None;
         }
-        let next = self.records.get(&self.turns.next()?)?;
+        let next = self.records.get(&self.fair_queue.next()?)?;
         (next.job.retry_count == 0 || self.running.is_empty()).then_some(next)
     }
 
     /// How many waiting jobs come before this waiting one, as things stand.
     pub(super) fn position(&self, id: Uuid) -> Option<usize> {
         let record = self.records.get(&id).filter(|record| record.job.state == State::Queued)?;
-        Some(self.turns.position(record))
+        Some(self.fair_queue.position(record))
     }
 
     /// The waiting jobs that want inputs, in the order of their turns.
     pub(super) fn wanting(&self) -> Vec<Arc<Job>> {
-        let ids = self.turns.wanting();
+        let ids = self.fair_queue.wanting();
         ids.iter().filter_map(|id| self.records.get(id)).map(|record| Arc::clone(&record.job)).collect()
     }
 
     /// How many jobs of a client wait.
     pub(super) fn waiting_of(&self, client: &str) -> usize {
-        self.turns.waiting_of(client)
+        self.fair_queue.waiting_of(client)
     }
 
     /// When the job that has waited longest was accepted, unix ms.
     pub(super) fn oldest_waiting(&self) -> Option<u64> {
-        self.records.get(&self.turns.first()?).map(|record| record.job.submitted_at)
+        self.records.get(&self.fair_queue.first()?).map(|record| record.job.submitted_at)
     }
 
     /// What is kept for whom.
-    pub(super) fn kept(&self) -> &Kept {
-        &self.kept
+    pub(super) fn usage(&self) -> &Usage {
+        &self.usage
     }
 
     /// How many credits an owner has used; `None` if it never used any.

@@ -1,5 +1,5 @@
-//! The job documents on disk: `jobs.redb`, with the tables `jobs` (id → JSON of a [`Record`]), `doomed` (files to be
-//! deleted, so that a deletion cut short is finished by the next start), `used` (owner → credits used; changed in the
+//! The job documents on disk: `jobs.redb`, with the tables `jobs` (id → JSON of a [`Record`]), `doomed` (the files
+//! whose deletion is pending, so that a deletion cut short is finished by the next start), `used` (owner → credits used; changed in the
 //! commit of the job that takes or returns one) and `meta` (format, latest moment seen).
 //!
 //! redb is copy-on-write with checksummed commits: after a crash the file is as the last commit left it. After a failed
@@ -18,18 +18,19 @@ use redb::{Database, Durability, ReadableTable as _, TableDefinition};
 use uuid::Uuid;
 
 use super::{
-    book::{Book, Record},
-    shelf::{make_private, private, sync_folder},
+    blob_dir::{make_private, private, sync_folder},
+    index::{Index, Record},
 };
 use crate::{BlobKey, Error, Result};
 
 const JOBS: TableDefinition<u128, &[u8]> = TableDefinition::new("jobs");
-const DOOMED: TableDefinition<&str, ()> = TableDefinition::new("doomed");
+/// Under the name that stores of the first format have.
+const PENDING_DELETES: TableDefinition<&str, ()> = TableDefinition::new("doomed");
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 const USED: TableDefinition<&str, u64> = TableDefinition::new("used");
 /// The format of the documents; a store written by a newer one is refused.
 const FORMAT: u64 = 1;
-/// redb's page cache. The documents live in memory anyway ([`Book`]), so the default of 1 GiB would be waste.
+/// redb's page cache. The documents live in memory anyway ([`Index`]), so the default of 1 GiB would be waste.
 const CACHE_BYTES: usize = 4 << 20;
 /// A file larger than this, and than [`SLACK`] times what is in it, is made smaller at the start.
 const LARGE: u64 = 8 << 20;
@@ -39,22 +40,22 @@ const SLACK: u64 = 4;
 /// What one commit writes.
 pub(super) struct Entry<'a> {
     /// The records as they are to be.
-    pub(super) book: &'a Book,
+    pub(super) index: &'a Index,
     /// Which of them changed.
     pub(super) touched: Vec<Uuid>,
     /// Whose used credits changed.
     pub(super) owners: Vec<String>,
     /// The files that the changes left without a name.
-    pub(super) doomed: Vec<BlobKey>,
+    pub(super) pending_deletes: Vec<BlobKey>,
     /// The store's time, unix ms.
     pub(super) now: u64,
 }
 
 /// What an earlier run left.
 #[derive(Debug, Default)]
-pub(super) struct Legacy {
+pub(super) struct Recovered {
     pub(super) records: Vec<Record>,
-    pub(super) doomed: Vec<BlobKey>,
+    pub(super) pending_deletes: Vec<BlobKey>,
     pub(super) used: BTreeMap<String, u64>,
     pub(super) latest: u64,
     /// Jobs whose time had passed, and that were not read therefore.
@@ -65,7 +66,7 @@ pub(super) struct Legacy {
 
 /// The file of documents.
 #[derive(Debug)]
-pub(super) struct Ledger {
+pub(super) struct Documents {
     path: PathBuf,
     /// `None` after a failed write, until the next one.
     database: Option<Database>,
@@ -73,32 +74,32 @@ pub(super) struct Ledger {
     unsettled: HashSet<Uuid>,
     /// Owners whose last write failed.
     unsettled_owners: HashSet<String>,
-    /// Files that were doomed by an earlier commit and are deleted by now.
-    buried: Vec<BlobKey>,
+    /// Pending deletes of the last commit, done by now: their notes go with the next one.
+    deleted: Vec<BlobKey>,
 }
 
-impl Ledger {
+impl Documents {
     /// Opens the file, or makes it. `wall` is the time by the wall clock, unix ms: of the jobs that are over by then, only
     /// the files are noted, however many there are.
-    pub(super) fn open(path: PathBuf, wall: u64) -> Result<(Self, Legacy)> {
+    pub(super) fn open(path: PathBuf, wall: u64) -> Result<(Self, Recovered)> {
         if !path.exists() {
             create(&path)?;
         }
         make_private(&path).map_err(Error::storage("write", &path))?;
         let mut database = reopen(&path)?;
-        let mut legacy = read(&database, wall)
+        let mut recovered = read(&database, wall)
             .map_err(|error| refused(&path, "read", error))?
             .map_err(|reason| Error::Damaged { path: path.clone(), reason })?;
         let size = fs::metadata(&path).map_or(0, |data| data.len());
-        if size > LARGE.max(SLACK * legacy.bytes)
+        if size > LARGE.max(SLACK * recovered.bytes)
             && let Err(error) = database.compact()
         {
             tracing::warn!(%error, path = %path.display(), "the file could not be made smaller; that does no harm");
         }
-        let unsettled = std::mem::take(&mut legacy.expired);
-        let buried = legacy.doomed.clone();
+        let unsettled = std::mem::take(&mut recovered.expired);
+        let deleted = recovered.pending_deletes.clone();
         let unsettled_owners = HashSet::new();
-        Ok((Self { path, database: Some(database), unsettled, unsettled_owners, buried }, legacy))
+        Ok((Self { path, database: Some(database), unsettled, unsettled_owners, deleted }, recovered))
     }
 
     /// Whether the last write succeeded.
@@ -114,12 +115,12 @@ impl Ledger {
         };
         let ids: HashSet<Uuid> = self.unsettled.iter().chain(&entry.touched).copied().collect();
         let owners: HashSet<String> = self.unsettled_owners.iter().chain(&entry.owners).cloned().collect();
-        match commit(&database, entry, &ids, &owners, &self.buried) {
+        match commit(&database, entry, &ids, &owners, &self.deleted) {
             Ok(()) => {
                 self.database = Some(database);
                 self.unsettled.clear();
                 self.unsettled_owners.clear();
-                self.buried.clone_from(&entry.doomed);
+                self.deleted.clone_from(&entry.pending_deletes);
                 Ok(())
             }
             Err(error) => {
@@ -146,7 +147,7 @@ fn create(path: &Path) -> Result<()> {
     let made = made.map_err(redb::Error::from).and_then(|database| {
         let write = database.begin_write()?;
         write.open_table(JOBS)?;
-        write.open_table(DOOMED)?;
+        write.open_table(PENDING_DELETES)?;
         write.open_table(META)?.insert("format", FORMAT)?;
         Ok(write.commit()?)
     });
@@ -168,7 +169,7 @@ fn reopen(path: &Path) -> Result<Database> {
 type Read<T> = std::result::Result<T, redb::Error>;
 
 /// The outer error is redb's, the inner one a document that cannot be understood.
-fn read(database: &Database, wall: u64) -> Read<std::result::Result<Legacy, String>> {
+fn read(database: &Database, wall: u64) -> Read<std::result::Result<Recovered, String>> {
     use redb::ReadableDatabase as _;
     let read = database.begin_read()?;
     let meta = read.open_table(META)?;
@@ -177,20 +178,20 @@ fn read(database: &Database, wall: u64) -> Read<std::result::Result<Legacy, Stri
     if format != FORMAT {
         return Ok(Err(format!("it has format {format}, and this version writes format {FORMAT}")));
     }
-    let mut legacy = Legacy { latest: number("latest")?, ..Legacy::default() };
-    let now = wall.max(legacy.latest);
+    let mut recovered = Recovered { latest: number("latest")?, ..Recovered::default() };
+    let now = wall.max(recovered.latest);
     for row in read.open_table(JOBS)?.iter()? {
         let (id, document) = row?;
         match serde_json::from_slice::<Record>(document.value()) {
             Ok(record) if record.files_expired(now) => {
                 let files = record.job.inputs.iter().chain(&record.job.outputs);
-                legacy.doomed.extend(files.cloned());
-                legacy.expired.insert(Uuid::from_u128(id.value()));
+                recovered.pending_deletes.extend(files.cloned());
+                recovered.expired.insert(Uuid::from_u128(id.value()));
             }
             Ok(mut record) => {
                 record.settle();
-                legacy.bytes += document.value().len() as u64;
-                legacy.records.push(record);
+                recovered.bytes += document.value().len() as u64;
+                recovered.records.push(record);
             }
             Err(error) => {
                 return Ok(Err(format!(
@@ -204,19 +205,19 @@ fn read(database: &Database, wall: u64) -> Read<std::result::Result<Legacy, Stri
         Ok(table) => {
             for row in table.iter()? {
                 let (owner, used) = row?;
-                legacy.used.insert(owner.value().to_owned(), used.value());
+                recovered.used.insert(owner.value().to_owned(), used.value());
             }
         }
         // A file of a version that did not count credits here.
         Err(redb::TableError::TableDoesNotExist(_)) => {}
         Err(error) => return Err(error.into()),
     }
-    for row in read.open_table(DOOMED)?.iter()? {
+    for row in read.open_table(PENDING_DELETES)?.iter()? {
         if let Ok(key) = BlobKey::parse(row?.0.value()) {
-            legacy.doomed.push(key);
+            recovered.pending_deletes.push(key);
         }
     }
-    Ok(Ok(legacy))
+    Ok(Ok(recovered))
 }
 
 fn commit(
@@ -224,14 +225,14 @@ fn commit(
     entry: &Entry<'_>,
     ids: &HashSet<Uuid>,
     owners: &HashSet<String>,
-    buried: &[BlobKey],
+    deleted: &[BlobKey],
 ) -> Read<()> {
     let mut write = database.begin_write()?;
     write.set_durability(Durability::Immediate)?;
     {
         let mut jobs = write.open_table(JOBS)?;
         for id in ids {
-            match entry.book.get(*id) {
+            match entry.index.get(*id) {
                 Some(record) => {
                     let document = serde_json::to_vec(&**record).map_err(io::Error::from)?;
                     jobs.insert(id.as_u128(), document.as_slice())?;
@@ -241,17 +242,17 @@ fn commit(
         }
         let mut used = write.open_table(USED)?;
         for owner in owners {
-            match entry.book.used(owner) {
+            match entry.index.used(owner) {
                 Some(number) => _ = used.insert(owner.as_str(), number)?,
                 None => _ = used.remove(owner.as_str())?,
             }
         }
-        let mut doomed = write.open_table(DOOMED)?;
-        for key in buried {
-            doomed.remove(key.as_str())?;
+        let mut pending_deletes = write.open_table(PENDING_DELETES)?;
+        for key in deleted {
+            pending_deletes.remove(key.as_str())?;
         }
-        for key in &entry.doomed {
-            doomed.insert(key.as_str(), ())?;
+        for key in &entry.pending_deletes {
+            pending_deletes.insert(key.as_str(), ())?;
         }
         write.open_table(META)?.insert("latest", entry.now)?;
     }
@@ -287,8 +288,8 @@ mod tests {
         Record::new(0, Job::queued(NewJob { id, owner: "open".to_owned(), ..NewJob::default() }, 1))
     }
 
-    fn entry<'a>(book: &'a Book, touched: &[Uuid]) -> Entry<'a> {
-        Entry { book, touched: touched.to_vec(), owners: vec![], doomed: vec![], now: 7 }
+    fn entry<'a>(index: &'a Index, touched: &[Uuid]) -> Entry<'a> {
+        Entry { index, touched: touched.to_vec(), owners: vec![], pending_deletes: vec![], now: 7 }
     }
 
     /// No disk can be made to fail just after a commit has landed, so the failure is pretended here.
@@ -296,34 +297,34 @@ mod tests {
     fn a_commit_that_failed_but_landed_is_taken_back_by_the_next() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("jobs.redb");
-        let (mut ledger, _) = Ledger::open(path.clone(), 0).unwrap();
+        let (mut documents, _) = Documents::open(path.clone(), 0).unwrap();
         let (kept, refused) = (Uuid::from_u128(1), Uuid::from_u128(2));
-        let mut book = Book::default();
-        book.set(kept, Some(Arc::new(record(kept))));
-        book.set(refused, Some(Arc::new(record(refused))));
-        ledger.write(&entry(&book, &[kept, refused])).unwrap();
-        ledger.database = None;
-        ledger.unsettled = HashSet::from([refused]);
-        book.set(refused, None);
-        assert!(!ledger.settled());
-        ledger.write(&entry(&book, &[])).unwrap();
-        assert!(ledger.settled());
-        drop(ledger);
-        let (_, legacy) = Ledger::open(path, 0).unwrap();
-        assert_eq!((legacy.records, legacy.latest), (vec![record(kept)], 7));
+        let mut index = Index::default();
+        index.set(kept, Some(Arc::new(record(kept))));
+        index.set(refused, Some(Arc::new(record(refused))));
+        documents.write(&entry(&index, &[kept, refused])).unwrap();
+        documents.database = None;
+        documents.unsettled = HashSet::from([refused]);
+        index.set(refused, None);
+        assert!(!documents.settled());
+        documents.write(&entry(&index, &[])).unwrap();
+        assert!(documents.settled());
+        drop(documents);
+        let (_, recovered) = Documents::open(path, 0).unwrap();
+        assert_eq!((recovered.records, recovered.latest), (vec![record(kept)], 7));
     }
 
     #[test]
     fn a_newer_format_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("jobs.redb");
-        drop(Ledger::open(path.clone(), 0).unwrap());
+        drop(Documents::open(path.clone(), 0).unwrap());
         let database = Database::open(&path).unwrap();
         let write = database.begin_write().unwrap();
         write.open_table(META).unwrap().insert("format", FORMAT + 1).unwrap();
         write.commit().unwrap();
         drop(database);
-        let error = Ledger::open(path, 0).unwrap_err();
+        let error = Documents::open(path, 0).unwrap_err();
         assert!(matches!(&error, Error::Damaged { reason, .. } if reason.contains("format 2")), "{error}");
     }
 }

@@ -1,7 +1,7 @@
 //! Files on disk: `blobs/KEY`, each written under a temporary name, synced, renamed, and the folder synced, so that a
 //! name either leads to the whole file or to nothing, also after a power cut (as far as the disk keeps its promises).
 //!
-//! The shelf knows its files by heart (key, length and moment of birth), so asking what there is costs no system call.
+//! Key, length and time of birth of every file are held in memory, so asking what there is costs no system call.
 
 use std::{
     collections::HashMap,
@@ -26,14 +26,14 @@ const PROBE: usize = 16 << 10;
 /// A file that is being written. It is not there under its key before it is sealed, and one that is not sealed is thrown
 /// away.
 #[derive(Debug)]
-struct Draft {
+struct PartFile {
     key: BlobKey,
     path: PathBuf,
     /// `None` once it is sealed.
     file: Option<File>,
 }
 
-impl Drop for Draft {
+impl Drop for PartFile {
     fn drop(&mut self) {
         if self.file.take().is_some() {
             // If it stays, the next start clears up.
@@ -53,7 +53,7 @@ struct Known {
 
 /// The folder of files.
 #[derive(Debug)]
-pub(super) struct Shelf {
+pub(super) struct BlobDir {
     dir: PathBuf,
     /// Held for as long as anybody may write here, a put whose caller is gone included.
     lock: DirectoryLock,
@@ -61,7 +61,7 @@ pub(super) struct Shelf {
     serial: AtomicU64,
 }
 
-impl Shelf {
+impl BlobDir {
     /// Opens or makes the folder, throws away what was being written when the last process ended, and takes stock.
     pub(super) fn open(dir: PathBuf, lock: DirectoryLock) -> Result<Self> {
         make_folder(&dir)?;
@@ -109,15 +109,15 @@ impl Shelf {
 
     /// Stores a file, born at `now`. Blocks until it is durable.
     pub(super) fn put(&self, key: &BlobKey, bytes: &[u8], now: u64) -> Result<()> {
-        let mut draft = self.draft(key)?;
+        let mut part_file = self.part_file(key)?;
         let path = self.path(key);
-        let written = draft.file.as_mut().map_or(Ok(()), |file| file.write_all(bytes));
+        let written = part_file.file.as_mut().map_or(Ok(()), |file| file.write_all(bytes));
         written.map_err(Error::storage("write", path))?;
-        self.seal(draft, now)
+        self.seal(part_file, now)
     }
 
     /// Begins a file.
-    fn draft(&self, key: &BlobKey) -> Result<Draft> {
+    fn part_file(&self, key: &BlobKey) -> Result<PartFile> {
         self.is_ours()?;
         let path = self.part(key.as_str());
         let file = private()
@@ -125,19 +125,19 @@ impl Shelf {
             .create_new(true)
             .open(&path)
             .map_err(Error::storage("write", self.path(key)))?;
-        Ok(Draft { key: key.clone(), path, file: Some(file) })
+        Ok(PartFile { key: key.clone(), path, file: Some(file) })
     }
 
-    /// Stores a draft, born at `now`. Blocks until it is durable.
-    fn seal(&self, mut draft: Draft, now: u64) -> Result<()> {
-        let (key, path) = (draft.key.clone(), self.path(&draft.key));
-        let Some(file) = &draft.file else { return Ok(()) };
+    /// Gives a finished file its name, born at `now`. Blocks until it is durable.
+    fn seal(&self, mut part_file: PartFile, now: u64) -> Result<()> {
+        let (key, path) = (part_file.key.clone(), self.path(&part_file.key));
+        let Some(file) = &part_file.file else { return Ok(()) };
         let stored = finish(file, now)
-            .and_then(|length| fs::rename(&draft.path, &path).map(|()| length))
+            .and_then(|length| fs::rename(&part_file.path, &path).map(|()| length))
             .and_then(|length| sync_folder(&self.dir).map(|()| length));
         match stored {
             Ok(length) => {
-                draft.file = None;
+                part_file.file = None;
                 self.known().insert(key, Known { born: now, length });
                 Ok(())
             }
@@ -164,9 +164,9 @@ impl Shelf {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             // Not every file system has second names.
             Err(_) => {
-                let draft = self.draft(to)?;
-                fs::copy(self.path(from), &draft.path).map_err(Error::storage("write", path))?;
-                self.seal(draft, now).map(|()| true)
+                let part_file = self.part_file(to)?;
+                fs::copy(self.path(from), &part_file.path).map_err(Error::storage("write", path))?;
+                self.seal(part_file, now).map(|()| true)
             }
         }
     }
