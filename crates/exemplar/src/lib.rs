@@ -37,6 +37,7 @@ mod posterior;
 mod profile;
 mod quilt;
 mod relief;
+mod sheen;
 mod sphere;
 mod surface;
 mod synthesis;
@@ -223,19 +224,26 @@ impl Exemplar {
 /// How much darker a flat sample's surface gets where it turns away, at most.
 const TURNED_AWAY: f32 = 0.25;
 
-/// The pattern on the form: seen in the material's own light where that is known, else darker where it turns away.
+/// How far a polished sample's highlight goes towards white.
+const GLOSS: f32 = 0.5;
+
+/// The pattern on the form: seen in the material's own light where that is known, else darker where it turns away; and polished.
 fn dressed(painted: &Raster, form: &Form, material: &Material) -> Raster {
-    match &material.sphere {
-        Some(sphere) => {
-            let look = sphere.seen_by(&form.normals);
-            look.zip(painted, 3, |l, p, o| {
-                o.iter_mut().zip(l.iter().zip(p)).for_each(|(o, (l, p))| *o = l * p / GREY);
-            })
-        }
+    let look = match &material.sphere {
+        Some(sphere) => sphere.seen_by(&form.normals).zip(painted, 3, |l, p, o| {
+            o.iter_mut().zip(l.iter().zip(p)).for_each(|(o, (l, p))| *o = l * p / GREY);
+        }),
         None => painted.zip(&form.normals, 3, |p, n, o| {
             o.iter_mut().zip(p).for_each(|(o, p)| *o = p * (1.0 - TURNED_AWAY * (1.0 - n[2])));
         }),
+    };
+    if material.polish == 0.0 {
+        return look;
     }
+    look.zip(&form.normals, 3, |l, n, o| {
+        let shine = GLOSS * material.polish * sheen::highlight(n[0], n[1]);
+        o.iter_mut().zip(l).for_each(|(o, l)| *o = l + shine * (1.0 - l));
+    })
 }
 
 impl Engine for Exemplar {

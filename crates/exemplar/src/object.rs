@@ -5,6 +5,7 @@
 //! pattern that happens to lie on a thing: its own light is divided out, and it is used like a flat sample.
 
 use super::form::{BLACK, Form, FormNetwork};
+use super::sheen::Sheen;
 use super::sphere::Sphere;
 use crate::Error;
 use pixels::raster::{Kernel, Raster, luma};
@@ -13,8 +14,8 @@ use pixels::raster::{Kernel, Raster, luma};
 #[derive(Debug)]
 pub(crate) enum Look {
     /// Colours follow the normals. `part` is 1 where the thing is of its usual material; `grained` says whether that has a
-    /// grain of its own everywhere.
-    Sphere { sphere: Sphere, part: Raster, grained: bool },
+    /// grain of its own everywhere, `polish` how much of a highlight the sphere is to be given, 0 to 1.
+    Sphere { sphere: Sphere, part: Raster, grained: bool, polish: f32 },
     /// Colours follow a pattern. `light` is the thing's logarithmic light, 0 on average, to be divided out; `part` is 1 where
     /// the pattern is seen well enough to be copied.
     Pattern { light: Raster, part: Raster },
@@ -50,14 +51,20 @@ impl Look {
         let usual = usual(&tints, &core);
         let part = usual.zip(&core, 1, |u, c, o| o[0] = f32::from(u8::from(u[0] > 0.5 && c[0] > 0.5)));
         let share = part.mean_within(&core)[0];
+        let typical = typical(&picture, &part);
+        if is_gilded(&picture, &tints, &part, &typical) {
+            let sphere = Sheen::of_metal(&picture, &part).sphere();
+            return Ok(Self::Sphere { sphere, part, grained: false, polish: 0.0 });
+        }
         if share < LEAST_USUAL || (roomy && surface.is_pattern()) {
             return Ok(Self::Pattern { part: surface.copied(&form.normals, &core), light: surface.light });
         }
         let sphere = Sphere::read(&picture, &form.normals, &usual);
-        let sphere = sphere
-            .without_side(&picture, &form.normals, &part, UNSIDED)
-            .of_one_tint(&typical(&picture, &part));
-        Ok(Self::Sphere { sphere, part, grained: surface.is_grained() })
+        let sphere = sphere.without_side(&picture, &form.normals, &part, UNSIDED).of_one_tint(&typical);
+        let grained = surface.is_grained();
+        // Where normals are a few degrees off, a small highlight is averaged away.
+        let polish = if grained { 0.0 } else { SMOOTH_POLISH };
+        Ok(Self::Sphere { sphere, part, grained, polish })
     }
 }
 
@@ -85,6 +92,9 @@ const POOL: f32 = 0.03;
 const PATTERN_DEPTH: f32 = 0.16;
 const PATTERN_EVEN: f32 = 0.46;
 const PATTERN_SKEW: f32 = 0.45;
+
+/// The polish of a thing without grain.
+const SMOOTH_POLISH: f32 = 0.6;
 
 /// A surface of less depth has no grain worth painting.
 const GRAIN_DEPTH: f32 = 0.04;
@@ -216,6 +226,48 @@ fn typical(picture: &Raster, part: &Raster) -> [f32; 3] {
     std::array::from_fn(|c| {
         median(inside().filter(|p| luma(p) <= middle).map(|p| p[c]).collect()).unwrap_or(0.5)
     })
+}
+
+/// Is a thing of the `typical` colour in `part` gold or brass? These are yellow, and what they reflect is the paler the brighter
+/// it is, all over: dyed wool and wood keep their tint in the light.
+fn is_gilded(picture: &Raster, tints: &Raster, part: &Raster, typical: &[f32; 3]) -> bool {
+    let [red, blue] = tint_of(typical);
+    if !(GOLD_RED.0..GOLD_RED.1).contains(&red) || blue > GOLD_BLUE {
+        return false;
+    }
+    let rows: Vec<[f32; 2]> = (0..part.pixels())
+        .filter(|at| part.data[*at] > 0.5)
+        .map(|at| {
+            let yellow = tints.data[2 * at] - tints.data[2 * at + 1];
+            [(luma(&picture.data[3 * at..][..3]).max(0.0) + BLACK).ln(), yellow]
+        })
+        .collect();
+    correlation(&rows) < GOLD_PALES
+}
+
+/// Logarithms of red and of blue over green, between which gold lies.
+const GOLD_RED: (f32, f32) = (0.05, 0.5);
+const GOLD_BLUE: f32 = -0.6;
+
+/// Correlation of brightness and yellowness below which a yellow thing is metal: a gold coin has -0.87, a rendered gold thing
+/// -0.90, a trumpet -0.55; a tiger -0.34.
+const GOLD_PALES: f32 = -0.45;
+
+/// Logarithms of red and blue over green, of a colour that is not dark.
+fn tint_of(rgb: &[f32; 3]) -> [f32; 2] {
+    let log = |v: f32| v.max(0.01).ln();
+    [log(rgb[0]) - log(rgb[1]), log(rgb[2]) - log(rgb[1])]
+}
+
+/// Pearson's correlation of two columns; 0 where one does not vary.
+fn correlation(rows: &[[f32; 2]]) -> f32 {
+    let mean = |k: usize| rows.iter().map(|r| f64::from(r[k])).sum::<f64>() / rows.len().max(1) as f64;
+    let means = [mean(0), mean(1)];
+    let product = |i: usize, j: usize| {
+        rows.iter().map(|r| (f64::from(r[i]) - means[i]) * (f64::from(r[j]) - means[j])).sum::<f64>()
+    };
+    let scale = (product(0, 0) * product(1, 1)).sqrt();
+    if scale > 0.0 { (product(0, 1) / scale) as f32 } else { 0.0 }
 }
 
 /// The value in the middle.

@@ -43,7 +43,14 @@ const BROAD: f32 = 0.03;
 const RIM: f32 = 0.0025;
 
 /// Logarithmic contrast at which a relief is certainly seen: below it, there is nothing that a pattern could drown.
-const SEEN: f32 = 0.06;
+const SEEN: f32 = 0.03;
+
+/// How much of its colour's contrast a pattern gives up for every share of its brightness's: form is seen in brightness, and in
+/// its colours a pattern can stay.
+const COLOUR: f32 = 0.4;
+
+/// Root mean square over mean magnitude of a pattern that is as strong everywhere (Gaussian).
+const DENSE_PATTERN: f32 = 1.25;
 
 /// How much of the energy of a finer relief counts against a coarser pattern.
 const SWALLOWED: f32 = 1.0;
@@ -80,6 +87,7 @@ impl Relief {
             }
             None => inner,
         };
+        let logs = calmed(logs, &window.firm, diagonal);
         let low = logs.blur_within(&window.firm, BROAD * diagonal);
         let mean = low.mean_within(&window.firm)[0];
         Self {
@@ -131,12 +139,18 @@ impl Relief {
             if band > 0 {
                 relief = relief.zip(&energy(&light[band - 1]), 1, |a, b, o| o[0] = a[0] + SWALLOWED * b[0]);
             }
-            let share = energy(p).zip(&relief, 1, |p, g, o| {
-                let (p, g) = (p[0].max(0.0).sqrt(), g[0].max(0.0).sqrt());
+            // By magnitude and over wider surroundings: a lone vein hides nothing, however bright it is.
+            let magnitude = |v: &[f32]| v.iter().map(|v| v.abs()).sum::<f32>() / v.len() as f32;
+            let pattern = p.map(1, |v, o| o[0] = DENSE_PATTERN * magnitude(v)).blur_within(firm, 2.0 * reach);
+            let share = pattern.zip(&relief, 1, |p, g, o| {
+                let (p, g) = (p[0], g[0].max(0.0).sqrt());
                 let wanted = (budget * g / p.max(1e-4)).clamp(light_asked.least_pattern, 1.0);
                 o[0] = (1.0 - wanted) * g / (g + SEEN);
             });
-            let less = p.zip(&share, 3, |p, s, o| o.iter_mut().zip(p).for_each(|(o, p)| *o = p * s[0]));
+            let less = p.zip(&share, 3, |p, s, o| {
+                let grey = (p[0] + p[1] + p[2]) / 3.0;
+                o.iter_mut().zip(p).for_each(|(o, p)| *o = s[0] * (grey + COLOUR * (p - grey)));
+            });
             out = out.zip(&less, 3, |a, b, o| {
                 o.iter_mut().zip(a.iter().zip(b)).for_each(|(o, (a, b))| *o = a - b)
             });
@@ -162,6 +176,42 @@ impl Relief {
         self.broad.zip(&self.fine, 1, |b, f, o| o[0] = (0.5 * (b[0] + f[0]).exp()).clamp(0.0, 1.0))
     }
 }
+
+/// `logs` with less of what is the subject's own texture: fur, a weave, grass. It is what is fine and as strong in one place as
+/// in the next; an eye, a seam or an edge stands out from its surroundings and stays.
+fn calmed(logs: Raster, firm: &Raster, diagonal: f32) -> Raster {
+    let reach = AROUND * diagonal;
+    let mut out = logs.clone();
+    let mut finer = logs;
+    for (width, most) in TEXTURE {
+        let coarser = finer.blur_within(firm, width * diagonal);
+        let band = finer.zip(&coarser, 1, |f, c, o| o[0] = f[0] - c[0]);
+        let around =
+            band.map(2, |b, o| o.copy_from_slice(&[b[0].abs(), b[0] * b[0]])).blur_within(firm, reach);
+        let less = band.zip(&around, 1, |b, m, o| {
+            let square = m[1].max(1e-8);
+            let even = ((m[0] * m[0] / square - SPARSE) / (DENSE - SPARSE)).clamp(0.0, 1.0);
+            let usual = 1.0 / (1.0 + (b[0] * b[0] / (OUTSTANDING * OUTSTANDING * square)).powi(2));
+            o[0] = most * even * usual * b[0];
+        });
+        out.data.iter_mut().zip(&less.data).for_each(|(o, l)| *o -= l);
+        finer = coarser;
+    }
+    out
+}
+
+/// The bands of a subject's texture: the width that each ends at, as a share of the diagonal, and the most that is taken away.
+const TEXTURE: [(f32, f32); 2] = [(0.0015, 0.75), (0.006, 0.65)];
+
+/// Width of the surroundings that a detail is compared with, as a share of the diagonal.
+const AROUND: f32 = 0.02;
+
+/// Squared mean size over mean square of details: 0.64 for noise as even as can be (Gaussian), less the rarer they are.
+const SPARSE: f32 = 0.40;
+const DENSE: f32 = 0.56;
+
+/// A detail this many times as strong as those around it is half spared.
+const OUTSTANDING: f32 = 2.2;
 
 /// A network's smooth light, given the fine form of the logarithmic luminance `own` where the two go together: a guided filter
 /// (He et al. 2010). Where luminance changes and the light does not, it is a print, and nothing of it comes over.

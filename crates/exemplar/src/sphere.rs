@@ -9,7 +9,7 @@ use super::form::BLACK;
 use super::raster::{Kernel, Raster, luma};
 
 /// Cells along a side of the sphere's picture.
-const SIDE: usize = 56;
+pub(crate) const SIDE: usize = 56;
 
 /// How the sphere is filled where few pixels face: Gaussian widths in cells, and how much each counts.
 const REACHES: [(f32, f32); 4] = [(0.9, 1.0), (2.5, 0.04), (6.0, 0.0015), (14.0, 5e-5)];

@@ -2,6 +2,8 @@
 
 use pixels::Raster;
 
+use super::flood::Flood;
+
 /// How fast interest falls off from the centre: a Gaussian's width, as a share of each side.
 const CENTRE: f32 = 0.3;
 
@@ -29,24 +31,9 @@ pub(super) fn likeliest(faint: &Raster) -> Option<Raster> {
     if weighted[best] < LEAST_LIKELY {
         return None;
     }
+    let part = Flood::new(w, h).from(best, |at| weighted[at] >= BELONGS * weighted[best]);
     let mut mask = Raster::filled(w, h, 1, 0.0);
-    let mut open = vec![best];
-    mask.data[best] = 1.0;
-    while let Some(at) = open.pop() {
-        let (x, y) = (at % w, at / w);
-        let beside = [
-            (x > 0, at.wrapping_sub(1)),
-            (x + 1 < w, at + 1),
-            (y > 0, at.wrapping_sub(w)),
-            (y + 1 < h, at + w),
-        ];
-        for (_, near) in beside.into_iter().filter(|(inside, _)| *inside) {
-            if mask.data[near] == 0.0 && weighted[near] >= BELONGS * weighted[best] {
-                mask.data[near] = 1.0;
-                open.push(near);
-            }
-        }
-    }
+    part.iter().for_each(|at| mask.data[*at] = 1.0);
     let share = mask.data.iter().filter(|m| **m > 0.0).count() as f64 / mask.pixels() as f64;
     (share <= MOST_SHARE).then_some(mask)
 }

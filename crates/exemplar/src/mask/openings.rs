@@ -3,7 +3,12 @@
 //! The network sees too coarsely to leave them out. Before a plain ground (a product's photograph) they give themselves away:
 //! they show the ground's colour, flatly, and end at sharp edges. A bright spot on a pale thing shows it too, but fades.
 
-use pixels::raster::Raster;
+use std::collections::{BTreeMap, HashSet};
+
+use pixels::raster::{Raster, luma};
+
+use super::flood::{Flood, beside};
+use crate::object::median;
 
 /// The ground is plain when this share of it lies within [`SAME`] of its middle colour, and it is this large a part of the picture.
 const PLAIN: f32 = 0.9;
@@ -18,8 +23,22 @@ const STEP: f32 = 0.28;
 const REACH: isize = 2;
 const THIN: isize = 5;
 
+/// The same where a shadow is counted in: what is darker than a soft shadow may still be its darkest part.
+const SHADOW_REACH: isize = 6;
+
 /// Share of an opening's outline that has to be sharp.
 const SHARP: f32 = 0.6;
+
+/// The least share of the ground's brightness that a soft shadow leaves, and the most that its tint may differ.
+const DEEPEST_SHADOW: f32 = 0.6;
+const SAME_TINT: f32 = 0.025;
+
+/// Of an opening in shadow at least this share shows the bare ground (this near to its colour), which is brighter than elsewhere
+/// by this at most; of islands in it there may be this share.
+const BARE: f32 = 0.02;
+const LEAST_LIT: f32 = 0.4;
+const BRIGHTER: f32 = 0.012;
+const MOST_ISLANDS: f32 = 0.03;
 
 /// Openings smaller than this share of the mask are left alone.
 const LEAST_OPENING: f32 = 0.004;
@@ -27,25 +46,126 @@ const LEAST_OPENING: f32 = 0.004;
 /// `mask` (one channel) without the openings that `picture` (RGB, the same size) shows in it.
 pub(super) fn opened(picture: &Raster, mask: Raster) -> Raster {
     let Some(ground) = plain_ground(picture, &mask) else { return mask };
-    let differs = |at: usize| {
-        picture.data[3 * at..][..3].iter().zip(ground).map(|(v, g)| (v - g).abs()).fold(0.0, f32::max)
-    };
-    let apart: Vec<f32> = (0..mask.pixels()).map(differs).collect();
-    let (w, h) = (mask.width, mask.height);
+    let scene = Scene::of(picture, &mask, ground);
     let covered = mask.data.iter().filter(|m| **m > 0.5).count();
     let least = (LEAST_OPENING * covered as f32).max(8.0) as usize;
-    let mut seen = vec![false; w * h];
+    let mut flood = Flood::new(mask.width, mask.height);
     let mut out = mask.clone();
-    for start in 0..w * h {
-        if seen[start] || mask.data[start] <= 0.02 || apart[start] > SAME {
+    for start in 0..mask.pixels() {
+        if flood.visited(start) || !scene.shows_ground(start) {
             continue;
         }
-        let part = connected(start, w, h, &mut seen, |at| mask.data[at] > 0.02 && apart[at] <= SAME);
-        if part.len() >= least && sharpness(&part, w, h, &apart) >= SHARP {
+        let part = flood.from(start, |at| scene.shows_ground(at));
+        if part.len() < least {
+            continue;
+        }
+        if scene.sharpness(&part, false) >= SHARP {
+            part.iter().for_each(|at| out.data[*at] = 0.0);
+        } else if let Some(part) = scene.with_shadow(&part) {
             part.iter().for_each(|at| out.data[*at] = 0.0);
         }
     }
     out
+}
+
+/// A picture before a plain ground.
+struct Scene<'a> {
+    mask: &'a Raster,
+    /// How far each pixel is from the ground's colour: the largest difference of any channel.
+    apart: Vec<f32>,
+    /// Whether each is the ground's colour in a soft shadow.
+    shaded: Vec<bool>,
+    /// How much brighter than the ground each is.
+    brighter: Vec<f32>,
+}
+
+impl<'a> Scene<'a> {
+    fn of(picture: &Raster, mask: &'a Raster, ground: [f32; 3]) -> Self {
+        let pixels = || picture.data.chunks_exact(3);
+        let apart = |p: &[f32], share: f32| {
+            p.iter().zip(ground).map(|(v, g)| (v - share * g).abs()).fold(0.0, f32::max)
+        };
+        let level = luma(&ground).max(0.05);
+        let in_shadow = |p: &[f32]| {
+            let share = luma(p) / level;
+            (DEEPEST_SHADOW..=1.0).contains(&share) && apart(p, share) <= SAME_TINT
+        };
+        Self {
+            mask,
+            apart: pixels().map(|p| apart(p, 1.0)).collect(),
+            shaded: pixels().map(in_shadow).collect(),
+            brighter: pixels().map(|p| luma(p) - level).collect(),
+        }
+    }
+
+    /// Whether a place of the mask has the ground's colour.
+    fn shows_ground(&self, at: usize) -> bool {
+        self.mask.data[at] > 0.02 && self.apart[at] <= SAME
+    }
+
+    /// An opening together with the shadow that the thing casts into it, if it is one: closed all round, sharp once the shadow
+    /// is counted in, with nothing in the middle, and not brighter than the ground (the white face of a clock).
+    fn with_shadow(&self, part: &[usize]) -> Option<Vec<usize>> {
+        let (w, h) = (self.mask.width, self.mask.height);
+        // The network may have left a part of it out already.
+        let belongs = |at: usize| self.apart[at] <= SAME || self.shaded[at];
+        let whole = Flood::new(w, h).from(*part.first()?, belongs);
+        let brighter = median(part.iter().map(|at| self.brighter[*at]).collect())?;
+        let lit = whole.iter().filter(|at| self.apart[**at] <= BARE).count();
+        let closed = || whole.iter().all(|at| beside(*at, w, h).into_iter().all(|near| near.is_some()));
+        let is_opening = brighter <= BRIGHTER
+            && (lit as f32) >= LEAST_LIT * whole.len() as f32
+            && closed()
+            && self.sharpness(&whole, true) >= SHARP
+            && !has_islands(&whole, w);
+        is_opening.then_some(whole)
+    }
+
+    /// Share of a part's outline within [`REACH`] pixels of a place that plainly is not the ground, or not even in shadow.
+    fn sharpness(&self, part: &[usize], with_shadow: bool) -> f32 {
+        let (w, h) = (self.mask.width, self.mask.height);
+        let reach = if with_shadow { SHADOW_REACH } else { REACH };
+        let (mut outline, mut sharp) = (0usize, 0usize);
+        for at in part {
+            let (x, y) = ((at % w) as isize, (at / w) as isize);
+            let at = |dx: isize, dy: isize| {
+                let (x, y) = (x + dx, y + dy);
+                let inside = (0..w as isize).contains(&x) && (0..h as isize).contains(&y);
+                inside.then(|| y as usize * w + x as usize)
+            };
+            let apart = |dx: isize, dy: isize| at(dx, dy).map(|at| self.apart[at]);
+            let leaves = |dx: isize, dy: isize| {
+                at(dx, dy).is_some_and(|at| self.apart[at] > SAME && !(with_shadow && self.shaded[at]))
+            };
+            let ways = [(1, 0), (-1, 0), (0, 1), (0, -1)];
+            for (dx, dy) in ways.into_iter().filter(|(dx, dy)| leaves(*dx, *dy)) {
+                outline += 1;
+                let steep = (1..=reach).any(|k| apart(k * dx, k * dy).is_some_and(|d| d > STEP));
+                let thin = || (2..=THIN).any(|k| apart(k * dx, k * dy).is_some_and(|d| d <= SAME));
+                sharp += usize::from(steep || thin());
+            }
+        }
+        if outline == 0 { 0.0 } else { sharp as f32 / outline as f32 }
+    }
+}
+
+/// Does a part surround places that are not its own, in a row or a column, on more than a small share of its own?
+fn has_islands(part: &[usize], width: usize) -> bool {
+    let mut rows: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    let own: HashSet<usize> = part.iter().copied().collect();
+    part.iter().for_each(|at| rows.entry(at / width).or_default().push(at % width));
+    let (Some(top), Some(bottom)) = (rows.keys().next(), rows.keys().next_back()) else { return false };
+    let left = rows.values().flatten().min().copied().unwrap_or(0);
+    let right = rows.values().flatten().max().copied().unwrap_or(0);
+    // Its surroundings, from a frame around it; what they do not reach lies within.
+    let (w, h) = (right - left + 3, bottom - top + 3);
+    let foreign = |at: usize| {
+        let (x, y) = (at % w, at / w);
+        let inner = x > 0 && y > 0 && x + 1 < w && y + 1 < h;
+        !(inner && own.contains(&((top + y - 1) * width + left + x - 1)))
+    };
+    let around = Flood::new(w, h).from(0, foreign).len();
+    (w * h - around - part.len()) as f32 > MOST_ISLANDS * part.len() as f32
 }
 
 /// The ground's colour, when it is plain.
@@ -62,56 +182,6 @@ fn plain_ground(picture: &Raster, mask: &Raster) -> Option<[f32; 3]> {
     });
     let same = ground.iter().filter(|p| p.iter().zip(middle).all(|(v, m)| (v - m).abs() <= SAME)).count();
     (same as f32 >= PLAIN * ground.len() as f32).then_some(middle)
-}
-
-/// The places connected with `start` (along rows and columns) that belong; marks them as seen.
-fn connected(
-    start: usize,
-    w: usize,
-    h: usize,
-    seen: &mut [bool],
-    belongs: impl Fn(usize) -> bool,
-) -> Vec<usize> {
-    let (mut part, mut next) = (vec![start], 0);
-    seen[start] = true;
-    while let Some(at) = part.get(next).copied() {
-        next += 1;
-        let (x, y) = (at % w, at / w);
-        let beside = [
-            (x > 0, at.wrapping_sub(1)),
-            (x + 1 < w, at + 1),
-            (y > 0, at.wrapping_sub(w)),
-            (y + 1 < h, at + w),
-        ];
-        for (_, near) in beside.into_iter().filter(|(inside, _)| *inside) {
-            if !seen[near] && belongs(near) {
-                seen[near] = true;
-                part.push(near);
-            }
-        }
-    }
-    part
-}
-
-/// Share of a part's outline within [`REACH`] pixels of a place that plainly is not the ground.
-fn sharpness(part: &[usize], w: usize, h: usize, apart: &[f32]) -> f32 {
-    let (mut outline, mut sharp) = (0usize, 0usize);
-    for at in part {
-        let (x, y) = ((at % w) as isize, (at / w) as isize);
-        let at = |dx: isize, dy: isize| {
-            let (x, y) = (x + dx, y + dy);
-            let inside = (0..w as isize).contains(&x) && (0..h as isize).contains(&y);
-            inside.then(|| apart[y as usize * w + x as usize])
-        };
-        let ways = [(1, 0), (-1, 0), (0, 1), (0, -1)];
-        for (dx, dy) in ways.into_iter().filter(|(dx, dy)| at(*dx, *dy).is_some_and(|d| d > SAME)) {
-            outline += 1;
-            let steep = (1..=REACH).any(|k| at(k * dx, k * dy).is_some_and(|d| d > STEP));
-            let thin = || (2..=THIN).any(|k| at(k * dx, k * dy).is_some_and(|d| d <= SAME));
-            sharp += usize::from(steep || thin());
-        }
-    }
-    if outline == 0 { 0.0 } else { sharp as f32 / outline as f32 }
 }
 
 #[cfg(test)]
