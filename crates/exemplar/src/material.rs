@@ -37,6 +37,9 @@ pub(crate) const GREY: f32 = 0.5;
 /// Neither side of the working material is shorter than this, in pixels: the coarsest level still needs patches.
 const MIN_SIDE: f64 = 96.0;
 
+/// Neither side of a flat sample is longer than this many diagonals of the subject.
+const MOST_ROOM: f64 = 1.5;
+
 /// Width of the low pass that parts an object's grain from its look, as a share of the diagonal.
 const GRAIN: f32 = 0.02;
 
@@ -88,7 +91,7 @@ impl Material {
         // A thing much smaller than the subject has too few pieces to lay out: it would be seen again and again.
         let roomy = (area.width as f64).hypot(area.height as f64) >= LEAST_ROOM * extent;
         let look = shape.as_ref().map(|shape| Look::of(&cut, shape, roomy, network)).transpose()?;
-        let (inside, sphere, polish) = match look {
+        let (mut inside, sphere, polish) = match look {
             None => match Sheen::of(&cut) {
                 None => (inside, None, polish(&cut)),
                 Some(sheen) => {
@@ -112,6 +115,11 @@ impl Material {
                 (inside, Some(sphere), polish)
             }
         };
+        if shape.is_none() {
+            // Of a sample that is not shrunk so far, a small subject shows a part only.
+            let middle = middle(&pattern, (MOST_ROOM * extent).max(MIN_SIDE) as usize);
+            (pattern, inside) = (pattern.crop(middle), inside.crop(middle));
+        }
         let sigma = tunables.shading_scale * width.min(height) as f32;
         Ok(Self { polish, ..Self::analyse(pattern, inside, area, sphere, sigma) })
     }
@@ -131,6 +139,12 @@ impl Material {
     pub(crate) fn is_smooth(&self) -> bool {
         self.sphere.is_some() && self.contrast <= 0.01
     }
+}
+
+/// The middle of a raster, `most` pixels a side at most.
+fn middle(raster: &Raster, most: usize) -> Area {
+    let (width, height) = (raster.width.min(most), raster.height.min(most));
+    Area { x: (raster.width - width) / 2, y: (raster.height - height) / 2, width, height }
 }
 
 /// Where both are; the first alone where that is next to nothing.
