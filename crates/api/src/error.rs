@@ -3,14 +3,17 @@
 //! The envelope is always `{"error": "<one sentence>"}`, because a top-level string under that name is the only thing
 //! that clients of this API look at; `request_id` and `details` come on top of it where there is something to say.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// One bad field of a request.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct FieldError {
     /// The parameter's name.
+    #[schemars(example = &"guidance_scale")]
     pub field: &'static str,
     /// What is wrong with it, without the name: `must be an integer`.
+    #[schemars(example = &"must be between 1 and 10")]
     pub message: String,
 }
 
@@ -51,12 +54,15 @@ fn first(all: &[FieldError]) -> String {
 }
 
 /// The body of every error answer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "Error")]
 pub struct ErrorBody {
     /// One sentence for a person.
+    #[schemars(example = &"guidance_scale: must be between 1 and 10")]
     pub error: String,
     /// The job this is about, where it can still be asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
     pub request_id: Option<String>,
     /// All bad fields of a refused request, if fields were the trouble.
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -33,7 +33,20 @@ impl ImageKind {
         Self::ALL.into_iter().find(begins)
     }
 
-    /// The media type.
+    /// Its name, as people write it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Png => "PNG",
+            Self::Jpeg => "JPEG",
+            Self::WebP => "WebP",
+            Self::Gif => "GIF",
+            Self::Bmp => "BMP",
+            Self::Tiff => "TIFF",
+        }
+    }
+
+    /// Its media type.
     #[must_use]
     pub fn media_type(self) -> &'static str {
         match self {

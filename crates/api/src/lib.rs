@@ -18,6 +18,7 @@ pub use error::{ErrorBody, FieldError, RequestError};
 pub use image_kind::{ImageKind, extension_of, foreign, media_type};
 pub use image_source::{ImageSource, LONGEST_URL, SourceError};
 pub use openapi::openapi;
+pub use parameter::{Facts, Kind};
 pub use request::{FormValue, Limits, Parameters, Schema, TransferRequest};
 pub use upload::{MOST_UPLOADS, read_upload};
 pub use words::{MaterialStrength, OutputFormat};

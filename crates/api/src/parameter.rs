@@ -2,34 +2,29 @@
 //!
 //! Real clients send `"6"`, `6.0` and `null` for the number six and its default, and a form makes everything a string;
 //! all of that is settled here and nowhere else. A value out of range is refused, never clamped. Reading and describing
-//! stand side by side on one type, so that the document cannot say anything else than the server does.
+//! stand side by side on one type, so that no document can say anything else than the server does.
 
-use serde_json::{Map, Value, json};
+mod described;
+mod numbers;
 
+use serde_json::{Value, json};
+
+pub(crate) use self::described::{Described, object_schema};
+pub use self::described::{Facts, Kind};
+use self::numbers::{integer, number};
 use crate::given::Given;
 use crate::image_source::{ImageSource, SourceError};
 
-/// A named parameter that is read from JSON.
-pub(crate) trait Parameter {
+/// A parameter that is read from what a client sent.
+pub(crate) trait Parameter: Described {
     /// What it is read into.
     type Value;
-
-    /// Its name in the body.
-    fn name(&self) -> &'static str;
-
-    /// Must it be there?
-    fn required(&self) -> bool {
-        false
-    }
 
     /// Reads what was given; `None` and JSON's `null` mean the default. `Err` is the message without the name.
     ///
     /// # Errors
     /// One sentence for the client.
     fn read(&self, given: Option<Given<'_>>) -> Result<Self::Value, String>;
-
-    /// Its JSON Schema in the OpenAPI document.
-    fn schema(&self) -> Value;
 }
 
 /// What was given, with an explicit `null` counted as nothing.
@@ -47,16 +42,29 @@ pub(crate) struct Image {
 /// What an image field may hold, for the error text.
 const NO_IMAGE: &str = "must be a URL, data URI or base64 string";
 
-impl Parameter for Image {
-    type Value = ImageSource;
-
+impl Described for Image {
     fn name(&self) -> &'static str {
         self.name
     }
 
-    fn required(&self) -> bool {
-        true
+    fn schema(&self) -> Value {
+        let description = format!("{}: an HTTP(S) URL, a data URI or base64", self.description);
+        json!({ "type": "string", "minLength": 1, "description": description })
     }
+
+    fn facts(&self) -> Facts {
+        Facts {
+            name: self.name,
+            description: self.description,
+            kind: Kind::Picture,
+            allowed: "a URL, a data URI, base64, or a file of a form".to_owned(),
+            default: None,
+        }
+    }
+}
+
+impl Parameter for Image {
+    type Value = ImageSource;
 
     fn read(&self, given: Option<Given<'_>>) -> Result<ImageSource, String> {
         match present(given) {
@@ -65,10 +73,6 @@ impl Parameter for Image {
             Some(Given::Text(text)) => ImageSource::from_text(&text).map_err(|error| error.to_string()),
             Some(_) => Err(NO_IMAGE.to_owned()),
         }
-    }
-
-    fn schema(&self) -> Value {
-        json!({ "type": "string", "minLength": 1, "description": self.description })
     }
 }
 
@@ -82,12 +86,30 @@ pub(crate) struct Text {
     pub(crate) max_length: usize,
 }
 
-impl Parameter for Text {
-    type Value = String;
-
+impl Described for Text {
     fn name(&self) -> &'static str {
         self.name
     }
+
+    fn schema(&self) -> Value {
+        json!({
+            "type": "string", "description": self.description, "default": self.default, "maxLength": self.max_length,
+        })
+    }
+
+    fn facts(&self) -> Facts {
+        Facts {
+            name: self.name,
+            description: self.description,
+            kind: Kind::Text,
+            allowed: format!("at most {} characters", self.max_length),
+            default: Some(self.default.to_owned()),
+        }
+    }
+}
+
+impl Parameter for Text {
+    type Value = String;
 
     fn read(&self, given: Option<Given<'_>>) -> Result<String, String> {
         match present(given) {
@@ -98,12 +120,6 @@ impl Parameter for Text {
             }
             Some(_) => Err("must be a string".to_owned()),
         }
-    }
-
-    fn schema(&self) -> Value {
-        json!({
-            "type": "string", "description": self.description, "default": self.default, "maxLength": self.max_length,
-        })
     }
 }
 
@@ -117,12 +133,31 @@ pub(crate) struct Number {
     pub(crate) max: f64,
 }
 
-impl Parameter for Number {
-    type Value = f64;
-
+impl Described for Number {
     fn name(&self) -> &'static str {
         self.name
     }
+
+    fn schema(&self) -> Value {
+        json!({
+            "type": "number", "description": self.description, "default": self.default,
+            "minimum": self.min, "maximum": self.max,
+        })
+    }
+
+    fn facts(&self) -> Facts {
+        Facts {
+            name: self.name,
+            description: self.description,
+            kind: Kind::Number,
+            allowed: format!("{} to {}", self.min, self.max),
+            default: Some(self.default.to_string()),
+        }
+    }
+}
+
+impl Parameter for Number {
+    type Value = f64;
 
     fn read(&self, given: Option<Given<'_>>) -> Result<f64, String> {
         let Some(value) = present(given) else { return Ok(self.default) };
@@ -132,13 +167,6 @@ impl Parameter for Number {
         } else {
             Err(format!("must be between {} and {}", self.min, self.max))
         }
-    }
-
-    fn schema(&self) -> Value {
-        json!({
-            "type": "number", "description": self.description, "default": self.default,
-            "minimum": self.min, "maximum": self.max,
-        })
     }
 }
 
@@ -164,12 +192,34 @@ pub(crate) struct Integer {
     pub(crate) wording: Wording,
 }
 
-impl Parameter for Integer {
-    type Value = u32;
-
+impl Described for Integer {
     fn name(&self) -> &'static str {
         self.name
     }
+
+    fn schema(&self) -> Value {
+        json!({
+            "type": "integer", "description": self.description, "default": self.default,
+            "minimum": self.min, "maximum": self.max,
+        })
+    }
+
+    fn facts(&self) -> Facts {
+        Facts {
+            name: self.name,
+            description: self.description,
+            kind: Kind::Integer,
+            allowed: match self.wording {
+                Wording::Below => format!("at least {}", self.min),
+                Wording::Sides | Wording::Between => format!("{} to {}", self.min, self.max),
+            },
+            default: Some(self.default.to_string()),
+        }
+    }
+}
+
+impl Parameter for Integer {
+    type Value = u32;
 
     fn read(&self, given: Option<Given<'_>>) -> Result<u32, String> {
         let Some(value) = present(given) else { return Ok(self.default) };
@@ -187,13 +237,6 @@ impl Parameter for Integer {
             Wording::Sides | Wording::Between => between.unwrap_or_else(|| format!("must be at most {max}")),
         })
     }
-
-    fn schema(&self) -> Value {
-        json!({
-            "type": "integer", "description": self.description, "default": self.default,
-            "minimum": self.min, "maximum": self.max,
-        })
-    }
 }
 
 /// The noise seed: any integer from 0 to 2⁶⁴ − 1; `null`, absent or −1 asks for a random one.
@@ -203,12 +246,31 @@ pub(crate) struct Seed {
     pub(crate) description: &'static str,
 }
 
-impl Parameter for Seed {
-    type Value = Option<u64>;
-
+impl Described for Seed {
     fn name(&self) -> &'static str {
         self.name
     }
+
+    fn schema(&self) -> Value {
+        json!({
+            "type": ["integer", "null"], "description": self.description, "default": null,
+            "minimum": -1, "maximum": u64::MAX,
+        })
+    }
+
+    fn facts(&self) -> Facts {
+        Facts {
+            name: self.name,
+            description: self.description,
+            kind: Kind::Integer,
+            allowed: format!("0 to {}; null or -1 for a random one", u64::MAX),
+            default: Some("random".to_owned()),
+        }
+    }
+}
+
+impl Parameter for Seed {
+    type Value = Option<u64>;
 
     fn read(&self, given: Option<Given<'_>>) -> Result<Option<u64>, String> {
         let Some(value) = present(given) else { return Ok(None) };
@@ -220,13 +282,6 @@ impl Parameter for Seed {
             Some(seed) => u64::try_from(seed).map(Some).map_err(|_| NO_SEED.to_owned()),
             None => Err(NO_SEED.to_owned()),
         }
-    }
-
-    fn schema(&self) -> Value {
-        json!({
-            "type": ["integer", "null"], "description": self.description, "default": null,
-            "minimum": -1, "maximum": u64::MAX,
-        })
     }
 }
 
@@ -248,12 +303,28 @@ impl<T> Choice<T> {
     }
 }
 
-impl<T: Copy> Parameter for Choice<T> {
-    type Value = T;
-
+impl<T> Described for Choice<T> {
     fn name(&self) -> &'static str {
         self.name
     }
+
+    fn schema(&self) -> Value {
+        json!({ "type": "string", "description": self.description, "default": self.default, "enum": self.words() })
+    }
+
+    fn facts(&self) -> Facts {
+        Facts {
+            name: self.name,
+            description: self.description,
+            kind: Kind::Choice,
+            allowed: self.words().join(", "),
+            default: Some(self.default.to_owned()),
+        }
+    }
+}
+
+impl<T: Copy> Parameter for Choice<T> {
+    type Value = T;
 
     fn read(&self, given: Option<Given<'_>>) -> Result<T, String> {
         let given = present(given);
@@ -267,10 +338,6 @@ impl<T: Copy> Parameter for Choice<T> {
             .map(|(_, meaning)| *meaning)
             .ok_or_else(|| format!("must be one of {}", self.words().join(", ")))
     }
-
-    fn schema(&self) -> Value {
-        json!({ "type": "string", "description": self.description, "default": self.default, "enum": self.words() })
-    }
 }
 
 /// Yes or no; `true`, `1`, `"True"` and `"1"` are yes.
@@ -280,12 +347,28 @@ pub(crate) struct Flag {
     pub(crate) description: &'static str,
 }
 
-impl Parameter for Flag {
-    type Value = bool;
-
+impl Described for Flag {
     fn name(&self) -> &'static str {
         self.name
     }
+
+    fn schema(&self) -> Value {
+        json!({ "type": "boolean", "description": self.description, "default": false })
+    }
+
+    fn facts(&self) -> Facts {
+        Facts {
+            name: self.name,
+            description: self.description,
+            kind: Kind::Boolean,
+            allowed: "true or false".to_owned(),
+            default: Some("false".to_owned()),
+        }
+    }
+}
+
+impl Parameter for Flag {
+    type Value = bool;
 
     fn read(&self, given: Option<Given<'_>>) -> Result<bool, String> {
         let answer = match present(given) {
@@ -304,60 +387,6 @@ impl Parameter for Flag {
             Some(_) => None,
         };
         answer.ok_or_else(|| "must be a boolean".to_owned())
-    }
-
-    fn schema(&self) -> Value {
-        json!({ "type": "boolean", "description": self.description, "default": false })
-    }
-}
-
-/// A finite number, from a JSON number or from a string that spells one.
-fn number(value: &Given<'_>) -> Option<f64> {
-    let number = match value {
-        Given::Number(number) => number.as_f64()?,
-        Given::Text(text) => spelled(text)?.parse().ok()?,
-        _ => return None,
-    };
-    number.is_finite().then_some(number)
-}
-
-/// A whole number, exact as far as it was written without point or exponent; huge ones saturate.
-fn integer(value: &Given<'_>) -> Option<i128> {
-    let exact = match value {
-        Given::Number(number) => number.as_i128(),
-        Given::Text(text) => spelled(text)?.parse().ok(),
-        _ => return None,
-    };
-    // Every f64 without a fraction is exact as an integer, and a cast out of i128's range saturates.
-    exact.or_else(|| number(value).filter(|number| number.fract() == 0.0).map(|number| number as i128))
-}
-
-/// The string without blanks, if only digits, signs, a point and an exponent are in it (Rust would also parse `inf`).
-fn spelled(text: &str) -> Option<&str> {
-    let text = text.trim();
-    text.chars().all(|c| c.is_ascii_digit() || matches!(c, '+' | '-' | '.' | 'e' | 'E')).then_some(text)
-}
-
-/// An object of parameters as JSON Schema, while it grows.
-#[derive(Default)]
-pub(crate) struct ObjectSchema {
-    properties: Map<String, Value>,
-    required: Vec<&'static str>,
-}
-
-impl ObjectSchema {
-    /// Adds a parameter.
-    pub(crate) fn with(mut self, parameter: &impl Parameter) -> Self {
-        self.properties.insert(parameter.name().to_owned(), parameter.schema());
-        if parameter.required() {
-            self.required.push(parameter.name());
-        }
-        self
-    }
-
-    /// The whole.
-    pub(crate) fn finish(self) -> Value {
-        json!({ "type": "object", "required": self.required, "properties": self.properties })
     }
 }
 

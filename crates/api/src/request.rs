@@ -1,7 +1,7 @@
 //! A transfer as the client asked for it: [`TransferRequest`], read by a [`Schema`] from a JSON object or from a form.
 //!
-//! The schema is the parameter table: names, ranges, defaults and descriptions, once. It reads requests and it writes
-//! the OpenAPI document. Parameters it does not know are ignored, because clients send control words along with the rest.
+//! The schema is the parameter table: names, ranges, defaults and descriptions, once. It reads requests, and the OpenAPI
+//! document, the options of the command line and the table of the documentation follow from it. Parameters it does not know are ignored, because clients send control words along with the rest.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -9,35 +9,10 @@ use serde_json::Value;
 use crate::error::{FieldError, RequestError};
 use crate::given::{Fields, Given, Known};
 use crate::image_source::ImageSource;
-use crate::parameter::{Choice, Flag, Image, Integer, Number, ObjectSchema, Parameter, Seed, Text, Wording};
+use crate::parameter::{
+    Choice, Described, Facts, Flag, Image, Integer, Number, Parameter, Seed, Text, Wording, object_schema,
+};
 use crate::words::{MaterialStrength, OutputFormat};
-
-/// All parameters but the pictures, settled and in range.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Parameters {
-    /// What to paint.
-    pub prompt: String,
-    /// What to avoid.
-    pub negative_prompt: String,
-    /// 1 to 10.
-    pub guidance_scale: f64,
-    /// At least 1.
-    pub steps: u32,
-    /// See [`MaterialStrength`].
-    pub material_strength: MaterialStrength,
-    /// In pixels, at least 64.
-    pub max_width: u32,
-    /// In pixels, at least 64.
-    pub max_height: u32,
-    /// See [`OutputFormat`].
-    pub output_format: OutputFormat,
-    /// 0 to 100.
-    pub output_quality: u8,
-    /// Keep mask and the other pictures from inside the transfer?
-    pub return_intermediate_images: bool,
-    /// `None` asks for a random one.
-    pub seed: Option<u64>,
-}
 
 /// A transfer as the client asked for it.
 #[derive(Debug, Clone, PartialEq)]
@@ -89,23 +64,106 @@ impl Default for Limits {
     }
 }
 
-/// The parameter table.
-#[derive(Debug, Clone)]
-pub struct Schema {
-    material_image: Image,
-    subject_image: Image,
-    prompt: Text,
-    negative_prompt: Text,
-    guidance_scale: Number,
-    steps: Integer,
-    material_strength: Choice<MaterialStrength>,
-    max_width: Integer,
-    max_height: Integer,
-    output_format: Choice<OutputFormat>,
-    output_quality: Integer,
-    return_intermediate_images: Flag,
-    seed: Seed,
+/// The table of parameters: from one line for each follow the field of [`Parameters`], the reading of requests in JSON and
+/// forms, the OpenAPI document, the options of the command line and the table in `docs/api.md`. A line is the name, the type
+/// it is read into, the kind of parameter ([`crate::parameter`]), and what that kind wants to know, the description first.
+macro_rules! parameters {
+    ($limits:ident => $(
+        $name:ident: $value:ty = $kind:ident $(<$of:ty>)? { $description:literal $(, $field:ident: $setting:expr)* $(,)? }
+    )*) => {
+        /// All parameters but the pictures, settled and in range.
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        pub struct Parameters {
+            $(#[doc = concat!($description, ".")] pub $name: $value,)*
+        }
+
+        /// The parameter table.
+        #[derive(Debug, Clone)]
+        pub struct Schema {
+            material_image: Image,
+            subject_image: Image,
+            $($name: $kind$(<$of>)?,)*
+        }
+
+        impl Schema {
+            /// The table under an operator's limits. Defaults and ranges are those of the hosted model.
+            #[must_use]
+            pub fn new($limits: Limits) -> Self {
+                Self {
+                    material_image: MATERIAL_IMAGE,
+                    subject_image: SUBJECT_IMAGE,
+                    $($name: $kind {
+                        name: stringify!($name), description: $description, $($field: $setting,)*
+                    },)*
+                }
+            }
+
+            /// All parameters but the pictures.
+            fn plain(&self) -> Vec<&dyn Described> {
+                vec![$(&self.$name),*]
+            }
+
+            fn read_plain(&self, reader: &mut Reader<'_>) -> Option<Parameters> {
+                $(let $name = reader.value(&self.$name);)*
+                Some(Parameters { $($name: <$value>::try_from($name?).ok()?),* })
+            }
+        }
+
+        /// The names of the fields that hold no pictures.
+        const PLAIN: &[&str] = &[$(stringify!($name),)* BASE64.name];
+    };
 }
+
+parameters! { limits =>
+    prompt: String = Text {
+        "What the picture shows once the material is on it, for engines that read text",
+        default: "marble sculpture", max_length: limits.max_prompt,
+    }
+    negative_prompt: String = Text {
+        "What the picture must not show, for engines that read text",
+        default: "", max_length: limits.max_prompt,
+    }
+    guidance_scale: f64 = Number {
+        "How closely the result keeps to the prompt; with the embedded engine, from the subject's light to the material's",
+        default: 2.0, min: 1.0, max: 10.0,
+    }
+    steps: u32 = Integer {
+        "Sampler steps; more take longer and bring more detail, up to about 20",
+        default: 6.min(limits.max_steps), min: 1, max: limits.max_steps, wording: Wording::Sides,
+    }
+    material_strength: MaterialStrength = Choice<MaterialStrength> {
+        "How strongly the material replaces the surface of the subject",
+        of: MaterialStrength::WORDS, default: "medium",
+    }
+    max_width: u32 = Integer {
+        "The result is at most this wide, in pixels; a smaller subject is not enlarged",
+        default: 1920, min: 64, max: i32::MAX as u32, wording: Wording::Below,
+    }
+    max_height: u32 = Integer {
+        "The result is at most this high, in pixels; a smaller subject is not enlarged",
+        default: 1920, min: 64, max: i32::MAX as u32, wording: Wording::Below,
+    }
+    output_format: OutputFormat = Choice<OutputFormat> {
+        "File format of the pictures",
+        of: OutputFormat::WORDS, default: "webp",
+    }
+    output_quality: u8 = Integer {
+        "Quality of lossy files; no effect on png",
+        default: 80, min: 0, max: 100, wording: Wording::Between,
+    }
+    return_intermediate_images: bool = Flag {
+        "Also keep the pictures made on the way, such as the mask of the subject",
+    }
+    seed: Option<u64> = Seed {
+        "Repeats a result: the same seed gives the same picture",
+    }
+}
+
+const MATERIAL_IMAGE: Image =
+    Image { name: "material_image", description: "The picture whose material is taken" };
+
+const SUBJECT_IMAGE: Image =
+    Image { name: "subject_image", description: "The picture whose subject gets the material" };
 
 impl Default for Schema {
     fn default() -> Self {
@@ -114,84 +172,6 @@ impl Default for Schema {
 }
 
 impl Schema {
-    /// The table under an operator's limits. Defaults and ranges are those of the hosted model.
-    #[must_use]
-    pub fn new(limits: Limits) -> Self {
-        let side = |name, description| Integer {
-            name,
-            description,
-            default: 1920,
-            min: 64,
-            max: i32::MAX as u32,
-            wording: Wording::Below,
-        };
-        let text =
-            |name, description, default| Text { name, description, default, max_length: limits.max_prompt };
-        Self {
-            material_image: Image {
-                name: "material_image",
-                description: "The picture whose material is taken: an HTTP(S) URL, a data URI or base64",
-            },
-            subject_image: Image {
-                name: "subject_image",
-                description: "The picture whose subject gets the material: an HTTP(S) URL, a data URI or base64",
-            },
-            prompt: text("prompt", "What the picture shows once the material is on it", "marble sculpture"),
-            negative_prompt: text("negative_prompt", "What the picture must not show", ""),
-            guidance_scale: Number {
-                name: "guidance_scale",
-                description: "How closely the result keeps to the prompt",
-                default: 2.0,
-                min: 1.0,
-                max: 10.0,
-            },
-            steps: Integer {
-                name: "steps",
-                description: "Sampler steps. 15 to 20 bring more detail than the default, and take longer",
-                default: 6.min(limits.max_steps),
-                min: 1,
-                max: limits.max_steps,
-                wording: Wording::Sides,
-            },
-            material_strength: Choice {
-                name: "material_strength",
-                description: "How strongly the material replaces the surface of the subject",
-                of: MaterialStrength::WORDS,
-                default: "medium",
-            },
-            max_width: side(
-                "max_width",
-                "Max width of the output image, in pixels. A smaller subject is not enlarged",
-            ),
-            max_height: side(
-                "max_height",
-                "Max height of the output image, in pixels. A smaller subject is not enlarged",
-            ),
-            output_format: Choice {
-                name: "output_format",
-                description: "File format of the pictures",
-                of: OutputFormat::WORDS,
-                default: "webp",
-            },
-            output_quality: Integer {
-                name: "output_quality",
-                description: "Quality of lossy files, 0 to 100. No effect on png",
-                default: 80,
-                min: 0,
-                max: 100,
-                wording: Wording::Between,
-            },
-            return_intermediate_images: Flag {
-                name: "return_intermediate_images",
-                description: "Also keep the pictures made on the way, such as the mask of the subject",
-            },
-            seed: Seed {
-                name: "seed",
-                description: "Set a seed for reproducibility. Random by default (null, absent or -1)",
-            },
-        }
-    }
-
     /// The fields that are read; everything else in a body is skipped.
     fn known(&self) -> Known<'static> {
         // A character takes four bytes at most, and no other field's text is as long as a prompt's.
@@ -246,36 +226,13 @@ impl Schema {
         let mut reader = Reader { given, bad: Vec::new() };
         let material_image = reader.value(&self.material_image);
         let subject_image = reader.value(&self.subject_image);
-        let prompt = reader.value(&self.prompt);
-        let negative_prompt = reader.value(&self.negative_prompt);
-        let guidance_scale = reader.value(&self.guidance_scale);
-        let steps = reader.value(&self.steps);
-        let material_strength = reader.value(&self.material_strength);
-        let max_width = reader.value(&self.max_width);
-        let max_height = reader.value(&self.max_height);
-        let output_format = reader.value(&self.output_format);
-        let output_quality =
-            reader.value(&self.output_quality).and_then(|quality| u8::try_from(quality).ok());
-        let return_intermediate_images = reader.value(&self.return_intermediate_images);
-        let seed = reader.value(&self.seed);
+        let parameters = self.read_plain(&mut reader);
         let base64 = BASE64.read(reader.given.remove(BASE64.name)).unwrap_or(false);
         let request = || {
             Some(TransferRequest {
                 material_image: material_image?,
                 subject_image: subject_image?,
-                parameters: Parameters {
-                    prompt: prompt?,
-                    negative_prompt: negative_prompt?,
-                    guidance_scale: guidance_scale?,
-                    steps: steps?,
-                    material_strength: material_strength?,
-                    max_width: max_width?,
-                    max_height: max_height?,
-                    output_format: output_format?,
-                    output_quality: output_quality?,
-                    return_intermediate_images: return_intermediate_images?,
-                    seed: seed?,
-                },
+                parameters: parameters?,
                 base64,
             })
         };
@@ -285,22 +242,15 @@ impl Schema {
     /// The JSON Schema of the body, for the OpenAPI document.
     #[must_use]
     pub fn describe(&self) -> Value {
-        ObjectSchema::default()
-            .with(&self.material_image)
-            .with(&self.subject_image)
-            .with(&self.prompt)
-            .with(&self.negative_prompt)
-            .with(&self.guidance_scale)
-            .with(&self.steps)
-            .with(&self.material_strength)
-            .with(&self.max_width)
-            .with(&self.max_height)
-            .with(&self.output_format)
-            .with(&self.output_quality)
-            .with(&self.return_intermediate_images)
-            .with(&self.seed)
-            .with(&BASE64)
-            .finish()
+        let pictures: [&dyn Described; 2] = [&self.material_image, &self.subject_image];
+        object_schema(pictures.into_iter().chain(self.plain()).chain([&BASE64 as &dyn Described]))
+    }
+
+    /// What people are told about every parameter, the pictures first.
+    #[must_use]
+    pub fn facts(&self) -> Vec<Facts> {
+        let pictures: [&dyn Described; 2] = [&self.material_image, &self.subject_image];
+        pictures.into_iter().chain(self.plain()).map(Described::facts).collect()
     }
 }
 
@@ -310,23 +260,7 @@ const BASE64: Flag = Flag {
 };
 
 /// The names of the fields that hold pictures.
-pub(crate) const PICTURES: &[&str] = &["material_image", "subject_image"];
-
-/// The names of the other fields.
-const PLAIN: &[&str] = &[
-    "prompt",
-    "negative_prompt",
-    "guidance_scale",
-    "steps",
-    "material_strength",
-    "max_width",
-    "max_height",
-    "output_format",
-    "output_quality",
-    "return_intermediate_images",
-    "seed",
-    BASE64.name,
-];
+pub(crate) const PICTURES: &[&str] = &[MATERIAL_IMAGE.name, SUBJECT_IMAGE.name];
 
 /// Reads field after field and collects what is wrong.
 struct Reader<'a> {
@@ -337,11 +271,8 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn value<P: Parameter>(&mut self, parameter: &P) -> Option<P::Value> {
         let given = self.given.remove(parameter.name());
-        self.settle(parameter.name(), parameter.read(given))
-    }
-
-    fn settle<T>(&mut self, field: &'static str, read: Result<T, String>) -> Option<T> {
-        read.map_err(|message| self.bad.push(FieldError { field, message })).ok()
+        let read = parameter.read(given);
+        read.map_err(|message| self.bad.push(FieldError { field: parameter.name(), message })).ok()
     }
 }
 

@@ -1,78 +1,98 @@
 //! The bodies of answers: submitted, status, result, and the small ones. Field order is the order on the wire, so equal
 //! answers are equal bytes.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// Answer of `POST /v2/{slug}`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Submitted {
     /// The job.
+    #[schemars(example = &"2c7f59ea-13f1-402c-9353-915a2b5a2124")]
     pub request_id: String,
     /// Always `QUEUED`, even if a worker is free.
+    #[schemars(extend("const" = "QUEUED"))]
     pub status: &'static str,
     /// Absolute.
+    #[schemars(extend("format" = "uri"))]
     pub status_url: String,
     /// Absolute.
+    #[schemars(extend("format" = "uri"))]
     pub response_url: String,
     /// Absolute; the v1 form of `response_url`.
+    #[schemars(extend("format" = "uri"))]
     pub poll_url: String,
     /// Jobs before this one.
     pub queue_position: usize,
 }
 
 /// How long things took, in seconds, and what they cost.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Metrics {
     /// Seconds of computation.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "f64")]
     pub inference_time: Option<f64>,
     /// From submission to the start.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "f64")]
     pub queue_time: Option<f64>,
     /// From submission to the end.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "f64")]
     pub total_time: Option<f64>,
     /// In credits; on success only.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "u64")]
     pub cost: Option<u64>,
     /// What the key has left; on success only.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "u64")]
     pub remaining_credits: Option<u64>,
     /// Only after a retry.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "u32")]
     pub retry_count: Option<u32>,
 }
 
 /// Answer of the status routes, and of the result routes while there is no result.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Status {
     /// `QUEUED`, `PROCESSING`, `COMPLETED` or `FAILED`.
+    #[schemars(extend("enum" = ["QUEUED", "PROCESSING", "COMPLETED", "FAILED"]))]
     pub status: &'static str,
     /// The job.
+    #[schemars(example = &"2c7f59ea-13f1-402c-9353-915a2b5a2124")]
     pub request_id: String,
     /// Absolute; absent when FAILED.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", extend("format" = "uri"))]
     pub status_url: Option<String>,
     /// Absolute; absent when FAILED.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", extend("format" = "uri"))]
     pub response_url: Option<String>,
     /// Why it failed; only and always when FAILED.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
     pub error: Option<String>,
     /// Jobs before this one, while QUEUED.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "usize")]
     pub queue_position: Option<usize>,
     /// 0 to 1, while PROCESSING.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "f32", range(min = 0, max = 1))]
     pub progress: Option<f32>,
     /// Empty until the job is over.
     pub metrics: Metrics,
 }
 
 /// One picture of a result.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Image {
     /// Absolute, open to whoever knows it.
+    #[schemars(extend("format" = "uri"))]
     pub url: String,
     /// Media type.
     pub content_type: &'static str,
@@ -89,24 +109,29 @@ pub struct Image {
 }
 
 /// Seconds of the parts of a transfer.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Timings {
     /// The same as `metrics.inference_time`.
     pub inference: f64,
     /// Seconds of each stage.
+    #[schemars(with = "std::collections::BTreeMap<String, f64>")]
     pub stages: serde_json::Map<String, serde_json::Value>,
 }
 
 /// Answer of the result routes when COMPLETED.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Completed {
     /// The job.
+    #[schemars(example = &"2c7f59ea-13f1-402c-9353-915a2b5a2124")]
     pub request_id: String,
     /// `COMPLETED`.
+    #[schemars(extend("const" = "COMPLETED"))]
     pub status: &'static str,
     /// The URL of the picture; always a string.
+    #[schemars(extend("format" = "uri"))]
     pub output: String,
     /// The picture, then the intermediate ones if asked for.
+    #[schemars(length(min = 1))]
     pub images: Vec<Image>,
     /// The seed used, in decimal.
     pub seed: String,
@@ -167,21 +192,22 @@ impl OutputMetadata {
 }
 
 /// Answer of `POST /v1/{slug}` with `base64: true`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Base64Image {
     /// Standard alphabet, no prefix.
+    #[schemars(extend("contentEncoding" = "base64"))]
     pub image: String,
 }
 
 /// Answer of `GET /v1/get-user-credits`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Credits {
     /// What the key has left.
     pub credits: u64,
 }
 
 /// Answer of `POST /upload-asset`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Uploaded {
     /// In the order of the request, absolute.
     pub file_urls: Vec<String>,

@@ -1,14 +1,17 @@
 //! The command line. Each option is an environment variable too: `MATERIAL_TRANSFER_` and its name in capitals.
 //!
-//! Values of API parameters are kept as the text that was given: ranges, defaults and coercions are the API's own
-//! (crate `api`), so that the command line and the server cannot differ.
+//! The API's parameters ([`parameters`]) and the server's settings ([`settings`]) follow from their own tables.
+
+mod parameters;
+mod settings;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+pub(crate) use self::parameters::ParameterArguments;
+pub(crate) use self::settings::SettingArguments;
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
-use toml::{Table, Value};
 
 /// What the program is called.
 pub(crate) const NAME: &str = "material-transfer";
@@ -180,7 +183,7 @@ pub(crate) struct TransferArguments {
         help_heading = "Engine"
     )]
     pub(crate) device: String,
-    /// Threads that compute on the CPU; 0 is one a processor.
+    /// Threads that compute on the CPU; 0 is one per processor.
     #[arg(
         long,
         value_name = "NUMBER",
@@ -211,114 +214,14 @@ impl TransferArguments {
     }
 }
 
-/// The API's parameters, each as text; `None` was not given.
-#[derive(Debug, Default, Args)]
-#[command(next_help_heading = "Parameters")]
-pub(crate) struct ParameterArguments {
-    /// What the picture shows once the material is on it, for engines that read text [default: marble sculpture].
-    #[arg(long, value_name = "TEXT", env = "MATERIAL_TRANSFER_PROMPT")]
-    prompt: Option<String>,
-    /// What the picture must not show, for engines that read text.
-    #[arg(long, value_name = "TEXT", env = "MATERIAL_TRANSFER_NEGATIVE_PROMPT")]
-    negative_prompt: Option<String>,
-    /// 1 to 10: how closely the result keeps to the prompt; with `exemplar`, from the subject's shading to the material's own [default: 2].
-    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true, env = "MATERIAL_TRANSFER_GUIDANCE_SCALE")]
-    guidance_scale: Option<String>,
-    /// Sampler steps: more takes longer and brings more detail, up to about 20 [default: 6].
-    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true, env = "MATERIAL_TRANSFER_STEPS")]
-    steps: Option<String>,
-    /// The result is at most this wide, in pixels; nothing is enlarged [default: 1920].
-    #[arg(long, value_name = "PIXELS", allow_hyphen_values = true, env = "MATERIAL_TRANSFER_MAX_WIDTH")]
-    max_width: Option<String>,
-    /// The result is at most this high, in pixels [default: 1920].
-    #[arg(long, value_name = "PIXELS", allow_hyphen_values = true, env = "MATERIAL_TRANSFER_MAX_HEIGHT")]
-    max_height: Option<String>,
-    /// How strongly the material replaces the subject's surface: medium or strong [default: medium].
-    #[arg(long, value_name = "WORD", env = "MATERIAL_TRANSFER_MATERIAL_STRENGTH")]
-    material_strength: Option<String>,
-    /// Repeats a result; random when not given, and printed at the end.
-    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true, env = "MATERIAL_TRANSFER_SEED")]
-    seed: Option<String>,
-    /// webp, jpg or png [default: by the output's extension].
-    #[arg(long, value_name = "FORMAT", env = "MATERIAL_TRANSFER_OUTPUT_FORMAT")]
-    pub(crate) output_format: Option<String>,
-    /// 0 to 100, for webp and jpg [default: 80].
-    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true, env = "MATERIAL_TRANSFER_OUTPUT_QUALITY")]
-    output_quality: Option<String>,
-    /// Also write mask and other pictures from inside the transfer, as NAME.mask.png … beside the output.
-    #[arg(
-        long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
-        env = "MATERIAL_TRANSFER_RETURN_INTERMEDIATE_IMAGES"
-    )]
-    return_intermediate_images: Option<String>,
-}
-
-impl ParameterArguments {
-    /// Those that were given, by the API's names.
-    pub(crate) fn given(&self) -> Vec<(&'static str, &str)> {
-        [
-            ("prompt", &self.prompt),
-            ("negative_prompt", &self.negative_prompt),
-            ("guidance_scale", &self.guidance_scale),
-            ("steps", &self.steps),
-            ("max_width", &self.max_width),
-            ("max_height", &self.max_height),
-            ("material_strength", &self.material_strength),
-            ("seed", &self.seed),
-            ("output_format", &self.output_format),
-            ("output_quality", &self.output_quality),
-            ("return_intermediate_images", &self.return_intermediate_images),
-        ]
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, value.as_deref()?)))
-        .collect()
-    }
-}
-
-/// Options of `serve`. They are the settings that people change most; all others can be given in the file or as
-/// environment variables (`docs/configuration.md`). The server reads the environment itself, so that an option stands
-/// above a variable and a variable above the file.
+/// Options of `serve`.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArguments {
     /// Configuration file (TOML).
     #[arg(long, value_name = "FILE", env = "MATERIAL_TRANSFER_CONFIG", help_heading = "Files")]
     pub(crate) config: Option<PathBuf>,
-    /// Address and port to listen on, such as 0.0.0.0:8000 [default: 127.0.0.1:8000].
-    #[arg(long, value_name = "ADDR", help_heading = "Network")]
-    listen: Option<String>,
-    /// Folder for jobs and pictures; one server a folder [default: data].
-    #[arg(long, value_name = "DIR", help_heading = "Files")]
-    data_dir: Option<String>,
-    /// PostgreSQL that many servers and workers share, in place of the folder. A password is better in the environment.
-    #[arg(long, value_name = "URL")]
-    database: Option<String>,
-    /// S3-compatible store for pictures, with --database: s3://bucket/prefix.
-    #[arg(long, value_name = "URL")]
-    files: Option<String>,
-    /// Workers, each with an engine of its own; 0 with --database: others work [default: 1].
-    #[arg(long, value_name = "NUMBER")]
-    workers: Option<u32>,
-    /// Profile of the engine: a name, or a path to a profile file [default: exemplar].
-    #[arg(long, value_name = "NAME|FILE", help_heading = "Engine")]
-    profile: Option<String>,
-    /// What computes: auto, cpu, cuda or metal [default: auto].
-    #[arg(long, value_name = "DEVICE", help_heading = "Engine")]
-    device: Option<String>,
-    /// Threads that compute on the CPU, for all workers together [default: one a processor].
-    #[arg(long, value_name = "NUMBER", help_heading = "Engine")]
-    threads: Option<u32>,
-    /// A key that clients must send; repeat it for several. Without any, the server is open to everybody who reaches it.
-    #[arg(long, value_name = "KEY", help_heading = "Keys")]
-    api_key: Vec<String>,
-    /// A file with such keys, one on each line; unlike `--api-key` it does not show in the list of processes.
-    #[arg(long, value_name = "FILE", help_heading = "Keys")]
-    api_key_file: Option<String>,
-    /// How long results are kept, such as 90s or 1h [default: 1h].
-    #[arg(long, value_name = "SPAN", help_heading = "Files")]
-    result_ttl: Option<String>,
-    /// The address that clients reach, for the links in answers; such as `https://pictures.example/api`.
-    #[arg(long, value_name = "URL", help_heading = "Network")]
-    public_url: Option<String>,
+    #[command(flatten)]
+    pub(crate) settings: SettingArguments,
     /// What is logged to standard error: error, warn, info, debug, trace, also by module.
     #[arg(
         long,
@@ -336,36 +239,6 @@ pub(crate) struct ServeArguments {
     pub(crate) log_json: bool,
 }
 
-impl ServeArguments {
-    /// The settings that were given, by the configuration's names.
-    pub(crate) fn settings(&self) -> Table {
-        let texts = [
-            ("listen", &self.listen),
-            ("data_dir", &self.data_dir),
-            ("database", &self.database),
-            ("files", &self.files),
-            ("api_key_file", &self.api_key_file),
-            ("profile", &self.profile),
-            ("device", &self.device),
-            ("result_ttl", &self.result_ttl),
-            ("public_url", &self.public_url),
-        ];
-        let mut settings: Table = texts
-            .into_iter()
-            .filter_map(|(name, value)| Some((name.to_owned(), Value::from(value.clone()?))))
-            .collect();
-        for (name, number) in [("threads", self.threads), ("workers", self.workers)] {
-            if let Some(number) = number {
-                settings.insert(name.to_owned(), Value::from(number));
-            }
-        }
-        if !self.api_key.is_empty() {
-            settings.insert("api_key".to_owned(), Value::from(self.api_key.clone()));
-        }
-        settings
-    }
-}
-
 /// Options of `cluster`.
 #[cfg(feature = "cluster")]
 #[derive(Debug, Args)]
@@ -381,7 +254,7 @@ pub(crate) struct ClusterArguments {
 #[cfg(feature = "cluster")]
 #[derive(Debug, Subcommand)]
 pub(crate) enum ClusterCommand {
-    /// Show the workers that have reported themselves lately, one JSON object a line.
+    /// Show the workers that have reported themselves lately, one JSON object per line.
     Workers,
     /// Take over what the keys have used of their credits from the data folder of a server that has been stopped.
     ///
@@ -453,7 +326,7 @@ mod tests {
                     --api-key a --api-key b --result-ttl 5s --public-url https://x.example/y";
         let arguments = Arguments::try_parse_from(line.split_whitespace()).expect("parsed");
         let Command::Serve(serve) = arguments.command else { panic!("serve was asked for") };
-        let config = server::Config::load(None, [], serve.settings()).expect("accepted");
+        let config = server::Config::load(None, [], serve.settings.table()).expect("accepted");
         assert_eq!((config.listen.as_str(), config.device), ("0.0.0.0:1", pipeline::DeviceChoice::Cpu));
         assert_eq!((config.threads, config.api_key.len()), (3, 2));
         assert_eq!(config.result_ttl.0.as_secs(), 5);

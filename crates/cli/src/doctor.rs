@@ -59,7 +59,7 @@ impl Report {
 pub(crate) fn run(options: &ServeArguments) -> Result<(), Failure> {
     let mut report = Report { bad: 0 };
     report.line("program", &Verdict::Good(format!("material-transfer {}", about::VERSION)));
-    let config = match serve::load(options.config.as_deref(), options.settings()) {
+    let config = match serve::load(options.config.as_deref(), options.settings.table()) {
         Ok(config) => {
             report.line("settings", &Verdict::Good(settings(&config)));
             config

@@ -27,7 +27,7 @@ pub(crate) fn run(options: &ServeArguments, api: bool) -> Result<(), Failure> {
 }
 
 fn serve(options: &ServeArguments, api: bool) -> Result<(), Failure> {
-    let mut settings = options.settings();
+    let mut settings = options.settings.table();
     if !api {
         settings.insert("api".to_owned(), toml::Value::from(false));
     }

@@ -223,7 +223,7 @@ fn pictures_that_are_none_are_refused() {
     std::fs::write(folder.path().join("half.jpg"), &whole[..whole.len() / 2]).expect("written");
     for (file, complaint) in [
         ("page.html", "--subject: not a readable image"),
-        ("half.jpg", "--subject: not a readable image"),
+        ("half.jpg", "--subject: not a readable image: the JPEG file is cut short; send all of it"),
         ("tiny.png", "--subject: image too small"),
         ("nowhere.png", "--subject nowhere.png: No such file"),
         ("ftp://example.org/a.png", "--subject: URL must be a valid HTTP or HTTPS URL"),

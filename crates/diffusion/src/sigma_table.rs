@@ -6,7 +6,7 @@
 /// Sigma at percent 0: larger than any noise level, so that nothing is gated off at the start.
 const BEFORE_EVERYTHING: f64 = 999_999_999.9;
 
-/// Noise levels of a model, ascending, one a timestep.
+/// Noise levels of a model, ascending, one per timestep.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SigmaTable {
     sigmas: Vec<f32>,

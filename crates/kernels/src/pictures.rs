@@ -56,7 +56,7 @@ pub fn as_tokens(x: &Tensor) -> Result<Tensor> {
     }
 }
 
-/// `x` (b, c, h, w) plus the linear map of `tokens` (b, h·w, in), one a position.
+/// `x` (b, c, h, w) plus the linear map of `tokens` (b, h·w, in), one per position.
 ///
 /// # Errors
 /// Where the shapes do not fit, or the device fails.

@@ -42,7 +42,7 @@ fn frames_within_frames_of_any_depth_are_no_picture() {
         let level = |inner: u32| [b"ANMF", &(inner + 16).to_le_bytes()[..], &[0; 16]].concat();
         let levels: Vec<u8> = (0..depth).rev().flat_map(|level_| level(24 * level_)).collect();
         for file in [webp(&levels), webp(&[canvas(64, 64), levels.clone()].concat())] {
-            assert_eq!(decode(&file), Err(PictureError::Unreadable), "depth {depth}");
+            assert!(decode(&file).unwrap_err().is_unreadable(), "depth {depth}");
         }
     }
 }
@@ -95,7 +95,7 @@ fn a_header_shown_to_one_reader_only_does_not_count() {
     let honest = jpeg(128, 128);
     let frame = honest.windows(2).position(|pair| pair == [0xFF, 0xC0]).unwrap();
     let twice = [&honest[..frame], &honest[frame..frame + 19], &honest[frame..]].concat();
-    assert_eq!(decode(&twice), Err(PictureError::Unreadable));
+    assert!(decode(&twice).unwrap_err().is_unreadable());
 }
 
 #[test]
@@ -141,6 +141,6 @@ fn a_tiff_has_the_values_that_it_announces() {
             entry(big, order, 279, 4, strips, 8),
         ];
         let file = [head, entries.concat(), vec![0; 400]].concat();
-        assert_eq!(decode(&file), Err(PictureError::Unreadable), "{big} {name:?}");
+        assert!(decode(&file).unwrap_err().is_unreadable(), "{big} {name:?}");
     }
 }

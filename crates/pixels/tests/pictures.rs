@@ -76,7 +76,7 @@ fn the_declared_type_is_never_asked_for_and_text_is_no_picture() {
         "BM",
         "II*\0",
     ] {
-        assert_eq!(decode(text.as_bytes()), Err(PictureError::Unreadable), "{text:?}");
+        assert!(decode(text.as_bytes()).unwrap_err().is_unreadable(), "{text:?}");
     }
 }
 
@@ -99,7 +99,7 @@ fn a_file_cut_short_is_refused() {
         let bytes = file(name);
         for share in [20, 50, 70, 85] {
             let cut = &bytes[..bytes.len() * share / 100];
-            assert_eq!(decode(cut), Err(PictureError::Unreadable), "{name} cut to {share} %");
+            assert!(matches!(decode(cut), Err(PictureError::CutShort(_))), "{name} cut to {share} %");
         }
     }
 }
@@ -210,11 +210,11 @@ fn a_frame_larger_than_its_canvas_is_refused() {
     let mut webp = file("lossy_alpha.webp");
     let frame = webp.windows(4).position(|name| name == b"VP8 ").unwrap() + 8;
     webp[frame + 6..frame + 10].copy_from_slice(&[0xFF, 0x3F, 0xFF, 0x3F]);
-    assert_eq!(decode(&webp), Err(PictureError::Unreadable));
+    assert!(decode(&webp).unwrap_err().is_unreadable());
     let mut gif = file("plain.gif");
     let frame = gif.windows(5).position(|bytes| bytes == [0x2C, 0, 0, 0, 0]).expect("an image descriptor");
     gif[frame + 5..frame + 9].copy_from_slice(&[0xFF; 4]);
-    assert_eq!(decode(&gif), Err(PictureError::Unreadable));
+    assert!(decode(&gif).unwrap_err().is_unreadable());
 }
 
 #[test]

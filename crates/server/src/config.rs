@@ -3,21 +3,23 @@
 //!
 //! Precedence: defaults < file < environment (`MATERIAL_TRANSFER_` and the name in capitals) < command line.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use fetch::{Cidr, ProxyUrl};
 use pipeline::{DecodeLimits, DeviceChoice};
 use serde::{Deserialize, Serialize};
-use toml::{Table, Value};
+use toml::Table;
 use url::Url;
 
 mod check;
 mod document;
 mod key;
+mod load;
 mod value;
 
-pub use document::{markdown_table, toml_file};
+pub use document::{explained, markdown_table, toml_file};
 pub use key::{KeyEntry, Permission};
+pub use load::value_of;
 pub use value::{Listen, Secret, Size, Span};
 
 /// What the names of environment variables begin with.
@@ -53,7 +55,7 @@ macro_rules! settings {
 settings! {
     /// Address and port to listen on. `0.0.0.0:8000` to be reached from other machines.
     listen: Listen = Listen::default();
-    /// Folder for jobs and pictures. One server a folder.
+    /// Folder for jobs and pictures. Each server has its own.
     data_dir: PathBuf = "data".into();
     /// PostgreSQL that many servers and workers share, in place of the data folder: `postgres://user:password@host/name`. Other hosts must speak TLS unless it says `?sslmode=disable`; `&sslrootcert=FILE` trusts an authority of one's own. A flag shows in the list of processes; the environment and `database_file` do not.
     database: Option<Secret> = None;
@@ -77,7 +79,7 @@ settings! {
     devices: Vec<DeviceChoice> = Vec::new();
     /// Workers, each with an engine of its own. Not given: one, or as many as there are `devices`. 0, with a database: others work.
     workers: usize = 1;
-    /// Threads that compute on the CPU, one pool for all workers. 0: one a processor.
+    /// Threads that compute on the CPU, one pool for all workers. 0: one per processor.
     threads: usize = 0;
     /// The base of all URLs in answers, path prefix included, such as `https://pictures.example/api`. Unset: what the client reached.
     public_url: Option<Url> = None;
@@ -93,7 +95,7 @@ settings! {
     keys: Vec<KeyEntry> = Vec::new();
     /// Take keys as `Authorization: Bearer` too.
     bearer: bool = false;
-    /// Transfers a minute for each key that does not say otherwise. 0: no limit.
+    /// Transfers per minute for each key that does not say otherwise. 0: no limit.
     requests_per_minute: u32 = 0;
     /// Origins that browsers may call from, such as `https://app.example`; `*` is all. `auto`: all where keys are asked for, none but the server's own on an open one.
     cors_origins: Vec<String> = vec!["auto".into()];
@@ -213,38 +215,6 @@ pub fn has_variable(name: &str) -> bool {
 }
 
 impl Config {
-    /// Merges the layers: `file` if there is one, the variables of `environment` with our prefix, each of which must be a
-    /// setting, and what was given on the command line (`flags`, by the names of settings).
-    ///
-    /// # Errors
-    /// [`ConfigError`], naming the layer and the setting.
-    pub fn load(
-        file: Option<&Path>,
-        environment: impl IntoIterator<Item = (String, String)>,
-        flags: Table,
-    ) -> Result<Self, ConfigError> {
-        let mut merged = Table::new();
-        if let Some(path) = file {
-            let text = std::fs::read_to_string(path)
-                .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-            let table: Table = text.parse().map_err(|error| syntax_error(path, &text, &error))?;
-            overlay(&mut merged, table, &path.display().to_string())?;
-        }
-        for (name, table) in from_environment(environment)? {
-            overlay(&mut merged, table, &name)?;
-        }
-        overlay(&mut merged, flags, "command line")?;
-        let counted = merged.contains_key("workers");
-        let mut config: Self = read(merged).map_err(|reason| value_error("configuration", "", reason))?;
-        if !counted {
-            config.workers = config.devices.len().max(1);
-        }
-        config.read_keys()?;
-        config.read_database()?;
-        config.check()?;
-        Ok(config)
-    }
-
     /// The device of a worker, by its number from 0.
     #[must_use]
     pub fn device_of(&self, worker: usize) -> DeviceChoice {
@@ -285,129 +255,9 @@ impl Config {
     }
 }
 
-/// The settings among the environment's variables, each as a table of one.
-///
-/// # Errors
-/// [`ConfigError::Unknown`] for a variable with our prefix that is no setting, [`ConfigError::Value`] for a list of keys
-/// that is there but empty: whoever sets it wants the server closed.
-fn from_environment(
-    environment: impl IntoIterator<Item = (String, String)>,
-) -> Result<Vec<(String, Table)>, ConfigError> {
-    let defaults = defaults();
-    let mut found = Vec::new();
-    for (variable, text) in environment {
-        let Some(name) = variable.strip_prefix(ENVIRONMENT_PREFIX).map(str::to_ascii_lowercase) else {
-            continue;
-        };
-        // Kubernetes tells every container of a service of our name where that is.
-        if name.starts_with("service_") || name == "port" || name.starts_with("port_") {
-            continue;
-        }
-        if !has_variable(&name) {
-            let similar = similar(&name);
-            return Err(ConfigError::Unknown { origin: variable, name, similar });
-        }
-        let is_blank = text.split(',').all(|part| part.trim().is_empty());
-        if is_blank && name == "api_key" {
-            let reason =
-                "is set but empty; give it a key, or take the variable away to leave the server open";
-            return Err(value_error(&variable, &name, reason.to_owned()));
-        }
-        // An empty variable is how container files spell one that is not set.
-        if text.trim().is_empty() {
-            continue;
-        }
-        let list = || {
-            text.split(',')
-                .map(str::trim)
-                .filter(|s| !s.is_empty())
-                .map(|s| Value::from(s.to_owned()))
-                .collect()
-        };
-        let value = match defaults.get(&name) {
-            Some(Value::Array(_)) => Value::Array(list()),
-            Some(Value::Boolean(_)) => {
-                text.trim().parse().map_or_else(|_| Value::from(text.clone()), Value::Boolean)
-            }
-            Some(Value::Integer(_)) => {
-                text.trim().parse().map_or_else(|_| Value::from(text.clone()), Value::Integer)
-            }
-            _ => Value::from(text.clone()),
-        };
-        found.push((variable, Table::from_iter([(name, value)])));
-    }
-    Ok(found)
-}
-
-/// Lays `layer` over `merged`; each name and each value is checked here, while its origin is known.
-fn overlay(merged: &mut Table, layer: Table, origin: &str) -> Result<(), ConfigError> {
-    let list = |value: &Value| value.as_array().is_some_and(|list| !list.is_empty());
-    if layer.contains_key("device") && layer.get("devices").is_some_and(list) {
-        let reason = "stands in place of `device`: set one of the two".to_owned();
-        return Err(value_error(origin, "devices", reason));
-    }
-    for (name, value) in layer {
-        // One stands in place of the other, wherever that was set.
-        match name.as_str() {
-            "device" => drop(merged.remove("devices")),
-            "devices" if list(&value) => drop(merged.remove("device")),
-            _ => {}
-        }
-        if !SETTINGS.iter().any(|setting| setting.name == name) {
-            let similar = similar(&name);
-            return Err(ConfigError::Unknown { origin: origin.to_owned(), name, similar });
-        }
-        let alone = Table::from_iter([(name.clone(), value.clone())]);
-        read(alone).map_err(|reason| value_error(origin, &name, discreet(&name, reason)))?;
-        merged.insert(name, value);
-    }
-    Ok(())
-}
-
-fn read(table: Table) -> Result<Config, String> {
-    Value::Table(table).try_into().map_err(|error: toml::de::Error| error.message().to_owned())
-}
-
-fn value_error(origin: &str, name: &str, reason: String) -> ConfigError {
-    ConfigError::Value { origin: origin.to_owned(), name: name.to_owned(), reason }
-}
-
-fn syntax_error(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
-    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-    // The message may quote what it found; only its own words are shown.
-    let reason = without_quotes(error.message());
-    ConfigError::Syntax { path: path.to_owned(), line: before.matches('\n').count() + 1, reason }
-}
-
-/// Settings whose values hold keys or passwords.
-const SECRET: [&str; 3] = ["api_key", "keys", "fetch_proxy"];
-
-/// What is wrong with a setting, without its value where that is nobody's business.
-fn discreet(name: &str, reason: String) -> String {
-    if SECRET.contains(&name) { without_quotes(&reason) } else { reason }
-}
-
-/// The text with whatever stands in double quotes left out.
-fn without_quotes(text: &str) -> String {
-    match (text.find('"'), text.rfind('"')) {
-        (Some(first), Some(last)) if first < last => format!("{}\"…\"{}", &text[..first], &text[last + 1..]),
-        _ => text.to_owned(),
-    }
-}
-
 /// The defaults as a table; unset options are not in it.
 pub(crate) fn defaults() -> Table {
     Table::try_from(Config::default()).unwrap_or_default()
-}
-
-/// A setting that shares its beginning or its end with a mistyped name.
-fn similar(name: &str) -> Option<&'static str> {
-    let name = name.replace('-', "_");
-    let shared = |a: &str, b: &str| a.bytes().zip(b.bytes()).take_while(|(x, y)| x == y).count();
-    let reversed = |text: &str| text.chars().rev().collect::<String>();
-    let score = |other: &str| shared(&name, other).max(shared(&reversed(&name), &reversed(other)));
-    let best = SETTINGS.iter().map(|setting| setting.name).max_by_key(|other| score(other))?;
-    (score(best) >= 4).then_some(best)
 }
 
 #[cfg(test)]

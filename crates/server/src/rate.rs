@@ -1,4 +1,4 @@
-//! Token buckets, one a key: `n` transfers a minute, `n` at once at most. Off where `n` is 0.
+//! Token buckets, one per key: `n` transfers per minute, `n` at once at most. Off where `n` is 0.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

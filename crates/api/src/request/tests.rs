@@ -215,3 +215,31 @@ proptest! {
         prop_assert_eq!(serde_json::from_str::<Parameters>(&stored).unwrap(), parameters);
     }
 }
+
+/// `UPDATE_DOCUMENTS=1 cargo test -p api documents` writes it anew.
+#[test]
+fn documents_are_fresh() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/api.md");
+    let page = std::fs::read_to_string(&path).unwrap();
+    let (begin, end) = ("<!-- parameters: generated -->\n", "<!-- end of parameters -->");
+    let (head, rest) = page.split_once(begin).unwrap();
+    let (_, tail) = rest.split_once(end).unwrap();
+    let mut table = "| name | kind | default | allowed | |\n| --- | --- | --- | --- | --- |\n".to_owned();
+    for facts in Schema::default().facts() {
+        let default = match facts.default.as_deref() {
+            None => "required".to_owned(),
+            Some("") => "empty".to_owned(),
+            Some(default) => format!("`{default}`"),
+        };
+        let (name, kind, allowed) = (facts.name, facts.kind.name(), facts.allowed);
+        table += &format!("| `{name}` | {kind} | {default} | {allowed} | {} |\n", facts.description);
+    }
+    let fresh = format!("{head}{begin}{table}{end}{tail}");
+    if std::env::var_os("UPDATE_DOCUMENTS").is_some() {
+        std::fs::write(&path, &fresh).unwrap();
+    }
+    assert!(
+        std::fs::read_to_string(&path).unwrap() == fresh,
+        "docs/api.md is stale; run: UPDATE_DOCUMENTS=1 cargo test -p api documents"
+    );
+}

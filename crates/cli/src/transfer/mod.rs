@@ -29,7 +29,7 @@ const PICTURES: [(&str, &str); 2] = [("subject_image", "--subject"), ("material_
 pub(crate) fn run(arguments: &TransferArguments) -> Result<(), Failure> {
     let began = Instant::now();
     threads::set(arguments.threads)?;
-    let mut destination = Destination::new(&arguments.output, arguments.parameters.output_format.as_deref())?;
+    let mut destination = Destination::new(&arguments.output, arguments.parameters.get("output_format"))?;
     let request = request(arguments, &destination)?;
     if request.parameters.return_intermediate_images && !destination.is_file() {
         let reason = "--return-intermediate-images: needs a file as --output, beside which the pictures go";
@@ -58,8 +58,7 @@ pub(crate) fn run(arguments: &TransferArguments) -> Result<(), Failure> {
     let transfer = Transfer { subject, material, settings };
     let mut outcome = execute(engine.as_ref(), &transfer, &watch, &cancel)?;
     // An engine names every parameter it has no use for; defaults that nobody gave are no news.
-    let given = arguments.parameters.given();
-    outcome.ignored.retain(|name| given.iter().any(|(each, _)| each == name));
+    outcome.ignored.retain(|name| arguments.parameters.get(name).is_some());
     outcome.timings.insert(0, ("read", decoding));
 
     let encoding = Instant::now();
@@ -83,7 +82,7 @@ fn request(
     for (name, value) in arguments.parameters.given() {
         form.push((name.to_owned(), FormValue::Text(value.to_owned())));
     }
-    if arguments.parameters.output_format.is_none() {
+    if arguments.parameters.get("output_format").is_none() {
         form.push(("output_format".to_owned(), FormValue::Text(destination.format().extension().to_owned())));
     }
     Schema::default().from_form(form).map_err(|error| Failure::Input(in_options(&error)))

@@ -47,7 +47,7 @@ pub(crate) fn attention(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64) -> Optio
 pub(crate) struct Epilogue<'a> {
     /// One value a channel.
     pub(crate) bias: Option<&'a Tensor>,
-    /// One value an image and channel, or one a channel: (b, c, 1, 1) or (1, c, 1, 1).
+    /// One value per image and channel, or one per channel: (b, c, 1, 1) or (1, c, 1, 1).
     pub(crate) embedding: Option<&'a Tensor>,
     /// One value each.
     pub(crate) residual: Option<&'a Tensor>,

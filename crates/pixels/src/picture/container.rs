@@ -7,6 +7,7 @@
 //!
 //! Walks are loops. Nothing here recurses, however a file nests.
 
+use api::ImageKind;
 use image::ImageFormat;
 
 mod tiff;
@@ -29,6 +30,24 @@ pub(super) fn declared_size(bytes: &[u8], format: ImageFormat) -> Result<Option<
         _ => return Ok(None),
     };
     size.map(Some).ok_or(Unsound)
+}
+
+/// Whether a file that could not be read lacks its end: the mark that closes it, or bytes that its header promises.
+pub(super) fn is_cut_short(bytes: &[u8], kind: ImageKind) -> bool {
+    let last = |mark: &[u8]| bytes.windows(mark.len()).rposition(|window| window == mark);
+    let promised = |at: usize, more: usize| {
+        le_bytes::<4>(bytes, at).is_none_or(|length| length.saturating_add(more) > bytes.len())
+    };
+    match kind {
+        // A thumbnail in the head has an end of its own; the picture's comes after its last scan.
+        ImageKind::Jpeg => last(&[0xFF, 0xD9]) < last(&[0xFF, 0xDA]).or(Some(0)),
+        ImageKind::Png => last(b"IEND").is_none(),
+        ImageKind::Gif => bytes.iter().rfind(|byte| **byte != 0) != Some(&0x3B),
+        // Some writers leave out the padding byte of an odd last chunk.
+        ImageKind::WebP => promised(4, 7),
+        ImageKind::Bmp => promised(2, 0),
+        ImageKind::Tiff => !tiff::is_whole(bytes),
+    }
 }
 
 /// The file is cut short or contradicts itself.

@@ -25,11 +25,11 @@ enum Opened<'a> {
 }
 
 pub(super) fn cost(bytes: &[u8], limits: &DecodeLimits) -> Result<Cost, PictureError> {
-    guarded(|| open(bytes, limits).map(|(_, cost)| cost))
+    guarded(bytes, || open(bytes, limits).map(|(_, cost)| cost))
 }
 
 pub(super) fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Picture, PictureError> {
-    guarded(|| {
+    guarded(bytes, || {
         let (opened, cost) = open(bytes, limits)?;
         let (pixels, icc, orientation) = match opened {
             Opened::Jpeg(decoder) => jpeg_pixels(*decoder),
@@ -45,9 +45,15 @@ pub(super) fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Picture, Pic
     })
 }
 
-/// A decoder that panics over a file cannot read it.
-fn guarded<T>(read: impl FnOnce() -> Result<T, PictureError>) -> Result<T, PictureError> {
-    catch_unwind(AssertUnwindSafe(read)).unwrap_or(Err(PictureError::Unreadable))
+/// A decoder that panics over a file cannot read it. What cannot be read is told by what is known of it.
+fn guarded<T>(bytes: &[u8], read: impl FnOnce() -> Result<T, PictureError>) -> Result<T, PictureError> {
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or(Err(PictureError::Unreadable)).map_err(|error| {
+        match ImageKind::sniff(bytes).filter(|_| error == PictureError::Unreadable) {
+            None => error,
+            Some(kind) if container::is_cut_short(bytes, kind) => PictureError::CutShort(kind),
+            Some(kind) => PictureError::Damaged(kind),
+        }
+    })
 }
 
 /// The decoder's name for a kind of file.

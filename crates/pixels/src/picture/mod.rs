@@ -10,7 +10,7 @@ mod decode;
 mod encode;
 mod shrink;
 
-use api::OutputFormat;
+use api::{ImageKind, OutputFormat};
 use image::{GrayImage, RgbImage};
 
 /// 8-bit sRGB pixels, orientation applied, and the alpha channel when the file had a meaningful one.
@@ -53,9 +53,15 @@ impl Default for DecodeLimits {
 /// Why bytes are not a usable picture, or a picture cannot be written. The texts are the API's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PictureError {
-    /// Not an image, truncated, or of a kind that is not read.
+    /// Not an image, or of a kind that is not read.
     #[error("not a readable image")]
     Unreadable,
+    /// It begins like a picture and ends too early.
+    #[error("not a readable image: the {} file is cut short; send all of it", .0.name())]
+    CutShort(ImageKind),
+    /// It begins like a picture and contradicts itself, or is of a variety that is not read.
+    #[error("not a readable image: the {} file is damaged, or of a rare variety; save it anew as PNG or JPEG", .0.name())]
+    Damaged(ImageKind),
     /// More pixels than allowed.
     #[error("image too large ({width}×{height} pixels; at most {max_pixels} in total)")]
     TooLarge {
@@ -111,6 +117,14 @@ pub enum PictureError {
     },
 }
 
+impl PictureError {
+    /// Whether the bytes are no picture that can be read, whatever the reason.
+    #[must_use]
+    pub fn is_unreadable(&self) -> bool {
+        matches!(self, Self::Unreadable | Self::CutShort(_) | Self::Damaged(_))
+    }
+}
+
 impl Picture {
     /// An opaque picture.
     #[must_use]
@@ -122,7 +136,7 @@ impl Picture {
     /// converted to sRGB, CMYK, grey, palette and 16 bits brought to 8-bit RGB, alpha kept.
     ///
     /// # Errors
-    /// [`PictureError::Unreadable`], [`PictureError::TooLarge`], [`PictureError::TooSmall`] or
+    /// [`PictureError::Unreadable`] and its like, [`PictureError::TooLarge`], [`PictureError::TooSmall`] or
     /// [`PictureError::TooHeavy`]; sizes are checked on the header, before any pixel is decoded.
     pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Self, PictureError> {
         decode::decode(bytes, limits)

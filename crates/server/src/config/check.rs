@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use super::{Config, ConfigError, Secret, Span, value_error};
+use super::load::value_error;
+use super::{Config, ConfigError, Secret, Span};
 
 /// The longest span of time that can be set; what is longer is a mistake.
 const LONGEST: Duration = Duration::from_secs(3650 * 86_400);

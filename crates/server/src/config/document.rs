@@ -57,6 +57,15 @@ pub(super) const KEY_EXAMPLE: &str = "\
 #disabled = false
 ";
 
+/// What a setting means, and its default as text where it has one; `None` where there is no such setting.
+#[must_use]
+pub fn explained(name: &str) -> Option<(String, Option<String>)> {
+    let setting = SETTINGS.iter().find(|setting| setting.name == name)?;
+    let default =
+        defaults().get(name).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+    Some((meaning(setting), default.filter(|text| !text.is_empty() && text != "[]")))
+}
+
 fn default(setting: &Setting) -> Option<String> {
     defaults().get(setting.name).map(Value::to_string)
 }

@@ -37,7 +37,12 @@ async fn every_bad_parameter_names_itself_and_what_is_right() {
             400,
             &["subject_image: ", "not a readable image", "web page"],
         ),
-        ("half a file", json!({ "material_image": cut }), 400, &["material_image: ", "not a readable image"]),
+        (
+            "half a file",
+            json!({ "material_image": cut }),
+            400,
+            &["material_image: ", "not a readable image", "cut short"],
+        ),
         ("a small picture", json!({ "subject_image": small }), 400, &["subject_image: ", "64"]),
         ("a path", json!({ "subject_image": "./bird.png" }), 400, &["subject_image: "]),
         ("another scheme", json!({ "subject_image": "ftp://h/bird.png" }), 400, &["subject_image: "]),
