@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use image::{Rgb, RgbImage};
-use pipeline::{Cancel, Opened, Picture, Settings, Silent, Transfer, profile};
+use pipeline::{Cancel, Error, Opened, Outcome, Picture, Settings, Silent, Transfer, profile};
 
 use super::Verdict;
 
@@ -18,7 +18,7 @@ const ALLOWED: f64 = 6.0;
 /// Longer than this and pictures of usual size will take minutes.
 const SLOW: Duration = Duration::from_secs(5);
 
-/// The means of red, green and blue in each field, row by row, made on an x86-64 CPU.
+/// The means of red, green and blue in each field, row by row, made on an x86-64 CPU; the test below writes them.
 const GOLDEN: [[f64; 3]; 16] = include!("golden.in");
 
 /// A grey ball on a light ground, and stripes of two browns.
@@ -46,16 +46,17 @@ fn image_of(colour: impl Fn(f64, f64) -> [f64; 3]) -> Picture {
     }))
 }
 
-/// Makes it, and says how long it took.
-pub(super) fn transfer(opened: &Opened) -> Verdict {
+fn make(opened: &Opened) -> Result<Outcome, Error> {
     let (subject, material) = pictures();
     let settings = Settings { seed: 1, steps: 2, ..Settings::default() };
+    let engine = pipeline::engine(&profile::load("exemplar")?, &opened.device)?;
+    engine.transfer(&Transfer { subject, material, settings }, &Silent, &Cancel::default())
+}
+
+/// Makes it, and says how long it took.
+pub(super) fn transfer(opened: &Opened) -> Verdict {
     let began = Instant::now();
-    let made = profile::load("exemplar").and_then(|profile| {
-        let engine = pipeline::engine(&profile, &opened.device)?;
-        engine.transfer(&Transfer { subject, material, settings }, &Silent, &Cancel::default())
-    });
-    let outcome = match made {
+    let outcome = match make(opened) {
         Ok(outcome) => outcome,
         Err(error) => return Verdict::Bad(format!("a small one failed: {error}")),
     };
@@ -97,9 +98,18 @@ fn farthest(means: &[[f64; 3]]) -> f64 {
 mod tests {
     use super::*;
 
+    /// `UPDATE_DOCUMENTS=1 cargo test -p cli golden` writes the means anew, after a change of the engine on purpose.
     #[test]
     fn this_machine_makes_what_the_golden_one_made() {
-        let verdict = transfer(&pipeline::open(pipeline::DeviceChoice::Cpu).expect("a CPU"));
+        let opened = pipeline::open(pipeline::DeviceChoice::Cpu).expect("a CPU");
+        if std::env::var_os("UPDATE_DOCUMENTS").is_some() {
+            let rows = means(&make(&opened).expect("made").picture);
+            let rows: String =
+                rows.iter().map(|[r, g, b]| format!("    [{r:.1}, {g:.1}, {b:.1}],\n")).collect();
+            let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/doctor/golden.in");
+            return std::fs::write(path, format!("[\n{rows}]\n")).expect("written");
+        }
+        let verdict = transfer(&opened);
         assert!(!matches!(verdict, Verdict::Bad(_)), "{verdict}");
     }
 
