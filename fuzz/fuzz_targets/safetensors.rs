@@ -1,6 +1,3 @@
-//! Weight files from somewhere: safetensors.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-
-fuzz_target!(|bytes: &[u8]| fuzz::read_weights("model.safetensors", bytes));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| hostile::targets::safetensors::run(input));

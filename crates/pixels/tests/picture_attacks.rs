@@ -144,3 +144,21 @@ fn a_tiff_has_the_values_that_it_announces() {
         assert!(decode(&file).unwrap_err().is_unreadable(), "{big} {name:?}");
     }
 }
+
+/// The decoder unpacks the whole frame, however small the screen is: it counts.
+#[test]
+fn a_frame_larger_than_its_screen_costs_what_it_is() {
+    let head =
+        |side: u16| [b"GIF89a".as_slice(), &side.to_le_bytes(), &side.to_le_bytes(), &[0, 0, 0]].concat();
+    let frame =
+        |side: u16| [&[0x2C, 0, 0, 0, 0][..], &side.to_le_bytes(), &side.to_le_bytes(), &[0]].concat();
+    let remark = [0x21, 0xFE, 2, b'h', b'i', 0];
+    let data = [2, 2, 0x4C, 0x01, 0, 0x3B];
+    let cost = |side: u16| {
+        let file = [&head(96)[..], &remark, &frame(side), &data].concat();
+        Picture::cost(&file, &DecodeLimits { min_side: 1, ..DecodeLimits::default() })
+    };
+    assert!(cost(96).expect("a small one").bytes < 96 * 96 * 16);
+    assert!(cost(5000).expect("a larger one").bytes >= 5000 * 5000 * 4);
+    assert!(matches!(cost(60_000), Err(PictureError::TooHeavy { .. })));
+}

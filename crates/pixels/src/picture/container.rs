@@ -207,6 +207,29 @@ fn gif(bytes: &[u8]) -> Option<(u32, u32)> {
     Some((le_bytes::<2>(bytes, 6)? as u32, le_bytes::<2>(bytes, 8)? as u32))
 }
 
+/// The first frame of a GIF (appendix F of the specification), which may be larger than its screen: the decoder unpacks all
+/// of it. `None` where there is none.
+pub(super) fn gif_frame(bytes: &[u8]) -> Option<(u32, u32)> {
+    let palette = |flags: usize| if flags & 0x80 == 0 { 0 } else { 3 << ((flags & 7) + 1) };
+    let mut at = 13 + palette(le_bytes::<1>(bytes, 10)?);
+    loop {
+        match le_bytes::<1>(bytes, at)? {
+            0x2C => {
+                return Some((le_bytes::<2>(bytes, at + 5)? as u32, le_bytes::<2>(bytes, at + 7)? as u32));
+            }
+            0x21 => at += 2, // an extension: its label, then blocks up to an empty one
+            _ => return None,
+        }
+        loop {
+            let length = le_bytes::<1>(bytes, at)?;
+            at += 1 + length;
+            if length == 0 {
+                break;
+            }
+        }
+    }
+}
+
 /// BMP: 16 bits a side in the oldest header, 32 bits with a sign in all others (negative height: rows from the top).
 fn bmp(bytes: &[u8]) -> Option<(u32, u32)> {
     if le_bytes::<4>(bytes, 14)? == 12 {

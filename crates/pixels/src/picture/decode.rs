@@ -144,7 +144,11 @@ fn open_other(bytes: &[u8], format: ImageFormat) -> Option<(Opened<'_>, Cost)> {
     let buffer = decoder.total_bytes();
     let beside = match format {
         ImageFormat::Tiff => buffer, // read whole, then copied; at most so much for four inks too
-        ImageFormat::Gif => 4 * pixels, // a frame smaller than its screen is unpacked apart
+        ImageFormat::Gif => {
+            // A frame of another size than its screen's is unpacked apart.
+            let (width, height) = container::gif_frame(bytes)?;
+            4 * pixels.max(u64::from(width) * u64::from(height))
+        }
         ImageFormat::WebP => 8 * pixels, // an animation's canvas and frame; else less
         _ => 0,
     };

@@ -1,10 +1,7 @@
-//! What every fuzz target holds its input to: no panic, no more than a second of processor time, and no more memory than a
+//! What every target holds its input to: no panic, no more than a second of processor time, and no more memory than a
 //! small multiple of the input, beside what the target allows on top.
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::RefCell;
-use std::io::Write as _;
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -69,40 +66,4 @@ pub fn bounded<T>(length: usize, more: usize, work: impl FnOnce() -> T) -> T {
     assert!(most <= allowed, "{most} bytes of memory for an input of {length} ({allowed} allowed)");
     assert!(took <= TIME, "{took:?} of processor time for an input of {length} bytes");
     result
-}
-
-thread_local! {
-    static FOLDER: RefCell<Option<tempfile::TempDir>> = const { RefCell::new(None) };
-}
-
-/// Writes `bytes` as the file `name` of a folder of this process (in memory where there is such a file system) and hands its
-/// path to `work`: for readers that take files.
-pub fn with_file<T>(name: &str, bytes: &[u8], work: impl FnOnce(&Path) -> T) -> T {
-    FOLDER.with_borrow_mut(|folder| {
-        let folder = folder.get_or_insert_with(|| {
-            let memory = Path::new("/dev/shm");
-            if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap()
-        });
-        let path = folder.path().join(name);
-        std::fs::File::create(&path).unwrap().write_all(bytes).unwrap();
-        work(&path)
-    })
-}
-
-/// Reads `bytes` as a weight file: whatever opens can be read, tensor by tensor, and no tensor is larger than the file.
-pub fn read_weights(name: &str, bytes: &[u8]) {
-    use networks::weights::{Source as _, WeightFile};
-
-    with_file(name, bytes, |path| {
-        bounded(bytes.len(), 0, || {
-            let Ok(file) = WeightFile::open(path) else { return };
-            for name in file.names().iter().take(16) {
-                let shape = file.shape(name).expect("a name that was listed");
-                if let Ok(tensor) = file.read(name) {
-                    assert_eq!(tensor.dims(), shape);
-                    assert!(tensor.elem_count() <= bytes.len(), "{name}: more elements than the file has bytes");
-                }
-            }
-        });
-    });
 }
