@@ -23,8 +23,10 @@ for parameters in "guidance-scale 1" "guidance-scale 2" "guidance-scale 4" "guid
   "steps 1" "steps 6" "steps 20" "seed 2" "seed 3"; do
   number=$((number + 1))
   read -r name value <<< "$parameters"
+  seed=(--seed 1)
+  [ "$name" != seed ] || seed=()
   "$BINARY" transfer --subject subjects/bust.jpg --material materials/malachite.jpg --max-width 384 --max-height 384 \
-    --output "$traces/parameters/$number-$name $value.png" "--$name" "$value"
+    --output "$traces/parameters/$number-$name $value.png" "${seed[@]}" "--$name" "$value"
 done
 "${PYTHON:-python3}" - "$traces" ../docs/engine <<'PYTHON'
 # One sheet an example: every stage with its name under it, five beside each other. Of the sampler's levels the first and the last.
