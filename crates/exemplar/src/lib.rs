@@ -37,6 +37,7 @@ mod posterior;
 mod profile;
 mod quilt;
 mod relief;
+mod scale;
 mod sheen;
 mod sphere;
 mod surface;

@@ -7,7 +7,8 @@
 use super::form::{BLACK, FormNetwork};
 use super::object::{Look, inner, is_a_thing, median};
 use super::raster::{Area, Kernel, Raster, luma};
-use super::sheen::Sheen;
+use super::scale;
+use super::sheen::{self, Sheen};
 use super::sphere::Sphere;
 use crate::Error;
 use crate::profile::ExemplarTunables;
@@ -64,80 +65,144 @@ impl Material {
         network: &FormNetwork,
         tunables: &ExemplarTunables,
     ) -> Result<Self, Error> {
-        let whole = Area { x: 0, y: 0, width: picture.width, height: picture.height };
-        let object = object.filter(|object| cut_out || is_a_thing(object));
-        let area = object.and_then(|o| bounds(o, 0.9)).unwrap_or(whole);
-        let cut = picture.crop(area);
-        let shape = object.map(|o| o.crop(area));
-        let (width, height) = (area.width as f64, area.height as f64);
-        let fit = tunables.material_extent * extent / width.hypot(height);
-        let least = MIN_SIDE / width.min(height);
-        let fit = fit.clamp(tunables.material_least_scale, 1.0).max(least).min(least.max(1.0));
-        let scale = calm_scale(&cut.luma(), fit, tunables.material_most_busy);
-        // A bold pattern in features as large as the subject's hides it: these are made smaller, whatever that does.
-        let scale = (if shape.is_none() { scale * bold_scale(&cut) } else { scale }).max(least.min(scale));
-        let size = |side: f64| ((side * scale).round() as usize).clamp(1, 4096);
-        let (width, height) = (size(width).max(MIN_SIDE as usize), size(height).max(MIN_SIDE as usize));
-        let resized = |r: &Raster, kernel| r.resize(width, height, kernel);
-        let mut pattern = resized(&cut, Kernel::Lanczos);
-        pattern.data.iter_mut().for_each(|v| *v = v.clamp(0.0, 1.0));
-        let inside = match &shape {
+        let cut = Cut::of(picture, object, cut_out, extent, tunables);
+        let parts = match &cut.shape {
+            None => Parts::of_sample(&cut, extent),
             Some(shape) => {
-                // The rim of an object is seen so flatly that its pieces would come out as slashes.
-                inner(&resized(shape, Kernel::Box), (0.02 * width.min(height) as f32).round() as usize)
-            }
-            None => Raster::filled(width, height, 1, 1.0),
-        };
-        // A thing much smaller than the subject has too few pieces to lay out: it would be seen again and again.
-        let roomy = (area.width as f64).hypot(area.height as f64) >= LEAST_ROOM * extent;
-        let look = shape.as_ref().map(|shape| Look::of(&cut, shape, roomy, network)).transpose()?;
-        let (mut inside, sphere, polish) = match look {
-            None => match Sheen::of(&cut) {
-                None => (inside, None, polish(&cut)),
-                Some(sheen) => {
-                    pattern = grain_or_none(&pattern, &inside, sheen.grained);
-                    (inside, Some(sheen.sphere()), 0.0)
-                }
-            },
-            Some(Look::Pattern { light, part }) => {
-                let light = resized(&light, Kernel::Triangle);
-                pattern = pattern.zip(&light, 3, |p, l, o| {
-                    o.iter_mut().zip(p).for_each(|(o, p)| *o = (p * (-l[0]).exp()).clamp(0.0, 1.0));
-                });
-                let inside = common(inside, &resized(&part, Kernel::Box));
-                fill(&mut pattern, &inside);
-                (inside, None, 0.0)
-            }
-            Some(Look::Sphere { sphere, part, grained, polish }) => {
-                let inside = common(inside, &resized(&part, Kernel::Box));
-                fill(&mut pattern, &inside);
-                pattern = grain_or_none(&pattern, &inside, grained);
-                (inside, Some(sphere), polish)
+                // A thing much smaller than the subject has too few pieces to lay out: it would be seen again and again.
+                let roomy = (cut.area.width as f64).hypot(cut.area.height as f64) >= LEAST_ROOM * extent;
+                Parts::of_thing(&cut, Look::of(&cut.picture, shape, roomy, network)?)
             }
         };
-        if shape.is_none() {
-            // Of a sample that is not shrunk so far, a small subject shows a part only.
-            let middle = middle(&pattern, (MOST_ROOM * extent).max(MIN_SIDE) as usize);
-            (pattern, inside) = (pattern.crop(middle), inside.crop(middle));
-        }
-        let sigma = tunables.shading_scale * width.min(height) as f32;
-        Ok(Self { polish, ..Self::analyse(pattern, inside, area, sphere, sigma) })
+        let sigma = tunables.shading_scale * cut.width.min(cut.height) as f32;
+        Ok(Self::analyse(parts, cut.area, sigma))
     }
 
     /// `sigma` parts shading from texture.
-    fn analyse(pattern: Raster, inside: Raster, area: Area, sphere: Option<Sphere>, sigma: f32) -> Self {
+    fn analyse(parts: Parts, area: Area, sigma: f32) -> Self {
+        let Parts { pattern, inside, sphere, polish } = parts;
         let luminance = pattern.luma();
         let shading = luminance.blur_within(&inside, sigma);
         let texture = luminance.zip(&shading, 1, |l, s, o| o[0] = l[0] - s[0]);
         let (fine, coarse) = (texture.deviation_within(&inside), shading.deviation_within(&inside));
         let texturedness = if fine + coarse > 1e-4 { fine / (fine + coarse) } else { 0.0 };
         let contrast = luminance.deviation_within(&inside).max(0.01);
-        Self { pattern, inside, texturedness, contrast, area, sphere, polish: 0.0 }
+        Self { pattern, inside, texturedness, contrast, area, sphere, polish }
     }
 
     /// Is there nothing to paint? A smooth object is all look.
     pub(crate) fn is_smooth(&self) -> bool {
         self.sphere.is_some() && self.contrast <= 0.01
+    }
+}
+
+/// The part of the picture that is the material, and the size at which it is used.
+struct Cut {
+    area: Area,
+    /// RGB of the area, as large as it was given.
+    picture: Raster,
+    /// Which part of it is the thing; `None` for a flat sample. One channel.
+    shape: Option<Raster>,
+    width: usize,
+    height: usize,
+}
+
+impl Cut {
+    fn of(
+        picture: &Raster,
+        object: Option<&Raster>,
+        cut_out: bool,
+        extent: f64,
+        tunables: &ExemplarTunables,
+    ) -> Self {
+        let whole = Area { x: 0, y: 0, width: picture.width, height: picture.height };
+        let object = object.filter(|object| cut_out || is_a_thing(object));
+        let area = object.and_then(|o| bounds(o, 0.9)).unwrap_or(whole);
+        let (picture, shape) = (picture.crop(area), object.map(|o| o.crop(area)));
+        let (width, height) = (area.width as f64, area.height as f64);
+        let fit = tunables.material_extent * extent / width.hypot(height);
+        let least = MIN_SIDE / width.min(height);
+        let fit = fit.clamp(tunables.material_least_scale, 1.0).max(least).min(least.max(1.0));
+        let calm = scale::calm(&picture.luma(), fit, tunables.material_most_busy);
+        // A bold pattern in features as large as the subject's hides it: these are made smaller, whatever that does.
+        let scale = if shape.is_none() { calm * scale::bold(&picture) } else { calm }.max(least.min(calm));
+        let size = |side: f64| ((side * scale).round() as usize).clamp(MIN_SIDE as usize, 4096);
+        Self { area, picture, shape, width: size(width), height: size(height) }
+    }
+
+    fn resized(&self, raster: &Raster, kernel: Kernel) -> Raster {
+        raster.resize(self.width, self.height, kernel)
+    }
+
+    /// The picture at the size at which it is used.
+    fn pattern(&self) -> Raster {
+        let mut pattern = self.resized(&self.picture, Kernel::Lanczos);
+        pattern.data.iter_mut().for_each(|v| *v = v.clamp(0.0, 1.0));
+        pattern
+    }
+
+    /// 1 where that is the material.
+    fn inside(&self) -> Raster {
+        match &self.shape {
+            // The rim of a thing is seen so flatly that its pieces would come out as slashes.
+            Some(shape) => {
+                let rim = (0.02 * self.width.min(self.height) as f32).round() as usize;
+                inner(&self.resized(shape, Kernel::Box), rim)
+            }
+            None => Raster::filled(self.width, self.height, 1, 1.0),
+        }
+    }
+}
+
+/// What becomes of a cut.
+struct Parts {
+    pattern: Raster,
+    inside: Raster,
+    sphere: Option<Sphere>,
+    polish: f32,
+}
+
+impl Parts {
+    /// Of a flat sample. A small subject shows only a part of one that is not shrunk so far.
+    fn of_sample(cut: &Cut, extent: f64) -> Self {
+        let (whole, inside) = (cut.pattern(), cut.inside());
+        let middle = middle(&whole, (MOST_ROOM * extent).max(MIN_SIDE) as usize);
+        match Sheen::of(&cut.picture) {
+            None => Self {
+                pattern: whole.crop(middle),
+                inside: inside.crop(middle),
+                sphere: None,
+                polish: sheen::polish(&cut.picture),
+            },
+            Some(sheen) => Self {
+                pattern: grain_or_none(&whole, &inside, sheen.grained).crop(middle),
+                inside: inside.crop(middle),
+                sphere: Some(sheen.sphere()),
+                polish: 0.0,
+            },
+        }
+    }
+
+    /// Of a thing, by what was read off it.
+    fn of_thing(cut: &Cut, look: Look) -> Self {
+        let mut pattern = cut.pattern();
+        match look {
+            Look::Pattern { light, part } => {
+                let light = cut.resized(&light, Kernel::Triangle);
+                pattern = pattern.zip(&light, 3, |p, l, o| {
+                    o.iter_mut().zip(p).for_each(|(o, p)| *o = (p * (-l[0]).exp()).clamp(0.0, 1.0));
+                });
+                let inside = common(cut.inside(), &cut.resized(&part, Kernel::Box));
+                fill(&mut pattern, &inside);
+                Self { pattern, inside, sphere: None, polish: 0.0 }
+            }
+            Look::Sphere { sphere, part, grained, polish } => {
+                let inside = common(cut.inside(), &cut.resized(&part, Kernel::Box));
+                fill(&mut pattern, &inside);
+                let pattern = grain_or_none(&pattern, &inside, grained);
+                Self { pattern, inside, sphere: Some(sphere), polish }
+            }
+        }
     }
 }
 
@@ -189,72 +254,6 @@ fn grain(picture: &Raster, inside: &Raster) -> Raster {
     let typical = median(sizes.collect()).unwrap_or(0.0);
     let most = MOST_GRAIN * typical;
     fine.map(3, |v, o| o.fill(GREY * v[0].clamp(-most, most).exp()))
-}
-
-/// The least scale of at least `fit` at which the material is not much busier than as photographed: shrinking squeezes its
-/// soft large features into fine ones, and what looked like grass looks like noise. `most` bounds the local variance as a
-/// multiple of the original's.
-fn calm_scale(luminance: &Raster, fit: f64, most: f64) -> f64 {
-    let wanted = most * local_variance(luminance);
-    let mut scale = fit;
-    while scale < 0.95 {
-        let size = |side: usize| ((side as f64 * scale).round() as usize).max(1);
-        let smaller = luminance.resize(size(luminance.width), size(luminance.height), Kernel::Box);
-        if local_variance(&smaller) <= wanted {
-            return scale;
-        }
-        scale *= 1.25;
-    }
-    scale.min(fit.max(1.0))
-}
-
-/// How polished a flat sample looks, 0 to 1: what is rough, woven or grown has a grain, polished stone and wet things have none.
-fn polish(picture: &Raster) -> f32 {
-    let scale = (POLISH_SIDE as f32 / picture.width.max(picture.height) as f32).min(1.0);
-    let side = |s: usize| ((s as f32 * scale).round() as usize).max(8);
-    let logs = picture.resize(side(picture.width), side(picture.height), Kernel::Box).map(1, |p, o| {
-        o[0] = (luma(p).max(0.0) + BLACK).ln();
-    });
-    let energy = logs.zip(&logs.blur(1.0), 1, |l, s, o| o[0] = (l[0] - s[0]).powi(2)).blur(10.0);
-    let grain = median(energy.data).unwrap_or(1.0).max(0.0).sqrt();
-    ((ROUGH - grain) / (ROUGH - SMOOTH)).clamp(0.0, 1.0)
-}
-
-/// Longest side at which the grain is measured, in pixels, and its median deviation (logarithm) from which there is no polish
-/// and to which there is a full one: slime, glowing lava, water, orange peel and marble have 0.004 to 0.015; white bricks 0.027.
-const POLISH_SIDE: usize = 700;
-const ROUGH: f32 = 0.022;
-const SMOOTH: f32 = 0.012;
-
-/// By how much a bold pattern is to be shrunk: one whose features, some twentieths of the picture wide, have more contrast than
-/// a subject's form.
-fn bold_scale(picture: &Raster) -> f64 {
-    let small = (BOLD_SIDE as f32 / picture.width.max(picture.height) as f32).min(1.0);
-    let side = |s: usize| ((s as f32 * small).round() as usize).max(8);
-    let picture = picture.resize(side(picture.width), side(picture.height), Kernel::Box);
-    let diagonal = (picture.width as f32).hypot(picture.height as f32);
-    let logs = picture.map(1, |p, o| o[0] = (luma(p).max(0.0) + BLACK).ln());
-    let (fine, coarse) = (logs.blur(BOLD_BAND.0 * diagonal), logs.blur(BOLD_BAND.1 * diagonal));
-    // By magnitude: the rare bright veins of a black marble do not make it bold.
-    let sizes = fine.data.iter().zip(&coarse.data).map(|(f, c)| f64::from((f - c).abs()));
-    let bold = (sizes.sum::<f64>() / fine.pixels() as f64) as f32;
-    f64::from(BOLD / bold.max(1e-3)).clamp(BOLD_LEAST, 1.0)
-}
-
-/// Longest side at which boldness is measured, in pixels, and its band: Gaussian widths as shares of the diagonal.
-const BOLD_SIDE: usize = 320;
-const BOLD_BAND: (f32, f32) = (0.012, 0.05);
-
-/// Mean magnitude of logarithmic luminance in that band above which a pattern is bold. And the least that it is shrunk to.
-const BOLD: f32 = 0.12;
-const BOLD_LEAST: f64 = 0.5;
-
-/// Variance of the luminance within some seven pixels, with the floor below which nobody sees any.
-fn local_variance(luminance: &Raster) -> f64 {
-    let smooth = luminance.blur(2.0);
-    let fine = luminance.zip(&smooth, 1, |l, s, o| o[0] = l[0] - s[0]);
-    let whole = Raster::filled(luminance.width, luminance.height, 1, 1.0);
-    f64::from(fine.deviation_within(&whole)).powi(2) + (4.0f64 / 255.0).powi(2)
 }
 
 /// The smallest rectangle around all values of at least `threshold`.

@@ -1,4 +1,4 @@
-//! Metal seen from the front: a brushed plate, a sheet of copper.
+//! What shines: metal seen from the front (a brushed plate, a sheet of copper), and whatever is polished.
 //!
 //! What changes broadly and smoothly over such a sample is no pattern but what the metal reflects, and bent it would reflect
 //! the same brights and darks, each where the surface faces them. The sample's broad colours, in the order of their
@@ -113,6 +113,24 @@ fn ramp(mut colours: Vec<&[f32]>) -> Vec<[f32; 3]> {
     });
     steps.collect()
 }
+
+/// How polished a flat sample looks, 0 to 1: what is rough, woven or grown has a grain, polished stone and wet things have none.
+pub(super) fn polish(picture: &Raster) -> f32 {
+    let scale = (POLISH_SIDE as f32 / picture.width.max(picture.height) as f32).min(1.0);
+    let side = |s: usize| ((s as f32 * scale).round() as usize).max(8);
+    let logs = picture.resize(side(picture.width), side(picture.height), Kernel::Box).map(1, |p, o| {
+        o[0] = (luma(p).max(0.0) + BLACK).ln();
+    });
+    let energy = logs.zip(&logs.blur(1.0), 1, |l, s, o| o[0] = (l[0] - s[0]).powi(2)).blur(10.0);
+    let grain = median(energy.data).unwrap_or(1.0).max(0.0).sqrt();
+    ((ROUGH - grain) / (ROUGH - SMOOTH)).clamp(0.0, 1.0)
+}
+
+/// Longest side at which the grain is measured, in pixels, and its median deviation (logarithm) from which there is no polish
+/// and to which there is a full one: slime, glowing lava, water, orange peel and marble have 0.004 to 0.015; white bricks 0.027.
+const POLISH_SIDE: usize = 700;
+const ROUGH: f32 = 0.022;
+const SMOOTH: f32 = 0.012;
 
 /// How bright a polished surface with the normal (x, y) shows the studio's lamp, 0 to 1.
 pub(crate) fn highlight(x: f32, y: f32) -> f32 {
