@@ -54,8 +54,8 @@ fn processor_time() -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-/// Runs `work` on an input of `length` bytes and panics if it costs more than it may: a second, and [`PER_BYTE`] × `length`
-/// + [`FIXED`] + `more` bytes of memory.
+/// Runs `work` on an input of `length` bytes and panics if it costs more than it may: a second, and `PER_BYTE` × `length`
+/// + `FIXED` + `more` bytes of memory.
 pub fn bounded<T>(length: usize, more: usize, work: impl FnOnce() -> T) -> T {
     let (before, begun) = (OUT.load(Ordering::Relaxed), processor_time());
     MOST.store(before, Ordering::Relaxed);
