@@ -11,6 +11,7 @@ use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqA
 use serde_json::Number;
 
 use crate::image_source::{ImageSource, SourceError};
+use crate::pictures::MOST_REGIONS;
 
 /// A value as it was given.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,7 +28,9 @@ pub(crate) enum Given<'a> {
     Endless,
     /// A picture field's text, read already.
     Picture(Result<ImageSource, SourceError>),
-    /// A list or an object; no parameter is one, so what is in it was skipped.
+    /// A list of pictures, as far as it may reach and one beyond.
+    Pictures(Vec<Result<ImageSource, SourceError>>),
+    /// A list or an object where none is wanted; what is in it was skipped.
     Nested,
 }
 
@@ -46,10 +49,20 @@ impl Given<'_> {
 pub(crate) struct Known<'k> {
     /// Names of fields that are read as they are.
     pub(crate) plain: &'k [&'static str],
-    /// Names of fields that hold pictures.
+    /// Names of fields that hold a picture.
     pub(crate) pictures: &'k [&'static str],
+    /// Names of fields that hold several.
+    pub(crate) lists: &'k [&'static str],
     /// The most bytes of a text that are kept; more than any field allows.
     pub(crate) longest_text: usize,
+}
+
+/// What a field holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holds {
+    Plain,
+    Picture,
+    Pictures,
 }
 
 /// The known fields that were given, each with its last value.
@@ -63,10 +76,29 @@ impl<'a> Fields<'a> {
         self.0.push((name, value));
     }
 
+    /// Adds a picture to a list's, as the parts of a form do; those beyond what may be are counted once and not kept.
+    pub(crate) fn push(&mut self, name: &'static str, picture: Result<ImageSource, SourceError>) {
+        match self.0.iter_mut().find(|(each, _)| *each == name) {
+            Some((_, Given::Pictures(pictures))) if pictures.len() > MOST_REGIONS => {}
+            Some((_, Given::Pictures(pictures))) => pictures.push(picture),
+            _ => self.put(name, Given::Pictures(vec![picture])),
+        }
+    }
+
     /// Takes a field out if it is a text of nothing but blanks.
     pub(crate) fn drop_blank(&mut self, name: &str) {
         let blank = |given: &Given<'_>| given.as_str().is_some_and(|text| text.trim().is_empty());
         self.0.retain(|(each, given)| *each != name || !blank(given));
+    }
+
+    /// Is there a field of that name that is not empty?
+    pub(crate) fn holds(&self, name: &str) -> bool {
+        let empty = |given: &Given<'_>| match given {
+            Given::Null => true,
+            Given::Pictures(pictures) => pictures.iter().all(|each| *each == Err(SourceError::Missing)),
+            _ => false,
+        };
+        self.0.iter().any(|(each, given)| *each == name && !empty(given))
     }
 
     /// Takes a field out.
@@ -77,10 +109,16 @@ impl<'a> Fields<'a> {
 }
 
 impl Known<'_> {
-    /// The field of that name, and whether it is a picture.
-    pub(crate) fn find(&self, name: &str) -> Option<(&'static str, bool)> {
-        let among = |names: &[&'static str]| names.iter().copied().find(|each| *each == name);
-        among(self.pictures).map(|name| (name, true)).or_else(|| among(self.plain).map(|name| (name, false)))
+    /// The field of that name, and what it holds.
+    pub(crate) fn find(&self, name: &str) -> Option<(&'static str, Holds)> {
+        let among = |names: &[&'static str], name: &str, holds| {
+            names.iter().find(|each| **each == name).map(|each| (*each, holds))
+        };
+        // `masks[]`, as forms write lists.
+        let bare = name.strip_suffix("[]").unwrap_or(name);
+        among(self.pictures, name, Holds::Picture)
+            .or_else(|| among(self.lists, bare, Holds::Pictures))
+            .or_else(|| among(self.plain, name, Holds::Plain))
     }
 
     /// Reads a JSON text. `Ok(None)`: JSON, but no object.
@@ -111,8 +149,8 @@ impl<'de> Visitor<'de> for Object<'_> {
         let mut fields = Fields::default();
         while let Some(name) = map.next_key_seed(Name(self.0))? {
             match name {
-                Some((name, picture)) => {
-                    fields.put(name, map.next_value_seed(Value { known: self.0, picture })?);
+                Some((name, holds)) => {
+                    fields.put(name, map.next_value_seed(Value { known: self.0, holds })?);
                 }
                 None => drop(map.next_value::<IgnoredAny>()?),
             }
@@ -154,7 +192,7 @@ impl<'de> Visitor<'de> for Object<'_> {
 struct Name<'k>(Known<'k>);
 
 impl<'de> DeserializeSeed<'de> for Name<'_> {
-    type Value = Option<(&'static str, bool)>;
+    type Value = Option<(&'static str, Holds)>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_str(self)
@@ -162,7 +200,7 @@ impl<'de> DeserializeSeed<'de> for Name<'_> {
 }
 
 impl Visitor<'_> for Name<'_> {
-    type Value = Option<(&'static str, bool)>;
+    type Value = Option<(&'static str, Holds)>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the name of a field")
@@ -176,7 +214,7 @@ impl Visitor<'_> for Name<'_> {
 /// The value of a known field.
 struct Value<'k> {
     known: Known<'k>,
-    picture: bool,
+    holds: Holds,
 }
 
 impl<'de> DeserializeSeed<'de> for Value<'_> {
@@ -195,15 +233,19 @@ impl<'de> Visitor<'de> for Value<'_> {
     }
 
     fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-        if self.picture {
-            return Ok(Given::Picture(ImageSource::from_text(text)));
+        match self.holds {
+            Holds::Plain => {}
+            Holds::Picture => return Ok(Given::Picture(ImageSource::from_text(text))),
+            Holds::Pictures => return Ok(Given::Pictures(vec![ImageSource::from_text(text)])),
         }
         Ok(self.known.text(text))
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        if self.picture {
-            return Ok(Given::Picture(ImageSource::from_text(text)));
+        match self.holds {
+            Holds::Plain => {}
+            Holds::Picture => return Ok(Given::Picture(ImageSource::from_text(text))),
+            Holds::Pictures => return Ok(Given::Pictures(vec![ImageSource::from_text(text)])),
         }
         Ok(match self.known.text(text) {
             Given::Text(text) => Given::Text(Cow::Owned(text.into_owned())),
@@ -232,8 +274,17 @@ impl<'de> Visitor<'de> for Value<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut pictures = Vec::new();
+        let element = || Value { known: self.known, holds: Holds::Picture };
+        while self.holds == Holds::Pictures && pictures.len() <= MOST_REGIONS {
+            match list.next_element_seed(element())? {
+                Some(Given::Picture(picture)) => pictures.push(picture),
+                Some(_) => pictures.push(Err(SourceError::NoPicture)),
+                None => return Ok(Given::Pictures(pictures)),
+            }
+        }
         while list.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Given::Nested)
+        Ok(if self.holds == Holds::Pictures { Given::Pictures(pictures) } else { Given::Nested })
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {

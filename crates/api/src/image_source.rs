@@ -41,6 +41,9 @@ pub enum SourceError {
     /// Nothing but blanks.
     #[error("field is required")]
     Missing,
+    /// No text at all.
+    #[error("must be a URL, data URI or base64 string")]
+    NoPicture,
     /// Some other scheme, or a URL without a host.
     #[error("URL must be a valid HTTP or HTTPS URL")]
     BadUrl,

@@ -6,14 +6,15 @@
 
 mod described;
 mod numbers;
+mod pictures;
 
 use serde_json::{Value, json};
 
 pub(crate) use self::described::{Described, object_schema};
 pub use self::described::{Facts, Kind};
 use self::numbers::{integer, number};
+pub(crate) use self::pictures::{Image, Images};
 use crate::given::Given;
-use crate::image_source::{ImageSource, SourceError};
 
 /// A parameter that is read from what a client sent.
 pub(crate) trait Parameter: Described {
@@ -30,50 +31,6 @@ pub(crate) trait Parameter: Described {
 /// What was given, with an explicit `null` counted as nothing.
 fn present(given: Option<Given<'_>>) -> Option<Given<'_>> {
     given.filter(|value| *value != Given::Null)
-}
-
-/// An input picture; always required.
-#[derive(Debug, Clone)]
-pub(crate) struct Image {
-    pub(crate) name: &'static str,
-    pub(crate) description: &'static str,
-}
-
-/// What an image field may hold, for the error text.
-const NO_IMAGE: &str = "must be a URL, data URI or base64 string";
-
-impl Described for Image {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn schema(&self) -> Value {
-        let description = format!("{}: an HTTP(S) URL, a data URI or base64", self.description);
-        json!({ "type": "string", "minLength": 1, "description": description })
-    }
-
-    fn facts(&self) -> Facts {
-        Facts {
-            name: self.name,
-            description: self.description,
-            kind: Kind::Picture,
-            allowed: "a URL, a data URI, base64, or a file of a form".to_owned(),
-            default: None,
-        }
-    }
-}
-
-impl Parameter for Image {
-    type Value = ImageSource;
-
-    fn read(&self, given: Option<Given<'_>>) -> Result<ImageSource, String> {
-        match present(given) {
-            None => Err(SourceError::Missing.to_string()),
-            Some(Given::Picture(read)) => read.map_err(|error| error.to_string()),
-            Some(Given::Text(text)) => ImageSource::from_text(&text).map_err(|error| error.to_string()),
-            Some(_) => Err(NO_IMAGE.to_owned()),
-        }
-    }
 }
 
 /// Free text.
@@ -345,6 +302,7 @@ impl<T: Copy> Parameter for Choice<T> {
 pub(crate) struct Flag {
     pub(crate) name: &'static str,
     pub(crate) description: &'static str,
+    pub(crate) default: bool,
 }
 
 impl Described for Flag {
@@ -353,7 +311,7 @@ impl Described for Flag {
     }
 
     fn schema(&self) -> Value {
-        json!({ "type": "boolean", "description": self.description, "default": false })
+        json!({ "type": "boolean", "description": self.description, "default": self.default })
     }
 
     fn facts(&self) -> Facts {
@@ -362,7 +320,7 @@ impl Described for Flag {
             description: self.description,
             kind: Kind::Boolean,
             allowed: "true or false".to_owned(),
-            default: Some("false".to_owned()),
+            default: Some(self.default.to_string()),
         }
     }
 }
@@ -372,7 +330,7 @@ impl Parameter for Flag {
 
     fn read(&self, given: Option<Given<'_>>) -> Result<bool, String> {
         let answer = match present(given) {
-            None => Some(false),
+            None => Some(self.default),
             Some(Given::Bool(answer)) => Some(answer),
             Some(Given::Number(number)) => match number.as_u64() {
                 Some(0) => Some(false),

@@ -7,20 +7,20 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{FieldError, RequestError};
-use crate::given::{Fields, Given, Known};
+use crate::given::{Fields, Given, Holds, Known};
 use crate::image_source::ImageSource;
 use crate::parameter::{
-    Choice, Described, Facts, Flag, Image, Integer, Number, Parameter, Seed, Text, Wording, object_schema,
+    Choice, Described, Facts, Flag, Image, Images, Integer, Number, Parameter, Seed, Text, Wording,
+    object_schema,
 };
-use crate::words::{MaterialStrength, OutputFormat};
+use crate::pictures::Pictures;
+use crate::words::{Background, MaterialFit, MaterialStrength, OutputFormat};
 
 /// A transfer as the client asked for it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TransferRequest {
-    /// Whose material is taken.
-    pub material_image: ImageSource,
-    /// What gets the material.
-    pub subject_image: ImageSource,
+    /// Its pictures.
+    pub pictures: Pictures<ImageSource>,
     /// The rest.
     pub parameters: Parameters,
     /// v1 only: answer `{"image": "<base64>"}` instead of the bytes. An old flag that is no parameter of the model;
@@ -36,7 +36,7 @@ impl TransferRequest {
             ImageSource::Inline(file) => file.len(),
             ImageSource::Url(_) => 0,
         };
-        bytes(&self.material_image) + bytes(&self.subject_image)
+        self.pictures.iter().map(|(_, image)| bytes(image)).sum()
     }
 }
 
@@ -73,6 +73,7 @@ macro_rules! parameters {
     )*) => {
         /// All parameters but the pictures, settled and in range.
         #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[serde(default)] // those that a stored job of an earlier version does not have
         pub struct Parameters {
             $(#[doc = concat!($description, ".")] pub $name: $value,)*
         }
@@ -80,8 +81,6 @@ macro_rules! parameters {
         /// The parameter table.
         #[derive(Debug, Clone)]
         pub struct Schema {
-            material_image: Image,
-            subject_image: Image,
             $($name: $kind$(<$of>)?,)*
         }
 
@@ -90,8 +89,6 @@ macro_rules! parameters {
             #[must_use]
             pub fn new($limits: Limits) -> Self {
                 Self {
-                    material_image: MATERIAL_IMAGE,
-                    subject_image: SUBJECT_IMAGE,
                     $($name: $kind {
                         name: stringify!($name), description: $description, $($field: $setting,)*
                     },)*
@@ -152,18 +149,85 @@ parameters! { limits =>
         default: 80, min: 0, max: 100, wording: Wording::Between,
     }
     return_intermediate_images: bool = Flag {
-        "Also keep the pictures made on the way, such as the mask of the subject",
+        "Also keep the pictures made on the way, such as the mask of the subject", default: false,
     }
     seed: Option<u64> = Seed {
         "Repeats a result: the same seed gives the same picture",
     }
+    material_weight: f64 = Number {
+        "How much of the material is taken, without steps: 0 none, 1 as usual, 2 more than `strong`",
+        default: 1.0, min: 0.0, max: 2.0,
+    }
+    material_blend: f64 = Number {
+        "With a `blend_image`: from the material (0) to that one (1)",
+        default: 0.5, min: 0.0, max: 1.0,
+    }
+    material_scale: f64 = Number {
+        "How large the material's pattern is, times its usual size",
+        default: 1.0, min: 0.25, max: 4.0,
+    }
+    material_fit: MaterialFit = Choice<MaterialFit> {
+        "How engines with an image encoder see a material that is no square",
+        of: MaterialFit::WORDS, default: "crop",
+    }
+    mask_feather: f64 = Number {
+        "How soft the edges of given masks are made, in pixels of the result",
+        default: 1.5, min: 0.0, max: 100.0,
+    }
+    background: Background = Choice<Background> {
+        "What is outside the mask: the subject picture's own pixels (`exact`), or what the engine painted there",
+        of: Background::WORDS, default: "auto",
+    }
+    provenance: bool = Flag {
+        "Files say in their metadata (XMP) that they were made by a machine, and how", default: true,
+    }
+}
+
+impl Default for Parameters {
+    /// What an empty request has.
+    fn default() -> Self {
+        let mut reader = Reader { given: Fields::default(), bad: Vec::new() };
+        let defaults = Schema::default().read_plain(&mut reader);
+        defaults.unwrap_or_else(|| unreachable!("every parameter has a default in range"))
+    }
 }
 
 const MATERIAL_IMAGE: Image =
-    Image { name: "material_image", description: "The picture whose material is taken" };
+    Image { name: "material_image", description: "The picture whose material is taken", required: true };
 
-const SUBJECT_IMAGE: Image =
-    Image { name: "subject_image", description: "The picture whose subject gets the material" };
+const SUBJECT_IMAGE: Image = Image {
+    name: "subject_image",
+    description: "The picture whose subject gets the material",
+    required: true,
+};
+
+const SUBJECT_MASK: Image = Image {
+    name: "subject_mask",
+    description: "What gets the material, instead of the subject that is found: white, or the opaque part of a picture \
+        with transparency; of the subject's shape, at any size",
+    required: false,
+};
+
+const BLEND_IMAGE: Image = Image {
+    name: "blend_image",
+    description: "A second material; `material_blend` says how much of it is mixed in",
+    required: false,
+};
+
+const MASKS: Images = Images {
+    name: "masks",
+    description: "Regions that get a material, each like `subject_mask`; where two overlap, the later one counts",
+};
+
+const MATERIALS: Images = Images {
+    name: "materials",
+    description: "The materials of `masks`, one for each and in their order; `material_image`, which is for all, is not \
+        needed then and not used",
+};
+
+/// Every field that holds pictures: those of the hosted model, then this server's own.
+const FIRST: [&dyn Described; 2] = [&MATERIAL_IMAGE, &SUBJECT_IMAGE];
+const FURTHER: [&dyn Described; 4] = [&SUBJECT_MASK, &BLEND_IMAGE, &MASKS, &MATERIALS];
 
 impl Default for Schema {
     fn default() -> Self {
@@ -176,13 +240,19 @@ impl Schema {
     fn known(&self) -> Known<'static> {
         // A character takes four bytes at most, and no other field's text is as long as a prompt's.
         let longest_text = self.prompt.max_length.saturating_mul(4).max(1024);
-        Known { plain: PLAIN, pictures: PICTURES, longest_text }
+        Known { plain: PLAIN, pictures: PICTURES, lists: LISTS, longest_text }
     }
 
     /// Is this the name of a field of a form that is read? All others need not be kept.
     #[must_use]
     pub fn knows(&self, name: &str) -> bool {
         self.known().find(name).is_some()
+    }
+
+    /// May a form have this field several times?
+    #[must_use]
+    pub fn repeats(&self, name: &str) -> bool {
+        self.known().find(name).is_some_and(|(_, holds)| holds == Holds::Pictures)
     }
 
     /// Reads a JSON body.
@@ -205,15 +275,20 @@ impl Schema {
     pub fn from_form(&self, form: Vec<(String, FormValue)>) -> Result<TransferRequest, RequestError> {
         let (known, mut fields) = (self.known(), Fields::default());
         for (name, value) in form {
-            let Some((name, picture)) = known.find(&name) else { continue };
-            let given = match value {
-                FormValue::File(bytes) if picture => Given::Picture(ImageSource::from_file(bytes)),
-                FormValue::Text(text) if picture => Given::Picture(ImageSource::from_text(&text)),
-                FormValue::Text(text) => known.text(text),
-                // A small value sent as a file part is still that value.
-                FormValue::File(bytes) => known.text(String::from_utf8_lossy(&bytes).into_owned()),
+            let Some((name, holds)) = known.find(&name) else { continue };
+            let picture = |value| match value {
+                FormValue::File(bytes) => ImageSource::from_file(bytes),
+                FormValue::Text(text) => ImageSource::from_text(&text),
             };
-            fields.put(name, given);
+            match (holds, value) {
+                (Holds::Picture, value) => fields.put(name, Given::Picture(picture(value))),
+                (Holds::Pictures, value) => fields.push(name, picture(value)),
+                (Holds::Plain, FormValue::Text(text)) => fields.put(name, known.text(text)),
+                // A small value sent as a file part is still that value.
+                (Holds::Plain, FormValue::File(bytes)) => {
+                    fields.put(name, known.text(String::from_utf8_lossy(&bytes).into_owned()));
+                }
+            }
         }
         for name in PLAIN.iter().filter(|name| ![self.prompt.name, self.negative_prompt.name].contains(name))
         {
@@ -224,43 +299,41 @@ impl Schema {
 
     fn read(&self, given: Fields<'_>) -> Result<TransferRequest, RequestError> {
         let mut reader = Reader { given, bad: Vec::new() };
-        let material_image = reader.value(&self.material_image);
-        let subject_image = reader.value(&self.subject_image);
+        let pictures = reader.pictures();
         let parameters = self.read_plain(&mut reader);
         let base64 = BASE64.read(reader.given.remove(BASE64.name)).unwrap_or(false);
-        let request = || {
-            Some(TransferRequest {
-                material_image: material_image?,
-                subject_image: subject_image?,
-                parameters: parameters?,
-                base64,
-            })
-        };
-        request().ok_or(RequestError::Fields(reader.bad))
+        match (pictures, parameters) {
+            (Some(pictures), Some(parameters)) => Ok(TransferRequest { pictures, parameters, base64 }),
+            _ => Err(RequestError::Fields(reader.bad)),
+        }
     }
 
     /// The JSON Schema of the body, for the OpenAPI document.
     #[must_use]
     pub fn describe(&self) -> Value {
-        let pictures: [&dyn Described; 2] = [&self.material_image, &self.subject_image];
-        object_schema(pictures.into_iter().chain(self.plain()).chain([&BASE64 as &dyn Described]))
+        let all = FIRST.into_iter().chain(self.plain()).chain(FURTHER).chain([&BASE64 as &dyn Described]);
+        object_schema(all)
     }
 
     /// What people are told about every parameter, the pictures first.
     #[must_use]
     pub fn facts(&self) -> Vec<Facts> {
-        let pictures: [&dyn Described; 2] = [&self.material_image, &self.subject_image];
-        pictures.into_iter().chain(self.plain()).map(Described::facts).collect()
+        FIRST.into_iter().chain(self.plain()).chain(FURTHER).map(Described::facts).collect()
     }
 }
 
 const BASE64: Flag = Flag {
     name: "base64",
     description: "v1 only: answer JSON with the picture as base64 under `image`, instead of the bytes",
+    default: false,
 };
 
-/// The names of the fields that hold pictures.
-pub(crate) const PICTURES: &[&str] = &[MATERIAL_IMAGE.name, SUBJECT_IMAGE.name];
+/// The names of the fields that hold a picture.
+pub(crate) const PICTURES: &[&str] =
+    &[MATERIAL_IMAGE.name, SUBJECT_IMAGE.name, SUBJECT_MASK.name, BLEND_IMAGE.name];
+
+/// The names of the fields that hold several.
+pub(crate) const LISTS: &[&str] = &[MASKS.name, MATERIALS.name];
 
 /// Reads field after field and collects what is wrong.
 struct Reader<'a> {
@@ -274,6 +347,48 @@ impl Reader<'_> {
         let read = parameter.read(given);
         read.map_err(|message| self.bad.push(FieldError { field: parameter.name(), message })).ok()
     }
+
+    fn pictures(&mut self) -> Option<Pictures<ImageSource>> {
+        // Where each mask has its own material, there need not be one for all; generated clients send one all the same.
+        let paired = self.given.holds(MATERIALS.name);
+        let material_image = if paired { Some(None) } else { self.value(&MATERIAL_IMAGE) };
+        let subject_image = self.value(&SUBJECT_IMAGE);
+        let subject_mask = self.value(&SUBJECT_MASK);
+        let blend_image = self.value(&BLEND_IMAGE);
+        let masks = self.value(&MASKS);
+        let materials = self.value(&MATERIALS);
+        let pictures = Pictures {
+            material_image: material_image?,
+            subject_image: subject_image??,
+            subject_mask: subject_mask?,
+            blend_image: blend_image?,
+            masks: masks?,
+            materials: materials?,
+        };
+        match contradiction(&pictures) {
+            None => Some(pictures),
+            Some((field, message)) => {
+                self.bad.push(FieldError { field, message });
+                None
+            }
+        }
+    }
+}
+
+/// What the pictures of a request say against each other.
+fn contradiction<T>(pictures: &Pictures<T>) -> Option<(&'static str, String)> {
+    let (masks, materials) = (pictures.masks.len(), pictures.materials.len());
+    if materials > 0 && masks != materials {
+        let say = format!("one for each of masks: there are {masks} masks and {materials} materials");
+        return Some((MATERIALS.name, say));
+    }
+    if masks > 0 && pictures.subject_mask.is_some() {
+        return Some((SUBJECT_MASK.name, "give either this or masks".to_owned()));
+    }
+    if materials > 0 && pictures.blend_image.is_some() {
+        return Some((BLEND_IMAGE.name, "is for one material, not for one for each mask".to_owned()));
+    }
+    None
 }
 
 #[cfg(test)]

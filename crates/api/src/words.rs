@@ -81,3 +81,41 @@ impl MaterialStrength {
     /// Both with their words on the wire.
     pub const WORDS: &'static [(&'static str, Self)] = &[("medium", Self::Medium), ("strong", Self::Strong)];
 }
+
+/// How a material picture that is no square is seen by an encoder that sees squares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MaterialFit {
+    /// Its central square.
+    #[default]
+    Crop,
+    /// All of it, on a square of its mean colour.
+    Pad,
+    /// All of it, as squares side by side whose impressions are averaged.
+    Tiles,
+}
+
+impl MaterialFit {
+    /// All of them with their words on the wire.
+    pub const WORDS: &'static [(&'static str, Self)] =
+        &[("crop", Self::Crop), ("pad", Self::Pad), ("tiles", Self::Tiles)];
+}
+
+/// What the result shows outside the mask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Background {
+    /// What the engine's profile says: the embedded engine keeps it exactly, the reference pipeline paints it again.
+    #[default]
+    Auto,
+    /// The subject picture's own pixels.
+    Exact,
+    /// What the engine painted there.
+    Painted,
+}
+
+impl Background {
+    /// All of them with their words on the wire.
+    pub const WORDS: &'static [(&'static str, Self)] =
+        &[("auto", Self::Auto), ("exact", Self::Exact), ("painted", Self::Painted)];
+}

@@ -8,7 +8,7 @@ mod settings;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-pub(crate) use self::parameters::ParameterArguments;
+pub(crate) use self::parameters::{Given, ParameterArguments};
 pub(crate) use self::settings::SettingArguments;
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
@@ -30,6 +30,8 @@ const TRANSFER_EXAMPLES: &str = "\
 Examples:
   material-transfer transfer chair.jpg wicker.jpg -o out.png
   material-transfer transfer chair.jpg https://example.com/wicker.jpg -o out.webp --steps 20 --seed 7
+  material-transfer transfer room.jpg oak.jpg --subject-mask floor.png -o out.png
+  material-transfer transfer --subject shoe.jpg --masks sole.png --materials cork.jpg --masks upper.png --materials denim.jpg -o out.png
   curl -s https://example.com/chair.jpg | material-transfer transfer --subject - --material wicker.jpg -o - > out.jpg";
 
 const SERVE_EXAMPLES: &str = "\
@@ -152,7 +154,7 @@ pub(crate) struct TransferArguments {
     #[arg(
         long,
         value_name = "PATH|URL",
-        required_unless_present = "pictures",
+        required_unless_present_any = ["pictures", "materials"],
         env = "MATERIAL_TRANSFER_MATERIAL",
         help_heading = "Pictures"
     )]
@@ -205,11 +207,11 @@ pub(crate) struct TransferArguments {
 }
 
 impl TransferArguments {
-    /// Subject and material, however they were given.
-    pub(crate) fn pictures(&self) -> [&str; 2] {
+    /// Subject and material, however they were given; there may be no material where each mask has its own.
+    pub(crate) fn pictures(&self) -> (&str, Option<&str>) {
         match self.pictures.as_slice() {
-            [subject, material] => [subject, material],
-            _ => [&self.subject, &self.material].map(|option| option.as_deref().unwrap_or_default()),
+            [subject, material] => (subject, Some(material)),
+            _ => (self.subject.as_deref().unwrap_or_default(), self.material.as_deref()),
         }
     }
 }

@@ -22,10 +22,10 @@ impl Engine for Tint {
     ) -> Result<Outcome, Error> {
         let mut clock = Clock::start();
         let Settings { max_width, max_height, .. } = transfer.settings;
-        let (width, height) = transfer.subject.rgb.dimensions();
+        let (width, height) = transfer.subject().rgb.dimensions();
         let (width, height) = fit_within(width, height, max_width, max_height);
-        let mut picture = transfer.subject.clone().shrunk_to_fit(width, height);
-        let tint = mean(&transfer.material);
+        let mut picture = transfer.subject().clone().shrunk_to_fit(width, height);
+        let tint = transfer.pictures.regions().first().map_or([0.0; 3], |region| mean(region.material));
         clock.lap("material");
 
         for (row, pixels) in picture.rgb.rows_mut().enumerate() {
@@ -67,8 +67,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let picture = |path: &str| -> Result<Picture, Box<dyn std::error::Error>> {
         Ok(Picture::decode(&std::fs::read(path)?, &DecodeLimits::default())?)
     };
-    let transfer =
-        Transfer { subject: picture(subject)?, material: picture(material)?, settings: Settings::default() };
+    let transfer = Transfer::pair(picture(subject)?, picture(material)?, Settings::default());
     let outcome = Tint.transfer(&transfer, &Silent, &Cancel::default())?;
     std::fs::write(output, outcome.picture.encode(OutputFormat::Png, 100)?)?;
     Ok(())

@@ -48,10 +48,22 @@ pub trait Engine: Send + Sync {
 /// The sizes at which an engine reads pictures, in pixels; `None`: as they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Enough {
-    /// For the subject.
+    /// For the subject and its masks.
     pub subject: Option<(u32, u32)>,
-    /// For the material.
+    /// For materials.
     pub material: Option<(u32, u32)>,
+}
+
+impl Enough {
+    /// For the picture of that name.
+    #[must_use]
+    pub fn of(&self, name: &str) -> Option<(u32, u32)> {
+        if ["material", "blend"].iter().any(|start| name.starts_with(start)) {
+            self.material
+        } else {
+            self.subject
+        }
+    }
 }
 
 /// Hears how far a transfer is.

@@ -13,6 +13,14 @@ pub enum Error {
         /// What is wrong with it.
         source: PictureError,
     },
+    /// What is asked for cannot be done with these pictures; `field` is the request's name for what is to be changed.
+    #[error("{field}: {message}")]
+    Unfit {
+        /// The parameter.
+        field: &'static str,
+        /// What is wrong, and what would be right.
+        message: String,
+    },
     /// The caller cancelled; nothing was produced.
     #[error("the transfer was cancelled")]
     Cancelled,

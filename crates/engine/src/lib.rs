@@ -6,11 +6,15 @@
 mod clock;
 mod engine;
 mod error;
+mod mask;
 mod ranges;
 mod transfer;
 
 pub use clock::Clock;
 pub use engine::{Cancel, Engine, Enough, Progress, Silent, View};
 pub use error::Error;
+pub use mask::given_mask;
 pub use ranges::out_of_range;
-pub use transfer::{Intermediate, Outcome, Settings, Strength, Transfer};
+pub use transfer::{
+    Background, Intermediate, MaterialFit, Outcome, Pictures, Region, Settings, Strength, Transfer,
+};

@@ -3,17 +3,30 @@
 use std::time::Duration;
 
 pub use api::MaterialStrength as Strength;
+pub use api::{Background, MaterialFit, Pictures, Region};
 use pixels::Picture;
 
 /// Decoded pictures and settled numbers: everything an engine needs.
 #[derive(Debug, Clone)]
 pub struct Transfer {
-    /// The picture whose subject gets the material.
-    pub subject: Picture,
-    /// The picture whose material is taken.
-    pub material: Picture,
+    /// The subject, the materials, and the masks that were given.
+    pub pictures: Pictures<Picture>,
     /// The numbers.
     pub settings: Settings,
+}
+
+impl Transfer {
+    /// `subject`, made of `material`.
+    #[must_use]
+    pub fn pair(subject: Picture, material: Picture, settings: Settings) -> Self {
+        Self { pictures: Pictures::pair(subject, material), settings }
+    }
+
+    /// The picture whose subject gets the material.
+    #[must_use]
+    pub fn subject(&self) -> &Picture {
+        &self.pictures.subject_image
+    }
 }
 
 /// The numbers of one transfer, in range (docs/api-contract.md B.1).
@@ -29,6 +42,18 @@ pub struct Settings {
     pub steps: u32,
     /// How strongly the material replaces the subject's own surface.
     pub strength: Strength,
+    /// How much of the material is taken: 0 none, 1 as usual, up to 2.
+    pub weight: f64,
+    /// How much of the second material is mixed into the first, 0 to 1.
+    pub blend: f64,
+    /// How large the pattern is, times its usual size; 0.25 to 4.
+    pub scale: f64,
+    /// How an image encoder that sees squares sees the material.
+    pub fit: MaterialFit,
+    /// How soft the edges of given masks are made, in pixels of the output.
+    pub feather: f64,
+    /// What is outside the mask.
+    pub background: Background,
     /// The output is at most this wide, in pixels; a smaller subject is not enlarged.
     pub max_width: u32,
     /// The output is at most this high, in pixels.
@@ -48,6 +73,12 @@ impl Default for Settings {
             guidance_scale: 2.0,
             steps: 6,
             strength: Strength::default(),
+            weight: 1.0,
+            blend: 0.5,
+            scale: 1.0,
+            fit: MaterialFit::default(),
+            feather: 1.5,
+            background: Background::default(),
             max_width: 1920,
             max_height: 1920,
             seed: 0,
@@ -75,6 +106,12 @@ impl Settings {
             guidance_scale: parameters.guidance_scale,
             steps: parameters.steps,
             strength: parameters.material_strength,
+            weight: parameters.material_weight,
+            blend: parameters.material_blend,
+            scale: parameters.material_scale,
+            fit: parameters.material_fit,
+            feather: parameters.mask_feather,
+            background: parameters.background,
             max_width: parameters.max_width,
             max_height: parameters.max_height,
             seed,

@@ -12,7 +12,7 @@ use super::window::Window;
 /// `cut_out`: the mask is the picture's own alpha channel, which the result keeps. Then every pixel that is seen at all is
 /// the new material alone: what lies behind it is not the picture's to say.
 pub(crate) fn composite(picture: &RgbImage, lit: &Raster, window: &Window, cut_out: bool) -> RgbImage {
-    let behind = background(window);
+    let behind = background(picture, window);
     let mut out = picture.clone();
     let width = picture.width() as usize;
     out.par_chunks_exact_mut(width * 3).enumerate().for_each(|(y, row)| {
@@ -45,7 +45,7 @@ pub(crate) fn composite(picture: &RgbImage, lit: &Raster, window: &Window, cut_o
 }
 
 /// What lies behind the soft edge: the surroundings, extended under it.
-fn background(window: &Window) -> Raster {
+fn background(picture: &RgbImage, window: &Window) -> Raster {
     let clear = window.mask.map(1, |m, o| o[0] = f32::from(u8::from(m[0] < 0.02)));
-    window.picture.blur_within(&clear, 2.0)
+    window.cut(&Raster::from_rgb(picture)).blur_within(&clear, 2.0)
 }

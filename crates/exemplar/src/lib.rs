@@ -16,7 +16,7 @@
 //! let profile = ExemplarProfile::parse(PROFILE)?;
 //! let engine = Exemplar::new(&profile, &candle_core::Device::Cpu)?;
 //! let (subject, material) = (Picture::opaque(subject), Picture::opaque(material));
-//! let transfer = Transfer { subject, material, settings: Settings::default() };
+//! let transfer = Transfer::pair(subject, material, Settings::default());
 //! let outcome = engine.transfer(&transfer, &Silent, &Cancel::default())?;
 //! assert_eq!(outcome.picture.rgb.dimensions(), (80, 64));
 //! # Ok::<(), exemplar::Error>(())
@@ -28,6 +28,7 @@ mod course;
 mod denoiser;
 mod field;
 mod form;
+mod intermediates;
 mod lattice;
 mod lines;
 mod mask;
@@ -36,6 +37,7 @@ mod object;
 mod posterior;
 mod profile;
 mod quilt;
+mod region;
 mod relief;
 mod scale;
 mod sheen;
@@ -50,38 +52,27 @@ use candle_core::Device;
 use engine::Clock;
 use pixels::{Raster, raster};
 
-use self::canvas::Canvas;
 use self::course::Course;
-use self::form::{Form, FormNetwork};
+use self::form::FormNetwork;
 use self::mask::{Masker, SubjectMask};
-use self::material::{GREY, Material};
-use self::relief::{Light, Relief};
-use self::surface::Sheet;
-use self::synthesis::{Event, Plan, Synthesis};
-use self::window::Window;
+use self::region::{Painter, Traces};
 
 pub use self::profile::{ExemplarProfile, ExemplarTunables, PROFILE};
 pub use engine::{
-    Cancel, Engine, Enough, Error, Intermediate, Outcome, Progress, Settings, Silent, Strength, Transfer,
-    View,
+    Background, Cancel, Engine, Enough, Error, Intermediate, MaterialFit, Outcome, Pictures, Progress,
+    Region, Settings, Silent, Strength, Transfer, View,
 };
 pub use pixels::{DecodeLimits, OutputFormat, Picture, PictureError};
 
 /// The `exemplar` engine.
 ///
-/// `prompt` and `negative_prompt` have no effect on it; [`Outcome::ignored`] lists them when they are not empty.
+/// `prompt`, `negative_prompt` and `material_fit` have no effect on it; [`Outcome::ignored`] lists those that were given.
 #[derive(Debug)]
 pub struct Exemplar {
     tunables: ExemplarTunables,
     masker: Masker,
     form: FormNetwork,
 }
-
-/// Steps of a request that leave the profile's calls as they are: the API's default.
-const USUAL_STEPS: f64 = 6.0;
-
-/// Guidance scale of a request that leaves the profile's balance as it is: the API's default.
-const USUAL_GUIDANCE: f64 = 2.0;
 
 /// Longest side to which pictures are brought before anything else happens to them, in pixels.
 const MATERIAL_SIDE: u32 = 2048;
@@ -100,151 +91,64 @@ impl Exemplar {
         })
     }
 
-    fn plan(&self, transfer: &Transfer, canvas: &Raster, material: &Material) -> Plan {
-        let settings = &transfer.settings;
-        Plan {
-            levels: Plan::levels_for(canvas, material, &self.tunables),
-            effort: (f64::from(settings.steps) / USUAL_STEPS).clamp(0.1, 10.0),
-            seed: settings.seed,
-        }
-    }
-
-    /// How much of the subject's light a transfer asks for: more below the usual guidance scale, less above it.
-    fn light(&self, transfer: &Transfer, material: &Material) -> Light {
-        let (settings, tunables) = (&transfer.settings, &self.tunables);
-        let form = (USUAL_GUIDANCE / settings.guidance_scale).sqrt() as f32;
-        let (kept, allowed) = match settings.strength {
-            Strength::Medium => (1.0, 1.0),
-            Strength::Strong => (tunables.strong_relief, tunables.strong_budget),
-        };
-        let (broad, fine) = match material.sphere {
-            None => (tunables.relief_broad, tunables.relief_fine),
-            Some(_) => (tunables.sphere_broad, tunables.sphere_fine),
-        };
-        Light {
-            broad: broad * form * kept,
-            fine: fine * form * kept,
-            budget: tunables.relief_budget * allowed / (form * form),
-            least_pattern: tunables.pattern_least,
-        }
-    }
-
     fn run(&self, transfer: &Transfer, progress: &dyn Progress, cancel: &Cancel) -> Result<Outcome, Error> {
-        let mut clock = Clock::start();
-        let mut course = Course::start(progress);
-        cancel.check()?;
-        let (picture, given) = fitted(transfer);
-        let SubjectMask { mask, note } = self.masker.subject(&picture, given.as_ref())?;
-        clock.lap("mask");
-        course.next();
-        progress.observe("mask", &|| seen(&mask));
-        let raster = Raster::from_rgb(&picture);
-        cancel.check()?;
-        let shown = bounded(&transfer.material);
-        let object = self.masker.material(&shown.0, shown.1.as_ref())?;
-        let Some(window) = Window::around(&raster, &mask) else {
-            return Ok(untouched(Picture { rgb: picture, alpha: given }));
-        };
-        let material = Material::prepare(
-            &Raster::from_rgb(&shown.0),
-            object.as_ref(),
-            shown.1.is_some(),
-            f64::from(window.diagonal()),
-            &self.form,
-            &self.tunables,
-        )?;
-        clock.lap("material");
-        course.next();
-        progress.observe("material", &|| seen(&material.pattern));
-        if let Some(sphere) = &material.sphere {
-            progress.observe("sphere", &|| seen(&sphere.shown()));
-        }
-        cancel.check()?;
-        let seen_form = self.form.look(&window.picture, &window.mask)?;
-        let form = Form::of(&window.picture, &window.mask, seen_form.as_ref(), 1.0);
-        progress.observe("normals", &|| seen(&form.shown()));
-        clock.lap("form");
-        course.next();
-        cancel.check()?;
-        let canvas = Canvas::of(&Sheet::unrolled(&form.lattice, &form.slopes), &window);
-        progress.observe("canvas", &|| seen(&canvas.mask));
-        clock.lap("surface");
-        course.next();
-        cancel.check()?;
-        let plan = self.plan(transfer, &canvas.mask, &material);
-        let calls = if material.is_smooth() { 1 } else { plan.calls(&self.tunables) };
-        let mut done = 0;
-        let mut on_event = |event: Event<'_>| match event {
-            Event::Call => {
-                done += 1;
-                course.part(done, calls);
-            }
-            Event::Level(level, painted) => progress.observe(&format!("level-{level}"), &|| seen(painted)),
-        };
-        let synthesis = Synthesis {
-            canvas: &canvas.mask,
-            material: &material,
-            plan: &plan,
-            tunables: &self.tunables,
+        let settings = &transfer.settings;
+        let fitted = transfer.subject().clone().shrunk_to_fit(settings.max_width, settings.max_height);
+        let regions = transfer.pictures.regions();
+        let mut painter = Painter {
+            engine: self,
+            settings,
+            progress,
             cancel,
+            clock: Clock::start(),
+            course: Course::start(progress, regions.len()),
+            subject: Raster::from_rgb(&fitted.rgb),
+            notes: Vec::new(),
+            traces: settings.intermediates.then(Traces::default),
         };
-        let painted = if material.is_smooth() {
-            Raster::filled(window.mask.width, window.mask.height, 3, GREY)
-        } else {
-            canvas.rolled(&synthesis.paint(&mut on_event)?)
+        let mut result = fitted.rgb.clone();
+        for (at, region) in regions.iter().enumerate() {
+            cancel.check()?;
+            let mask = self.mask(&fitted, region, settings)?;
+            painter.notes.extend(mask.note);
+            result =
+                painter.paint(&result, &mask.mask, mask.cut_out, region.material, transfer, at as u64)?;
+        }
+        if settings.weight < 1.0 {
+            mix(&mut result, &fitted.rgb, settings.weight);
+        }
+        painter.finished(Picture { rgb: result, alpha: fitted.alpha }, ignored(transfer))
+    }
+
+    /// What of the subject a region is: its given mask, as far as anything is seen there; else what is found.
+    fn mask(
+        &self,
+        subject: &Picture,
+        region: &Region<'_, Picture>,
+        settings: &Settings,
+    ) -> Result<SubjectMask, Error> {
+        let Some((name, given)) = region.mask else {
+            return self.masker.subject(&subject.rgb, subject.alpha.as_ref());
         };
-        clock.lap("sample");
-        course.next();
-        progress.observe("rolled", &|| seen(&painted));
-        let look = dressed(&painted, &form, &material);
-        progress.observe("look", &|| seen(&look));
-        let light = seen_form.as_ref().map(|form| &form.shading);
-        let relief = Relief::of(&window, light, self.tunables.relief_kept);
-        progress.observe("relief", &|| seen(&relief.shown()));
-        let lit = relief.lay(&look, &window, &self.light(transfer, &material));
-        clock.lap("relief");
-        progress.observe("lit", &|| seen(&lit));
-        let result = composite::composite(&picture, &lit, &window, given.is_some());
-        clock.lap("composite");
-        course.next();
-        let intermediates = if transfer.settings.intermediates {
-            intermediates(&raster, &mask, &window, &relief, &shown.0, material.area)
-        } else {
-            Vec::new()
+        let mask = engine::given_mask(name, given, subject.rgb.dimensions(), settings.feather)?;
+        let mask = match &subject.alpha {
+            None => mask,
+            Some(alpha) => {
+                mask.zip(&Raster::from_grey(alpha), 1, |m, a, o| o[0] = if a[0] > 0.0 { m[0] } else { 0.0 })
+            }
         };
-        Ok(Outcome {
-            picture: Picture { rgb: result, alpha: given },
-            intermediates,
-            timings: clock.laps(),
-            ignored: ignored(transfer),
-            notes: note.into_iter().collect(),
-        })
+        let empty = mask.data.iter().all(|m| *m < 1.0 / 255.0);
+        let note = empty.then(|| format!("{name} shows nothing of the subject: nothing was changed there"));
+        Ok(SubjectMask { mask, note, cut_out: false })
     }
 }
 
-/// How much darker a flat sample's surface gets where it turns away, at most.
-const TURNED_AWAY: f32 = 0.25;
-
-/// How far a polished sample's highlight goes towards white.
-const GLOSS: f32 = 0.5;
-
-/// The pattern on the form: seen in the material's own light where that is known, else darker where it turns away; and polished.
-fn dressed(painted: &Raster, form: &Form, material: &Material) -> Raster {
-    let look = match &material.sphere {
-        Some(sphere) => sphere.seen_by(&form.normals).zip(painted, 3, |l, p, o| {
-            o.iter_mut().zip(l.iter().zip(p)).for_each(|(o, (l, p))| *o = l * p / GREY);
-        }),
-        None => painted.zip(&form.normals, 3, |p, n, o| {
-            o.iter_mut().zip(p).for_each(|(o, p)| *o = p * (1.0 - TURNED_AWAY * (1.0 - n[2])));
-        }),
-    };
-    if material.polish == 0.0 {
-        return look;
+/// `weight` of `new`, and the rest of `old`.
+fn mix(new: &mut image::RgbImage, old: &image::RgbImage, weight: f64) {
+    for (new, old) in new.iter_mut().zip(old.iter()) {
+        let (n, o) = (f64::from(*new), f64::from(*old));
+        *new = (o + weight * (n - o)).round() as u8;
     }
-    look.zip(&form.normals, 3, |l, n, o| {
-        let shine = GLOSS * material.polish * sheen::highlight(n[0], n[1]);
-        o.iter_mut().zip(l).for_each(|(o, l)| *o = l + shine * (1.0 - l));
-    })
 }
 
 impl Engine for Exemplar {
@@ -274,70 +178,15 @@ fn seen(raster: &Raster) -> View {
     View::Picture(Picture::opaque(raster.to_rgb()))
 }
 
-/// The subject at the size of the output, and its alpha channel.
-fn fitted(transfer: &Transfer) -> (image::RgbImage, Option<image::GrayImage>) {
-    let settings = &transfer.settings;
-    let fitted = transfer.subject.clone().shrunk_to_fit(settings.max_width, settings.max_height);
-    (fitted.rgb, fitted.alpha)
-}
-
-/// The material at a size that is no burden.
-fn bounded(material: &Picture) -> (image::RgbImage, Option<image::GrayImage>) {
-    let bounded = material.clone().shrunk_to_fit(MATERIAL_SIDE, MATERIAL_SIDE);
-    (bounded.rgb, bounded.alpha)
-}
-
 fn ignored(transfer: &Transfer) -> Vec<&'static str> {
     let settings = &transfer.settings;
-    [("prompt", &settings.prompt), ("negative_prompt", &settings.negative_prompt)]
-        .into_iter()
-        .filter(|(_, text)| !text.is_empty())
-        .map(|(name, _)| name)
-        .collect()
-}
-
-fn intermediates(
-    picture: &Raster,
-    mask: &Raster,
-    window: &Window,
-    relief: &Relief,
-    material: &image::RgbImage,
-    area: raster::Area,
-) -> Vec<Intermediate> {
-    let shown = |name, raster: &Raster| Intermediate { name, picture: Picture::opaque(raster.to_rgb()) };
-    let cropped = Raster::from_rgb(material).crop(area);
-    let light = relief.shown();
-    let mut shading = picture.luma();
-    for y in 0..shading.height {
-        for x in 0..shading.width {
-            let (u, v) = (x as isize - window.left, y as isize - window.top);
-            let inside = (0..light.width as isize).contains(&u) && (0..light.height as isize).contains(&v);
-            shading.data[y * mask.width + x] = if inside && mask.pixel(x, y)[0] > 0.0 {
-                light.pixel(u as usize, v as usize)[0]
-            } else {
-                0.0
-            };
-        }
-    }
-    vec![
-        shown("mask", mask),
-        shown("subject_grey", &picture.luma()),
-        shown("lineart", &lines::lines(picture)),
-        shown("shading", &shading),
-        shown("material", &cropped),
+    [
+        ("prompt", !settings.prompt.is_empty()),
+        ("negative_prompt", !settings.negative_prompt.is_empty()),
+        ("material_fit", settings.fit != MaterialFit::default()),
+        ("background", settings.background == Background::Painted),
     ]
-}
-
-/// An alpha channel that is transparent everywhere leaves nothing to do.
-fn untouched(picture: Picture) -> Outcome {
-    Outcome {
-        picture,
-        intermediates: Vec::new(),
-        timings: Vec::new(),
-        ignored: Vec::new(),
-        notes: vec![
-            "the subject's alpha channel is transparent everywhere: there is nothing to transfer to"
-                .to_owned(),
-        ],
-    }
+    .into_iter()
+    .filter_map(|(name, given)| given.then_some(name))
+    .collect()
 }

@@ -30,6 +30,8 @@ pub(crate) struct Material {
     pub(crate) sphere: Option<Sphere>,
     /// How much of a highlight its polish is to show, 0 to 1; what a sphere shows by itself not counted.
     pub(crate) polish: f32,
+    /// The picture has too few pixels for a pattern as small as was asked for.
+    pub(crate) limited: bool,
 }
 
 /// The value around which an object's grain lies.
@@ -50,22 +52,40 @@ const LEAST_ROOM: f64 = 0.5;
 /// Grain beyond this many of its median deviations is no grain but the edge of a highlight.
 const MOST_GRAIN: f32 = 4.0;
 
+/// A material picture as it was given.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shown<'a> {
+    /// RGB.
+    pub(crate) picture: &'a Raster,
+    /// What may be the object in it: one channel of the same size.
+    pub(crate) object: Option<&'a Raster>,
+    /// The object is the picture's own alpha channel.
+    pub(crate) cut_out: bool,
+}
+
+/// How large the pattern is to be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Room {
+    /// The subject's diagonal in pixels.
+    pub(crate) extent: f64,
+    /// Times the usual size.
+    pub(crate) scale: f64,
+}
+
 impl Material {
-    /// Cuts `picture` to its object (when `object`, one channel of the same size, marks one of a reasonable share or is the
-    /// picture's own outline: `cut_out`), and scales it so that its diagonal spans `tunables.material_extent` of `extent`
-    /// pixels.
+    /// Cuts the picture to its object (when that is of a reasonable share or was cut out already), and scales it so that its
+    /// diagonal spans `tunables.material_extent` of the subject's, times the scale that was asked for.
     ///
     /// # Errors
     /// [`Error::Compute`] when the form network's device fails.
     pub(crate) fn prepare(
-        picture: &Raster,
-        object: Option<&Raster>,
-        cut_out: bool,
-        extent: f64,
+        shown: &Shown<'_>,
+        room: Room,
         network: &FormNetwork,
         tunables: &ExemplarTunables,
     ) -> Result<Self, Error> {
-        let cut = Cut::of(picture, object, cut_out, extent, tunables);
+        let extent = room.extent;
+        let cut = Cut::of(shown, room, tunables);
         let parts = match &cut.shape {
             None => Parts::of_sample(&cut, extent),
             Some(shape) => {
@@ -75,7 +95,7 @@ impl Material {
             }
         };
         let sigma = tunables.shading_scale * cut.width.min(cut.height) as f32;
-        Ok(Self::analyse(parts, cut.area, sigma))
+        Ok(Self { limited: cut.limited, ..Self::analyse(parts, cut.area, sigma) })
     }
 
     /// `sigma` parts shading from texture.
@@ -87,7 +107,7 @@ impl Material {
         let (fine, coarse) = (texture.deviation_within(&inside), shading.deviation_within(&inside));
         let texturedness = if fine + coarse > 1e-4 { fine / (fine + coarse) } else { 0.0 };
         let contrast = luminance.deviation_within(&inside).max(0.01);
-        Self { pattern, inside, texturedness, contrast, area, sphere, polish }
+        Self { pattern, inside, texturedness, contrast, area, sphere, polish, limited: false }
     }
 
     /// Is there nothing to paint? A smooth object is all look.
@@ -105,18 +125,15 @@ struct Cut {
     shape: Option<Raster>,
     width: usize,
     height: usize,
+    /// Smaller was asked for.
+    limited: bool,
 }
 
 impl Cut {
-    fn of(
-        picture: &Raster,
-        object: Option<&Raster>,
-        cut_out: bool,
-        extent: f64,
-        tunables: &ExemplarTunables,
-    ) -> Self {
+    fn of(shown: &Shown<'_>, room: Room, tunables: &ExemplarTunables) -> Self {
+        let (picture, extent) = (shown.picture, room.extent);
         let whole = Area { x: 0, y: 0, width: picture.width, height: picture.height };
-        let object = object.filter(|object| cut_out || is_a_thing(object));
+        let object = shown.object.filter(|object| shown.cut_out || is_a_thing(object));
         let area = object.and_then(|o| bounds(o, 0.9)).unwrap_or(whole);
         let (picture, shape) = (picture.crop(area), object.map(|o| o.crop(area)));
         let (width, height) = (area.width as f64, area.height as f64);
@@ -126,8 +143,18 @@ impl Cut {
         let calm = scale::calm(&picture.luma(), fit, tunables.material_most_busy);
         // A bold pattern in features as large as the subject's hides it: these are made smaller, whatever that does.
         let scale = if shape.is_none() { calm * scale::bold(&picture) } else { calm }.max(least.min(calm));
+        let wanted = scale * room.scale;
+        let (area, picture, shape, scale) = rescaled(area, picture, shape, scale, room);
+        let (width, height) = (area.width as f64, area.height as f64);
         let size = |side: f64| ((side * scale).round() as usize).clamp(MIN_SIDE as usize, 4096);
-        Self { area, picture, shape, width: size(width), height: size(height) }
+        Self {
+            area,
+            picture,
+            shape,
+            width: size(width),
+            height: size(height),
+            limited: scale > 1.05 * wanted,
+        }
     }
 
     fn resized(&self, raster: &Raster, kernel: Kernel) -> Raster {
@@ -152,6 +179,31 @@ impl Cut {
             None => Raster::filled(self.width, self.height, 1, 1.0),
         }
     }
+}
+
+/// The same cut with the scale that was asked for. No more of an enlarged sample is kept than the subject has room for.
+fn rescaled(
+    area: Area,
+    picture: Raster,
+    shape: Option<Raster>,
+    scale: f64,
+    room: Room,
+) -> (Area, Raster, Option<Raster>, f64) {
+    if room.scale <= 1.0 {
+        let least = (MIN_SIDE / picture.width.min(picture.height) as f64).min(scale);
+        return (area, picture, shape, (scale * room.scale).max(least));
+    }
+    let scale = scale * room.scale;
+    let most = ((MOST_ROOM * room.extent).max(MIN_SIDE) / scale).ceil() as usize;
+    let part = middle(&picture, most);
+    let inner = Area { x: area.x + part.x, y: area.y + part.y, ..part };
+    let shape_left = shape.as_ref().map(|shape| shape.crop(part));
+    // A thing of which the middle is empty, a ring, is kept whole.
+    let kept = |shape: &Raster| 4.0 * shape.data.iter().sum::<f32>() > shape.pixels() as f32;
+    if shape_left.as_ref().is_some_and(|shape| !kept(shape)) {
+        return (area, picture, shape, scale.min(4096.0 / area.width.max(area.height) as f64));
+    }
+    (inner, picture.crop(part), shape_left, scale)
 }
 
 /// What becomes of a cut.

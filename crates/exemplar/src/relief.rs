@@ -22,6 +22,19 @@ pub(crate) struct Light {
     pub(crate) least_pattern: f32,
 }
 
+impl Light {
+    /// The mean of several by their shares, which add up to one.
+    pub(crate) fn mixed(lights: &[(Self, f32)]) -> Self {
+        let mean = |of: fn(&Self) -> f32| lights.iter().map(|(light, share)| share * of(light)).sum();
+        Self {
+            broad: mean(|light| light.broad),
+            fine: mean(|light| light.fine),
+            budget: mean(|light| light.budget),
+            least_pattern: mean(|light| light.least_pattern),
+        }
+    }
+}
+
 /// Logarithmic light of the subject, over a window.
 #[derive(Debug)]
 pub(crate) struct Relief {

@@ -16,17 +16,7 @@ fn engine() -> Exemplar {
 }
 
 fn settings() -> Settings {
-    Settings {
-        prompt: String::new(),
-        negative_prompt: String::new(),
-        guidance_scale: 2.0,
-        steps: 6,
-        strength: Strength::Medium,
-        max_width: 1920,
-        max_height: 1920,
-        seed: 7,
-        intermediates: false,
-    }
+    Settings { seed: 7, ..Settings::default() }
 }
 
 /// A lit ball on a gradient; its outline is the alpha channel.
@@ -56,7 +46,7 @@ fn cloth(width: u32, height: u32) -> Picture {
 
 fn run(subject: Picture, material: Picture, settings: Settings) -> Outcome {
     engine()
-        .transfer(&Transfer { subject, material, settings }, &Silent, &Cancel::default())
+        .transfer(&Transfer::pair(subject, material, settings), &Silent, &Cancel::default())
         .expect("an outcome")
 }
 
@@ -145,6 +135,146 @@ fn an_empty_alpha_channel_leaves_the_picture_alone_and_says_so() {
     assert!(outcome.notes[0].contains("alpha"));
 }
 
+/// White inside a rectangle: left, top, right, bottom as shares.
+fn rectangle(width: u32, height: u32, [left, top, right, bottom]: [f64; 4]) -> Picture {
+    let share = |v: u32, side: u32| (f64::from(v) + 0.5) / f64::from(side);
+    Picture::opaque(RgbImage::from_fn(width, height, |x, y| {
+        let (u, v) = (share(x, width), share(y, height));
+        Rgb([if u > left && u < right && v > top && v < bottom { 255 } else { 0 }; 3])
+    }))
+}
+
+/// The outcome of a transfer onto an opaque ball.
+fn asked(change: impl FnOnce(&mut Transfer)) -> Outcome {
+    let mut transfer = Transfer::pair(Picture::opaque(ball(150, 130).rgb), cloth(90, 90), settings());
+    change(&mut transfer);
+    engine().transfer(&transfer, &Silent, &Cancel::default()).expect("an outcome")
+}
+
+/// Mean absolute difference in the part of two pictures where `inside` holds, in 8-bit steps.
+fn apart(a: &RgbImage, b: &RgbImage, inside: impl Fn(u32, u32) -> bool) -> f64 {
+    let places = a.enumerate_pixels().filter(|(x, y, _)| inside(*x, *y));
+    let steps = places.flat_map(|(x, y, p)| {
+        let q = b.get_pixel(x, y);
+        (0..3).map(move |c| f64::from(p[c].abs_diff(q[c])))
+    });
+    let (sum, count) = steps.fold((0.0, 0), |(sum, count), step| (sum + step, count + 1));
+    sum / f64::from(count.max(1))
+}
+
+#[test]
+fn a_given_mask_wins_and_nothing_leaks_out_of_it() {
+    let before = ball(150, 130).rgb;
+    // Odd offsets, and a mask of another size.
+    let outcome =
+        asked(|t| t.pictures.subject_mask = Some(rectangle(300, 260, [0.107, 0.207, 0.493, 0.593])));
+    let after = outcome.picture.rgb;
+    let within = |x: u32, y: u32| (16..74).contains(&x) && (27..77).contains(&y);
+    let near = |x: u32, y: u32| (8..82).contains(&x) && (19..85).contains(&y);
+    assert!(apart(&before, &after, within) > 20.0);
+    assert_eq!(apart(&before, &after, |x, y| !near(x, y)), 0.0);
+}
+
+#[test]
+fn each_mask_gets_its_material_and_the_later_one_wins() {
+    let (left, right) = ([0.1, 0.2, 0.6, 0.8], [0.4, 0.2, 0.9, 0.8]);
+    let red = Picture::opaque(RgbImage::from_pixel(80, 80, Rgb([200, 20, 20])));
+    let green = Picture::opaque(RgbImage::from_pixel(80, 80, Rgb([20, 180, 20])));
+    let outcome = asked(|t| {
+        t.pictures.masks = vec![rectangle(150, 130, left), rectangle(150, 130, right)];
+        t.pictures.materials = vec![red, green];
+        t.pictures.material_image = None;
+        t.settings.intermediates = true;
+    });
+    let redness = |x: u32| {
+        let Rgb([r, g, _]) = *outcome.picture.rgb.get_pixel(x, 65);
+        i32::from(r) - i32::from(g)
+    };
+    assert!(redness(30) > 40 && redness(75) < -40 && redness(120) < -40, "{} {}", redness(30), redness(75));
+    let names: Vec<&str> = outcome.intermediates.iter().map(|each| each.name).collect();
+    assert_eq!(names, ["mask", "subject_grey", "lineart", "shading", "material", "material_2"]);
+}
+
+#[test]
+fn a_mask_of_another_shape_is_refused_and_an_empty_one_changes_nothing() {
+    let mut transfer = Transfer::pair(ball(150, 130), cloth(90, 90), settings());
+    transfer.pictures.subject_mask = Some(rectangle(100, 100, [0.0, 0.0, 1.0, 1.0]));
+    let refused = engine().transfer(&transfer, &Silent, &Cancel::default());
+    assert!(matches!(refused, Err(Error::Unfit { field: "subject_mask", .. })), "{refused:?}");
+    let outcome = asked(|t| t.pictures.subject_mask = Some(rectangle(150, 130, [0.0; 4])));
+    assert!(
+        outcome.picture.rgb == ball(150, 130).rgb
+            && outcome.notes[0].starts_with("subject_mask shows nothing")
+    );
+}
+
+#[test]
+fn a_blend_ends_in_either_material_and_moves_steadily_between_them() {
+    let stone = || Picture::opaque(RgbImage::from_fn(90, 90, |x, y| Rgb([(30 + (x * y) % 40) as u8; 3])));
+    let mask = || Some(rectangle(150, 130, [0.15, 0.15, 0.85, 0.85]));
+    let blended = |blend: f64| {
+        let outcome = asked(|t| {
+            t.pictures.subject_mask = mask();
+            t.pictures.blend_image = Some(stone());
+            t.settings.blend = blend;
+        });
+        outcome.picture.rgb
+    };
+    let first = asked(|t| t.pictures.subject_mask = mask()).picture.rgb;
+    let second = asked(|t| {
+        t.pictures.subject_mask = mask();
+        t.pictures.material_image = Some(stone());
+    });
+    assert!(blended(0.0) == first && blended(1.0) == second.picture.rgb, "both ends to the byte");
+    let away: Vec<f64> = [0.0, 0.25, 0.5, 0.75, 1.0].map(|t| apart(&blended(t), &first, |_, _| true)).into();
+    assert!(away.windows(2).all(|pair| pair[1] > pair[0]), "{away:?}");
+}
+
+#[test]
+fn weight_goes_from_nothing_past_strong() {
+    let weighed = |weight: f64, strength: Strength| {
+        asked(|t| {
+            t.pictures.subject_mask = Some(rectangle(150, 130, [0.15, 0.15, 0.85, 0.85]));
+            (t.settings.weight, t.settings.strength) = (weight, strength);
+        })
+        .picture
+        .rgb
+    };
+    let medium = |weight: f64| weighed(weight, Strength::Medium);
+    let before = ball(150, 130).rgb;
+    assert!(medium(0.0) == before, "nothing at all");
+    assert!(medium(1.5) == weighed(1.0, Strength::Strong), "strong is a point of it");
+    let away: Vec<f64> =
+        [0.0, 0.3, 0.6, 1.0].map(|weight| apart(&medium(weight), &before, |_, _| true)).into();
+    assert!(away.windows(2).all(|pair| pair[1] > pair[0]), "{away:?}");
+    assert!(medium(2.0) != medium(1.5) && medium(1.5) != medium(1.0));
+}
+
+/// Rows of changes from dark to light along the middle: the finer the pattern, the more.
+fn changes(picture: &RgbImage) -> usize {
+    let rows = [picture.height() / 2 - 6, picture.height() / 2, picture.height() / 2 + 6];
+    let across = |y: u32| {
+        let lights: Vec<i32> = (0..picture.width()).map(|x| i32::from(picture.get_pixel(x, y)[0])).collect();
+        let mean = lights.iter().sum::<i32>() / lights.len() as i32;
+        lights.windows(2).filter(|pair| pair[0] < mean && pair[1] >= mean).count()
+    };
+    rows.into_iter().map(across).sum()
+}
+
+#[test]
+fn the_patterns_size_follows_its_scale() {
+    let striped =
+        Picture::opaque(RgbImage::from_fn(600, 600, |x, _| Rgb([if x % 50 < 25 { 210 } else { 60 }; 3])));
+    let plain = Picture::opaque(RgbImage::from_pixel(200, 200, Rgb([128; 3])));
+    let scaled = |scale: f64| {
+        let mut transfer = Transfer::pair(plain.clone(), striped.clone(), Settings { scale, ..settings() });
+        transfer.pictures.subject_mask = Some(rectangle(200, 200, [0.0, 0.0, 1.0, 1.0]));
+        changes(&engine().transfer(&transfer, &Silent, &Cancel::default()).expect("an outcome").picture.rgb)
+    };
+    let (small, usual, large) = (scaled(0.5), scaled(1.0), scaled(3.0));
+    assert!(10 * small > 14 * usual && 10 * usual > 14 * large, "{small} {usual} {large}");
+}
+
 #[derive(Default)]
 struct Reported(Mutex<Vec<(usize, usize)>>);
 
@@ -158,11 +288,7 @@ impl Progress for Reported {
 fn progress_counts_up_to_its_total_and_more_steps_are_more_calls() {
     let count = |steps: u32| {
         let reported = Reported::default();
-        let transfer = Transfer {
-            subject: ball(100, 90),
-            material: cloth(80, 80),
-            settings: Settings { steps, ..settings() },
-        };
+        let transfer = Transfer::pair(ball(100, 90), cloth(80, 80), Settings { steps, ..settings() });
         engine().transfer(&transfer, &reported, &Cancel::default()).expect("an outcome");
         let reported = reported.0.into_inner().expect("unpoisoned");
         let counted: Vec<usize> = reported.iter().map(|(done, _)| *done).collect();
@@ -199,7 +325,7 @@ fn a_cancel_stops_before_the_next_call() {
     for after in [0, 1, 4, 5, 9] {
         let cancel = Cancel::default();
         let stopper = Stopper { cancel: cancel.clone(), after, reported: AtomicUsize::new(0) };
-        let transfer = Transfer { subject: ball(100, 90), material: cloth(80, 80), settings: settings() };
+        let transfer = Transfer::pair(ball(100, 90), cloth(80, 80), settings());
         let outcome = engine().transfer(&transfer, &stopper, &cancel);
         assert!(matches!(outcome, Err(Error::Cancelled)), "after {after}");
     }

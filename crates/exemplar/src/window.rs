@@ -31,6 +31,11 @@ impl Window {
         Some(Self { left, top, picture, mask, firm })
     }
 
+    /// The same part of another picture of the same size.
+    pub(crate) fn cut(&self, picture: &Raster) -> Raster {
+        picture.window(self.left, self.top, self.mask.width, self.mask.height)
+    }
+
     /// Its diagonal in pixels: the unit of all that scales with the subject.
     pub(crate) fn diagonal(&self) -> f32 {
         (self.mask.width as f32).hypot(self.mask.height as f32)

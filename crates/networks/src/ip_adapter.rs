@@ -11,7 +11,7 @@ use kernels::{Activation, LayerNorm, Linear};
 use serde::{Deserialize, Serialize};
 
 use crate::clip::vision::ImageStates;
-use crate::unet::{AdapterLayer, ImagePrompt};
+use crate::unet::{AdapterLayer, ImagePart, RegionMask};
 use crate::{Result, Weights};
 
 /// Epsilon of all layer normalisations.
@@ -165,15 +165,15 @@ impl IpAdapter {
     }
 
     /// Keys and values of `tokens` (b, n, context) for every layer of the adapter; `weight` multiplies the attention to
-    /// them.
+    /// them, in `region` alone where there is one.
     ///
     /// # Errors
     /// Where the input's shape does not fit the network, or the device fails.
-    pub fn prompt(&self, tokens: &Tensor, weight: f64) -> Result<ImagePrompt> {
+    pub fn prompt(&self, tokens: &Tensor, weight: f64, region: Option<RegionMask>) -> Result<ImagePart> {
         let layer = |(index, (k, v)): (&usize, &(Linear, Linear))| {
             Ok((*index, (k.forward(tokens)?, v.forward(tokens)?)))
         };
-        Ok(ImagePrompt { layers: self.layers.iter().map(layer).collect::<Result<_>>()?, weight })
+        Ok(ImagePart { layers: self.layers.iter().map(layer).collect::<Result<_>>()?, weight, region })
     }
 }
 

@@ -76,5 +76,5 @@ fn transfer(side: u32, whole: bool) -> Transfer {
         let stone = |c: f64| (c * (1.0 - 0.75 * vein) + grain).clamp(0.0, 255.0) as u8;
         Rgb([stone(225.0), stone(220.0), stone(205.0)])
     });
-    Transfer { subject: Picture { rgb, alpha: Some(alpha) }, material: Picture::opaque(material), settings }
+    Transfer::pair(Picture { rgb, alpha: Some(alpha) }, Picture::opaque(material), settings)
 }

@@ -35,11 +35,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             None => picture,
         })
     };
-    let transfer = Transfer {
-        subject: picture(subject, enough.subject)?,
-        material: picture(material, enough.material)?,
-        settings,
-    };
+    let (subject, material) = (picture(subject, enough.subject)?, picture(material, enough.material)?);
+    let transfer = Transfer::pair(subject, material, settings);
     let outcome = engine.transfer(&transfer, &Steps, &Cancel::default())?;
     for note in &outcome.notes {
         eprintln!("note: {note}");

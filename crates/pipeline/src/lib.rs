@@ -16,11 +16,9 @@
 //! let profile = profile::load("exemplar")?;
 //! let device = pipeline::device(DeviceChoice::Cpu)?;
 //! let engine = pipeline::engine(&profile, &device)?;
-//! let transfer = Transfer {
-//!     subject: Picture::opaque(subject), // or Picture::decode(&file, &DecodeLimits::default())?
-//!     material: Picture::opaque(material),
-//!     settings: Settings { seed: 1, ..Settings::default() },
-//! };
+//! let subject = Picture::opaque(subject); // or Picture::decode(&file, &DecodeLimits::default())?
+//! let material = Picture::opaque(material);
+//! let transfer = Transfer::pair(subject, material, Settings { seed: 1, ..Settings::default() });
 //! let outcome = engine.transfer(&transfer, &Silent, &Cancel::default())?;
 //! assert_eq!(outcome.picture.rgb.dimensions(), (96, 80));
 //! # Ok::<(), pipeline::Error>(())
@@ -36,8 +34,8 @@ mod weights;
 
 pub use device::{DeviceChoice, Opened, device, open};
 pub use engine::{
-    Cancel, Engine, Enough, Error, Intermediate, Outcome, Progress, Settings, Silent, Strength, Transfer,
-    View,
+    Background, Cancel, Engine, Enough, Error, Intermediate, MaterialFit, Outcome, Pictures, Progress,
+    Region, Settings, Silent, Strength, Transfer, View,
 };
 pub use factory::{check_files, engine};
 pub use kernels::{Arena, memory_limit, set_threads};

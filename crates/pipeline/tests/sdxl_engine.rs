@@ -2,6 +2,8 @@
 //! the tolerance that the manifest states, the pictures within one level on a thousandth of their samples.
 #![allow(clippy::expect_used)] // a test fails by panicking
 
+#[path = "sdxl_engine/additions.rs"]
+mod additions;
 #[path = "../../kernels/tests/device/mod.rs"]
 mod device;
 #[path = "../../diffusion/tests/golden/mod.rs"]
@@ -78,9 +80,10 @@ fn transfer(run: &str) -> Transfer {
         max_height: whole(params, "max_height") as u32,
         seed: text("seed").parse().expect("a number"),
         intermediates: true,
+        ..Settings::default()
     };
     let picture = |name| Picture::opaque(png(run, name));
-    Transfer { subject: picture("subject"), material: picture("material"), settings }
+    Transfer::pair(picture("subject"), picture("material"), settings)
 }
 
 /// Share of samples that differ, and by how much at most.

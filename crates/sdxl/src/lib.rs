@@ -7,7 +7,8 @@
 
 use candle_core::{Device, Result, Tensor};
 use engine::{
-    Cancel, Clock, Engine, Error, Intermediate, Outcome, Progress, Settings, Strength, Transfer, View,
+    Background, Cancel, Clock, Engine, Error, Intermediate, MaterialFit, Outcome, Pictures, Progress,
+    Settings, Strength, Transfer, View,
 };
 use image::{ImageBuffer, Luma};
 use pixels::Picture;
@@ -19,6 +20,7 @@ mod card;
 pub mod crop;
 mod denoiser;
 pub mod depth;
+pub mod exact;
 pub mod greyout;
 pub mod hint;
 pub mod inpaint;
@@ -27,6 +29,7 @@ mod loader;
 pub mod material;
 mod models;
 mod profile;
+mod regions;
 pub mod resize;
 mod run;
 pub mod save;

@@ -11,14 +11,17 @@ use diffusion::{
     NoiseSource, Sampler, is_unguided, latent_mask, start,
 };
 use image::RgbImage;
+use pixels::Raster;
 
 use super::crop::{LATENT_CELL, Window};
 use super::denoiser::UNetDenoiser;
+use super::regions::Regions;
 use super::sdxl::Sdxl;
-use super::{Plane, background, blur, greyout, inpaint, resize, save};
+use super::{Plane, background, blur, exact, greyout, inpaint, resize, save};
 use crate::profile::Sampling;
 use crate::{
-    Cancel, Clock, Engine, Error, Intermediate, Outcome, Picture, Progress, Settings, Transfer, View,
+    Background, Cancel, Clock, Engine, Error, Intermediate, MaterialFit, Outcome, Picture, Progress,
+    Settings, Transfer, View,
 };
 
 /// SDXL's factor between the autoencoder's latents and those the UNet was trained on.
@@ -74,12 +77,24 @@ impl Subject {
         (window.height as usize, window.width as usize)
     }
 
+    /// `painted`, the picture of the latent, inside the mask, and the subject's own pixels around it.
+    fn behind(&self, painted: &RgbImage) -> RgbImage {
+        let window = Window::latent_grid(self.picture.dimensions());
+        let mask = window.of(&self.mask);
+        let (width, height) = (mask.width() as usize, mask.height() as usize);
+        let mask = Raster { width, height, channels: 1, data: mask.into_raw() };
+        exact::background(&window.of(&self.picture), painted, &mask)
+    }
+
     /// Width and height of the latent.
     fn latent_size(&self) -> (u32, u32) {
         let window = Window::latent_grid(self.picture.dimensions());
         (window.width / LATENT_CELL, window.height / LATENT_CELL)
     }
 }
+
+/// A material whose longer side exceeds this many shorter ones loses something worth a note when its centre is cut out.
+const LONGISH: f64 = 1.25;
 
 /// Channels of a latent.
 const LATENT_CHANNELS: usize = 4;
@@ -117,15 +132,20 @@ impl<'a> Run<'a> {
     }
 
     pub(super) fn outcome(mut self, transfer: &Transfer) -> Result<Outcome, Error> {
-        let picture = self.resized(&transfer.subject.rgb)?;
+        let picture = self.resized(&transfer.subject().rgb)?;
+        let regions = Regions::given(&transfer.pictures, picture.dimensions(), self.settings)?;
         let noise = self.noise(&picture)?;
-        let subject = self.subject(picture)?;
+        let subject = self.subject(picture, regions.as_ref())?;
         let hints = self.hints(&subject)?;
         let known = self.known(&subject)?;
-        let (positive, negative) = self.halves(&transfer.material.rgb)?;
+        let (positive, negative) = self.halves(&transfer.pictures, regions.as_ref())?;
         let denoiser = self.denoiser(&subject, &positive, negative.as_ref(), hints)?;
         let latent = self.sample(&subject, known, denoiser, noise)?;
-        let picture = self.decoded(&latent)?;
+        let mut picture = self.decoded(&latent)?;
+        if self.settings.background == Background::Exact {
+            picture = subject.behind(&picture);
+            self.clock.lap("background");
+        }
         self.progress.advance("decode", self.total, self.total);
         Ok(Outcome {
             picture: Picture::opaque(picture),
@@ -204,12 +224,18 @@ impl<'a> Run<'a> {
     }
 
     /// Masked and greyed (nodes 13, 12, 37 and 36).
-    fn subject(&mut self, picture: RgbImage) -> Result<Subject, Error> {
-        let input = background::network_input(&picture)?.to_device(self.device())?;
-        let saliency = self.engine.models.background()?.forward(&input)?;
-        let alpha = background::mask(&values(&saliency)?, picture.dimensions());
-        let mask =
-            blur::blurred(&alpha).map_err(|source| Error::Picture { field: "subject_image", source })?;
+    ///
+    /// Where masks were given the network is not asked, nor loaded.
+    fn subject(&mut self, picture: RgbImage, regions: Option<&Regions>) -> Result<Subject, Error> {
+        let mask = match regions {
+            Some(regions) => regions.union(),
+            None => {
+                let input = background::network_input(&picture)?.to_device(self.device())?;
+                let saliency = self.engine.models.background()?.forward(&input)?;
+                let alpha = background::mask(&values(&saliency)?, picture.dimensions());
+                blur::blurred(&alpha).map_err(|source| Error::Picture { field: "subject_image", source })?
+            }
+        };
         self.keep("mask", &save::grey(&mask));
         let grey = greyout::greyed(&picture, &mask, 1.0);
         self.keep("subject_grey", &grey);
@@ -310,8 +336,22 @@ impl<'a> Run<'a> {
 
     fn notes(&self, transfer: &Transfer) -> Vec<String> {
         let mut notes = Vec::new();
-        if transfer.subject.alpha.is_some() {
+        if transfer.subject().alpha.is_some() && transfer.pictures.regions().iter().any(|r| r.mask.is_none())
+        {
             notes.push("the subject's alpha channel was not used: its mask is the network's".to_owned());
+        }
+        if self.settings.fit == MaterialFit::Crop {
+            let regions = transfer.pictures.regions();
+            let long = regions
+                .iter()
+                .map(|region| region.material.rgb.dimensions())
+                .find(|(w, h)| f64::from(*w.max(h)) > LONGISH * f64::from(*w.min(h)));
+            notes.extend(long.map(|(w, h)| {
+                format!(
+                    "of the material picture ({w}×{h}) only the central square is seen; material_fit = \"tiles\" or \
+                     \"pad\" shows all of it"
+                )
+            }));
         }
         // At the first noise level the mask admits no pixel, and one step has no other.
         if self.sigmas.len() == 2 {

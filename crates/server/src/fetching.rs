@@ -91,11 +91,8 @@ fn task(job: &Job) -> Option<Task> {
 
 fn urls(task: &Task) -> Vec<&Url> {
     let Task::Transfer(transfer) = task else { return Vec::new() };
-    let images = [&transfer.material_image, &transfer.subject_image];
-    images
-        .into_iter()
-        .filter_map(|image| if let ImageRef::Url(url) = image { Some(url) } else { None })
-        .collect()
+    let images = transfer.pictures.iter();
+    images.filter_map(|(_, image)| if let ImageRef::Url(url) = image { Some(url) } else { None }).collect()
 }
 
 fn hosts(job: &Job) -> HashSet<String> {
@@ -107,9 +104,7 @@ fn hosts(job: &Job) -> HashSet<String> {
 async fn fetch(app: &Arc<App>, job: &Job) {
     let Some(Task::Transfer(mut transfer)) = task(job) else { return };
     let mut fetched = Unclaimed::new(&app.blobs);
-    let images =
-        [("material_image", &mut transfer.material_image), ("subject_image", &mut transfer.subject_image)];
-    for (field, image) in images {
+    for (field, image) in transfer.pictures.iter_mut() {
         let ImageRef::Url(url) = &*image else { continue };
         let file = match app.fetcher.fetch(url).await {
             Ok(file) => file,

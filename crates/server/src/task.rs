@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use api::Parameters;
+use api::{Parameters, Pictures};
 use jobs::{BlobKey, Job};
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -22,8 +22,8 @@ pub(crate) enum Task {
 /// A transfer with everything settled but the pictures, which are stored or still to be fetched.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct TransferTask {
-    pub(crate) material_image: ImageRef,
-    pub(crate) subject_image: ImageRef,
+    #[serde(flatten)]
+    pub(crate) pictures: Pictures<ImageRef>,
     pub(crate) parameters: Parameters,
     /// Drawn on acceptance if the client gave none, so that a second run after a crash makes the same picture.
     pub(crate) seed: u64,
@@ -96,7 +96,18 @@ mod tests {
                 "output_quality": 80, "return_intermediate_images": true, "seed": null },
         } });
         let task: Task = serde_json::from_value(stored.clone()).unwrap();
-        assert_eq!(serde_json::to_value(&task).unwrap(), stored);
+        let again = serde_json::to_value(&task).unwrap();
+        for (name, value) in stored["transfer"].as_object().unwrap() {
+            if name != "parameters" {
+                assert_eq!(&again["transfer"][name], value, "{name}");
+            }
+        }
+        for (name, value) in stored["transfer"]["parameters"].as_object().unwrap() {
+            assert_eq!(
+                &again["transfer"]["parameters"][name], value,
+                "{name}: later versions only add to it"
+            );
+        }
         let Task::Transfer(task) = task else { panic!("another task") };
         let settings = Settings::of(&task.parameters, task.seed);
         assert_eq!(

@@ -3,7 +3,7 @@
 use super::*;
 
 const KNOWN: Known<'static> =
-    Known { plain: &["steps", "prompt"], pictures: &["subject_image"], longest_text: 64 };
+    Known { plain: &["steps", "prompt"], pictures: &["subject_image"], lists: &["masks"], longest_text: 64 };
 
 fn read(body: &str) -> Option<Fields<'_>> {
     KNOWN.read(body.as_bytes()).unwrap()

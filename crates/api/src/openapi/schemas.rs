@@ -40,6 +40,9 @@ fn form(mut request: Value) -> Value {
         let picture = &mut request["properties"][*name];
         *picture = json!({ "type": "string", "format": "binary", "description": "The file. A URL as text is taken too." });
     }
+    for name in crate::request::LISTS {
+        request["properties"][*name]["items"] = json!({ "type": "string", "format": "binary" });
+    }
     request
 }
 

@@ -39,6 +39,17 @@ fn both_posts_take_every_parameter() {
         "return_intermediate_images",
         "seed",
         "base64",
+        "subject_mask",
+        "masks",
+        "materials",
+        "blend_image",
+        "material_weight",
+        "material_blend",
+        "material_scale",
+        "material_fit",
+        "mask_feather",
+        "background",
+        "provenance",
     ];
     assert_eq!(keys(&request["properties"]), names.map(String::from).into());
     assert_eq!(request["required"], json!(["material_image", "subject_image"]));

@@ -34,6 +34,7 @@ pub struct Facts {
 #[allow(missing_docs)] // the names say it
 pub enum Kind {
     Picture,
+    Pictures,
     Text,
     Number,
     Integer,
@@ -47,6 +48,7 @@ impl Kind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Picture => "picture",
+            Self::Pictures => "pictures",
             Self::Text => "text",
             Self::Number => "number",
             Self::Integer => "integer",

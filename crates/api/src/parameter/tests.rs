@@ -14,7 +14,7 @@ fn guidance() -> Number {
 }
 
 fn flag() -> Flag {
-    Flag { name: "flag", description: "" }
+    Flag { name: "flag", description: "", default: false }
 }
 
 fn text() -> Text {

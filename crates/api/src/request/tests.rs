@@ -25,7 +25,7 @@ fn read(changes: &Value) -> Result<TransferRequest, String> {
 #[test]
 fn defaults() {
     let request = read(&json!({})).unwrap();
-    assert_eq!(request.material_image, ImageSource::Inline(PNG.to_vec()));
+    assert_eq!(request.pictures.material_image, Some(ImageSource::Inline(PNG.to_vec())));
     let expected = Parameters {
         prompt: "marble sculpture".into(),
         negative_prompt: String::new(),
@@ -38,6 +38,13 @@ fn defaults() {
         output_quality: 80,
         return_intermediate_images: false,
         seed: None,
+        material_weight: 1.0,
+        material_blend: 0.5,
+        material_scale: 1.0,
+        material_fit: MaterialFit::Crop,
+        mask_feather: 1.5,
+        background: Background::Auto,
+        provenance: true,
     };
     assert_eq!(request.parameters, expected);
     assert!(!request.base64);
@@ -142,7 +149,7 @@ fn the_last_duplicate_wins() {
     ];
     let request = Schema::default().from_form(form).unwrap();
     assert_eq!(request.parameters.steps, 4);
-    assert!(matches!(request.subject_image, ImageSource::Url(_)));
+    assert!(matches!(request.pictures.subject_image, ImageSource::Url(_)));
 }
 
 /// Browsers and no-code tools send every field of a form, filled in or not.
@@ -242,4 +249,82 @@ fn documents_are_fresh() {
         std::fs::read_to_string(&path).unwrap() == fresh,
         "docs/api.md is stale; run: UPDATE_DOCUMENTS=1 cargo test -p api documents"
     );
+}
+
+#[test]
+fn regions_and_their_materials() {
+    let url = |name: &str| format!("https://example.org/{name}.png");
+    let bare = |extra: Value| {
+        let mut body = json!({ "subject_image": url("s") });
+        body.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        Schema::default().from_json(body.to_string().as_bytes()).map_err(|error| error.to_string())
+    };
+    let request = read(&json!({ "masks": [url("a"), url("b")], "subject_mask": null })).unwrap();
+    assert_eq!(
+        (request.pictures.masks.len(), request.pictures.materials.len()),
+        (2, 0),
+        "one material for both"
+    );
+    let paired = bare(json!({ "masks": [url("a"), url("b")], "materials": [url("c"), url("d")] })).unwrap();
+    assert_eq!((paired.pictures.material_image, paired.pictures.materials.len()), (None, 2));
+    let both = json!({ "masks": [url("a")], "materials": [url("b")], "material_image": "nonsense" });
+    assert_eq!(bare(both).unwrap().pictures.material_image, None, "generated clients send it all the same");
+    assert_eq!(bare(json!({ "masks": url("a"), "materials": url("b") })).unwrap().pictures.masks.len(), 1);
+    for (extra, refusal) in [
+        (json!({}), "material_image: field is required"),
+        (json!({ "masks": [url("a")], "materials": [] }), "material_image: field is required"),
+        (
+            json!({ "masks": [url("a")], "materials": [url("b"), url("c")] }),
+            "materials: one for each of masks",
+        ),
+        (json!({ "materials": [url("b")] }), "materials: one for each of masks: there are 0 masks"),
+        (
+            json!({ "materials": [url("b"), url("c")], "masks": [url("a"), 5] }),
+            "masks: number 2: must be a URL",
+        ),
+        (json!({ "masks": {}, "material_image": url("m") }), "masks: must be a list of pictures"),
+        (json!({ "masks": vec![url("a"); 5], "material_image": url("m") }), "masks: at most 4"),
+        (json!({ "masks": vec![url("a"); 5000], "material_image": url("m") }), "masks: at most 4"),
+        (
+            json!({ "masks": [url("a")], "subject_mask": url("b"), "material_image": url("m") }),
+            "subject_mask: give either",
+        ),
+        (
+            json!({ "masks": [url("a")], "materials": [url("b")], "blend_image": url("m") }),
+            "blend_image: is for one material",
+        ),
+    ] {
+        let said = bare(extra.clone()).unwrap_err();
+        assert!(said.starts_with(refusal), "{extra}: {said}");
+    }
+}
+
+#[test]
+fn a_form_repeats_the_fields_of_a_list() {
+    let file = |name: &str| (name.to_owned(), FormValue::File(PNG.to_vec()));
+    let text = |name: &str, value: &str| (name.to_owned(), FormValue::Text(value.to_owned()));
+    let form =
+        vec![file("subject_image"), file("masks[]"), file("masks[]"), file("materials"), file("materials")];
+    let request = Schema::default().from_form(form).unwrap();
+    assert_eq!((request.pictures.masks.len(), request.pictures.materials.len()), (2, 2));
+    let blank =
+        vec![file("subject_image"), file("material_image"), text("masks", ""), text("subject_mask", " ")];
+    let request = Schema::default().from_form(blank).unwrap();
+    assert_eq!(
+        (request.pictures.masks.len(), request.pictures.subject_mask),
+        (0, None),
+        "as browsers send empty fields"
+    );
+    let many = std::iter::repeat_with(|| file("masks"))
+        .take(200)
+        .chain([file("subject_image"), file("material_image")]);
+    let refusal = Schema::default().from_form(many.collect()).unwrap_err().to_string();
+    assert_eq!(refusal, "masks: at most 4");
+}
+
+#[test]
+fn parameters_of_an_earlier_version_are_read() {
+    let stored = json!({ "prompt": "p", "steps": 3 });
+    let read: Parameters = serde_json::from_value(stored).unwrap();
+    assert_eq!(read, Parameters { prompt: "p".into(), steps: 3, ..Parameters::default() });
 }

@@ -50,7 +50,7 @@ fn make(opened: &Opened) -> Result<Outcome, Error> {
     let (subject, material) = pictures();
     let settings = Settings { seed: 1, steps: 2, ..Settings::default() };
     let engine = pipeline::engine(&profile::load("exemplar")?, &opened.device)?;
-    engine.transfer(&Transfer { subject, material, settings }, &Silent, &Cancel::default())
+    engine.transfer(&Transfer::pair(subject, material, settings), &Silent, &Cancel::default())
 }
 
 /// Makes it, and says how long it took.

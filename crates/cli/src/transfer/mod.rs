@@ -12,19 +12,16 @@ mod watch;
 
 use std::time::Instant;
 
-use api::{FormValue, RequestError, Schema};
+use api::{FormValue, Kind, RequestError, Schema};
 use pipeline::{Cancel, Engine, Outcome, Settings, Transfer, profile};
 
-use crate::arguments::TransferArguments;
+use crate::arguments::{Given, TransferArguments};
 use crate::failure::Failure;
 use crate::{signal, threads};
 
 use self::output::Destination;
 use self::report::Report;
 use self::watch::Watch;
-
-/// What the API calls the two pictures, and what the command line does.
-const PICTURES: [(&str, &str); 2] = [("subject_image", "--subject"), ("material_image", "--material")];
 
 pub(crate) fn run(arguments: &TransferArguments) -> Result<(), Failure> {
     let began = Instant::now();
@@ -50,12 +47,12 @@ pub(crate) fn run(arguments: &TransferArguments) -> Result<(), Failure> {
     let seed = Settings::seed_of(&request.parameters);
     let settings = Settings::of(&request.parameters, seed);
     let enough = engine.enough(&settings);
-    let subject = source::picture(request.subject_image, PICTURES[0].1, &runtime, &cancel, enough.subject)?;
-    let material =
-        source::picture(request.material_image, PICTURES[1].1, &runtime, &cancel, enough.material)?;
+    let pictures = request
+        .pictures
+        .try_map(|name, source| source::picture(source, &option(name), &runtime, &cancel, enough.of(name)))?;
     let decoding = fetched.elapsed();
 
-    let transfer = Transfer { subject, material, settings };
+    let transfer = Transfer { pictures, settings };
     let mut outcome = execute(engine.as_ref(), &transfer, &watch, &cancel)?;
     // An engine names every parameter it has no use for; defaults that nobody gave are no news.
     outcome.ignored.retain(|name| arguments.parameters.get(name).is_some());
@@ -74,13 +71,20 @@ fn request(
     arguments: &TransferArguments,
     destination: &Destination,
 ) -> Result<api::TransferRequest, Failure> {
-    let [subject, material] = arguments.pictures();
-    let mut form = vec![
-        (PICTURES[0].0.to_owned(), source::given(subject, PICTURES[0].1)?),
-        (PICTURES[1].0.to_owned(), source::given(material, PICTURES[1].1)?),
-    ];
-    for (name, value) in arguments.parameters.given() {
-        form.push((name.to_owned(), FormValue::Text(value.to_owned())));
+    let (subject, material) = arguments.pictures();
+    let named = [("subject_image", Some(subject)), ("material_image", material)];
+    let mut form = Vec::new();
+    for (name, path) in named {
+        if let Some(path) = path {
+            form.push((name.to_owned(), source::given(path, &option(name))?));
+        }
+    }
+    for Given { name, value, kind } in arguments.parameters.given() {
+        let value = match kind {
+            Kind::Picture | Kind::Pictures => source::given(value, &option(name))?,
+            _ => FormValue::Text(value.clone()),
+        };
+        form.push(((*name).to_owned(), value));
     }
     if arguments.parameters.get("output_format").is_none() {
         form.push(("output_format".to_owned(), FormValue::Text(destination.format().extension().to_owned())));
@@ -90,17 +94,24 @@ fn request(
 
 /// The API's complaint, one line a field, with the names that were used at the terminal.
 fn in_options(error: &RequestError) -> String {
-    let lines = error.details().iter().map(|bad| {
-        let picture = PICTURES.iter().find(|(field, _)| *field == bad.field);
-        let option = picture.map_or_else(|| option(bad.field), |(_, option)| (*option).to_owned());
-        format!("{option}: {}", bad.message)
-    });
+    let lines = error.details().iter().map(|bad| format!("{}: {}", option(bad.field), bad.message));
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// The option of a parameter.
+/// The option of a parameter, or of one picture of a list.
 fn option(parameter: &str) -> String {
-    format!("--{}", parameter.replace('_', "-"))
+    match parameter {
+        "subject_image" => "--subject".to_owned(),
+        "material_image" => "--material".to_owned(),
+        _ => {
+            let (name, number) = parameter.split_once('[').unwrap_or((parameter, ""));
+            let number = number
+                .trim_end_matches(']')
+                .parse()
+                .map_or_else(|_| String::new(), |at: usize| format!(" (number {})", at + 1));
+            format!("--{}{number}", name.replace('_', "-"))
+        }
+    }
 }
 
 fn execute(
@@ -109,8 +120,10 @@ fn execute(
     watch: &Watch,
     cancel: &Cancel,
 ) -> Result<Outcome, Failure> {
-    watch.keep("subject", &transfer.subject);
-    watch.keep("material", &transfer.material);
+    watch.keep("subject", transfer.subject());
+    for (name, picture) in transfer.pictures.iter().filter(|(name, _)| *name != "subject_image") {
+        watch.keep(name.trim_end_matches("_image"), picture);
+    }
     let outcome = engine.transfer(transfer, watch, cancel);
     watch.finish();
     let outcome = outcome?;

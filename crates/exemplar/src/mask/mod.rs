@@ -30,10 +30,16 @@ pub(crate) struct SubjectMask {
     pub(crate) mask: Raster,
     /// What the person who asked should know about it.
     pub(crate) note: Option<String>,
+    /// It is the picture's own alpha channel.
+    pub(crate) cut_out: bool,
 }
 
 /// A smaller share of the picture than this is a speck, not a subject.
 const LEAST_SHARE: f64 = 0.003;
+
+/// What is said of a picture of nothing.
+const NOTHING_SEEN: &str =
+    "the subject's alpha channel is transparent everywhere: there is nothing to transfer to";
 
 impl Masker {
     /// With the network that `name` means: `embedded`, else the path of a TOML file that describes one.
@@ -52,12 +58,15 @@ impl Masker {
         alpha: Option<&GrayImage>,
     ) -> Result<SubjectMask, Error> {
         if let Some(alpha) = alpha {
-            return Ok(SubjectMask { mask: tight(&Raster::from_grey(alpha)), note: None });
+            let mask = tight(&Raster::from_grey(alpha));
+            let empty = mask.data.iter().all(|m| *m == 0.0);
+            let note = empty.then(|| NOTHING_SEEN.to_owned());
+            return Ok(SubjectMask { mask, note, cut_out: true });
         }
         let faint = match self.network.look(picture)? {
             Sight::Clear(coarse) => {
                 match refined(picture, &coarse.map(1, |answer, o| o[0] = decided(answer[0]))) {
-                    Some(mask) => return Ok(SubjectMask { mask, note: None }),
+                    Some(mask) => return Ok(SubjectMask { mask, note: None, cut_out: false }),
                     None => coarse,
                 }
             }
@@ -71,9 +80,9 @@ impl Masker {
             ),
         };
         let note = format!(
-            "no salient subject was found: {taken} was used; a transparent background says what the subject is"
+            "no salient subject was found: {taken} was used; a subject_mask, or a transparent background, says what the subject is"
         );
-        Ok(SubjectMask { mask, note: Some(note) })
+        Ok(SubjectMask { mask, note: Some(note), cut_out: false })
     }
 
     /// The object in a material picture, if there is any: its `alpha`, else what the network finds.

@@ -58,6 +58,27 @@ pub struct ImageStates {
     pub penultimate: Tensor,
 }
 
+impl ImageStates {
+    /// The mean of the states of several pictures under weights that add up to one; of a single one itself.
+    ///
+    /// # Errors
+    /// Where there is none, or the device fails.
+    pub fn mean(states: &[(Self, f64)]) -> Result<Self> {
+        if let [(one, _)] = states {
+            return Ok(one.clone());
+        }
+        let mean = |of: fn(&Self) -> &Tensor| -> Result<Tensor> {
+            let parts = states.iter().map(|(states, weight)| of(states) * *weight);
+            let sum = parts.reduce(|sum, part| sum? + part?);
+            Ok(sum.unwrap_or_else(|| candle_core::bail!("a mean of nothing"))?)
+        };
+        Ok(Self {
+            embedding: mean(|states| &states.embedding)?,
+            penultimate: mean(|states| &states.penultimate)?,
+        })
+    }
+}
+
 /// The network.
 #[derive(Clone, Debug)]
 pub struct ClipVision {

@@ -13,7 +13,7 @@ use candle_core::{DType, Tensor};
 use kernels::{Activation, Conv2d, GroupNorm, Input, Linear};
 
 pub use config::{AdapterLayer, UNetConfig};
-pub use transformer::{Context, ImagePrompt};
+pub use transformer::{Context, ImagePart, ImagePrompt, RegionMask};
 
 use crate::{Result, Weights};
 use blocks::{ResBlock, Stage, with_features};

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use kernels::{GroupNorm, LayerNorm, Linear};
 
 use super::{AdapterLayer, UNetConfig};
@@ -16,13 +16,58 @@ const GROUP_EPS: f64 = 1e-6;
 /// Epsilon of the layer normalisations.
 const LAYER_EPS: f64 = 1e-5;
 
-/// Keys and values (b, tokens, channels) of image tokens by [`AdapterLayer::index`], and their weight.
+/// What pictures the network sees, and where: their attentions are added up.
 #[derive(Clone, Debug)]
 pub struct ImagePrompt {
+    /// One for each picture.
+    pub parts: Vec<ImagePart>,
+}
+
+/// Keys and values (b, tokens, channels) of image tokens by [`AdapterLayer::index`], and how they count.
+#[derive(Clone, Debug)]
+pub struct ImagePart {
     /// Layers that attend to the image; all others are untouched.
     pub layers: BTreeMap<usize, (Tensor, Tensor)>,
     /// Factor on the attention's result.
     pub weight: f64,
+    /// Where in the picture it counts; `None`: everywhere.
+    pub region: Option<RegionMask>,
+}
+
+/// A factor for every position, at all sizes of the network's feature maps.
+#[derive(Clone, Debug)]
+pub struct RegionMask {
+    /// (1, 1, n, 1) each.
+    levels: Vec<Tensor>,
+}
+
+impl RegionMask {
+    /// From the same mask at all sizes, each (h, w): those of the latent, of half of it, of a quarter …, odd sides rounded up.
+    ///
+    /// # Errors
+    /// Where a level is not two-dimensional.
+    pub fn new(levels: &[Tensor]) -> Result<Self> {
+        let flat = |level: &Tensor| level.flatten_all()?.reshape((1, 1, (), 1));
+        Ok(Self { levels: levels.iter().map(flat).collect::<candle_core::Result<_>>()? })
+    }
+
+    /// Its values in another numeric format.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn to_dtype(&self, dtype: DType) -> Result<Self> {
+        let levels = self.levels.iter().map(|level| level.to_dtype(dtype));
+        Ok(Self { levels: levels.collect::<candle_core::Result<_>>()? })
+    }
+
+    /// `y` (b, heads, n, d) times the mask at the size that has as many positions.
+    fn times(&self, y: &Tensor) -> Result<Tensor> {
+        let positions = y.dim(2)?;
+        let Some(level) = self.levels.iter().find(|level| level.dims()[2] == positions) else {
+            return Err(candle_core::Error::msg(format!("no region mask has {positions} positions")).into());
+        };
+        Ok(y.broadcast_mul(level)?)
+    }
 }
 
 /// Keys and values of every cross-attention, in the order the network visits them.
@@ -34,7 +79,15 @@ pub struct Context {
 #[derive(Clone, Debug)]
 struct BlockContext {
     text: KeysValues,
-    image: Option<(KeysValues, f64)>,
+    images: Vec<Seen>,
+}
+
+/// A picture as one block attends to it.
+#[derive(Clone, Debug)]
+struct Seen {
+    tokens: KeysValues,
+    weight: f64,
+    region: Option<RegionMask>,
 }
 
 /// (b, heads, tokens, head_dim) each.
@@ -143,20 +196,21 @@ impl TransformerBlock {
 
     fn context(&self, text: &Tensor, image: Option<&ImagePrompt>) -> Result<BlockContext> {
         let heads = self.cross.heads;
-        let image = image.and_then(|image| Some((image.layers.get(&self.layer.index)?, image.weight)));
-        let image = match image {
-            Some(((k, v), weight)) => Some((KeysValues::new(k, v, heads)?, weight)),
-            None => None,
-        };
-        Ok(BlockContext { text: self.cross.keys_values(text)?, image })
+        let parts = image.into_iter().flat_map(|image| &image.parts);
+        let here = parts.filter_map(|part| Some((part.layers.get(&self.layer.index)?, part)));
+        let images = here.map(|((k, v), part)| {
+            let tokens = KeysValues::new(k, v, heads)?;
+            Ok(Seen { tokens, weight: part.weight, region: part.region.clone() })
+        });
+        Ok(BlockContext { text: self.cross.keys_values(text)?, images: images.collect::<Result<_>>()? })
     }
 
     fn forward(&self, x: &Tensor, context: &BlockContext) -> Result<Tensor> {
         let normed = self.norms[0].forward(x)?;
         let keys_values = self.own.keys_values(&normed)?;
-        let x = self.own.attend(x, &normed, &keys_values, None)?;
+        let x = self.own.attend(x, &normed, &keys_values, &[])?;
         let normed = self.norms[1].forward(&x)?;
-        let x = self.cross.attend(&x, &normed, &context.text, context.image.as_ref())?;
+        let x = self.cross.attend(&x, &normed, &context.text, &context.images)?;
         let hidden = self.ff_in.forward(&self.norms[2].forward(&x)?)?;
         Ok(self.ff_out.forward_with_residual(&hidden, &x)?)
     }
@@ -196,18 +250,18 @@ impl Attention {
         KeysValues::new(&k, &v, self.heads)
     }
 
-    /// `x` plus what its normalised form finds in the text and the image.
-    fn attend(
-        &self,
-        x: &Tensor,
-        normed: &Tensor,
-        text: &KeysValues,
-        image: Option<&(KeysValues, f64)>,
-    ) -> Result<Tensor> {
+    /// `x` plus what its normalised form finds in the text and the images.
+    fn attend(&self, x: &Tensor, normed: &Tensor, text: &KeysValues, images: &[Seen]) -> Result<Tensor> {
         let q = kernels::split_heads(&self.to_q.forward(normed)?, self.heads)?;
         let mut y = kernels::attention(&q, &text.k, &text.v, self.scale, None)?;
-        if let Some((image, weight)) = image {
-            y = kernels::attention_add(y, [&q, &image.k, &image.v], self.scale, *weight)?;
+        for Seen { tokens, weight, region } in images {
+            y = match region {
+                None => kernels::attention_add(y, [&q, &tokens.k, &tokens.v], self.scale, *weight)?,
+                Some(region) => {
+                    let found = kernels::attention(&q, &tokens.k, &tokens.v, self.scale, None)?;
+                    (y + (region.times(&found)? * *weight)?)?
+                }
+            };
         }
         Ok(self.to_out.forward_with_residual(&kernels::merge_heads(&y)?, x)?)
     }

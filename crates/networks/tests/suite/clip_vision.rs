@@ -41,7 +41,7 @@ fn tokens_keys_and_values() -> Result<()> {
             &adapter.empty_tokens(|| Ok(black.clone()))?,
             1e-5,
         )?;
-        let prompt = adapter.prompt(&tokens, 1.0)?;
+        let prompt = adapter.prompt(&tokens, 1.0, None)?;
         for index in [69, 87] {
             let (k, v) = &prompt.layers[&index];
             golden.compare(&format!("{name}.K_ip_{index}"), k, 1e-5)?;
@@ -75,7 +75,7 @@ fn adapters_take_all_seventy_layers_too() -> Result<()> {
     let w = weights("ipadapter_standard_tiny")?;
     let adapter = IpAdapter::load(&golden::tiny_standard(), &layers, &w)?;
     let tokens = Tensor::zeros((1, 4, 80), DType::F32, &golden::device())?;
-    assert_eq!(adapter.prompt(&tokens, 1.0)?.layers.len(), 70);
+    assert_eq!(adapter.prompt(&tokens, 1.0, None)?.layers.len(), 70);
     Ok(())
 }
 

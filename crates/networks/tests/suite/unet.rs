@@ -5,7 +5,7 @@ use candle_core::{DType, Tensor};
 use networks::clip::vision::{ClipVision, ImageStates};
 use networks::ip_adapter::{IpAdapter, IpAdapterConfig};
 use networks::t2i_adapter::T2iAdapter;
-use networks::unet::{ImagePrompt, UNet, UNetConfig};
+use networks::unet::{ImagePart, ImagePrompt, RegionMask, UNet, UNetConfig};
 use networks::{Result, Weights};
 
 /// Sigma and timestep of each case; the line-art adapter is active only at sigma ≥ 1.1629, its first 60 %.
@@ -64,10 +64,10 @@ fn prompts(config: &IpAdapterConfig, model: &str, picture: &Tensor) -> Result<[I
     let adapter = IpAdapter::load(config, &golden::tiny_unet().style_layers(), &weights(model)?)?;
     let material: ImageStates = vision.forward(&golden::clip_pixels(picture)?)?;
     let black = vision.forward(&golden::black_pixels()?)?;
-    Ok([
-        adapter.prompt(&adapter.tokens(&material)?, 1.0)?,
-        adapter.prompt(&adapter.empty_tokens(|| Ok(black))?, 1.0)?,
-    ])
+    let prompt = |tokens: Tensor| -> Result<ImagePrompt> {
+        Ok(ImagePrompt { parts: vec![adapter.prompt(&tokens, 1.0, None)?] })
+    };
+    Ok([prompt(adapter.tokens(&material)?)?, prompt(adapter.empty_tokens(|| Ok(black))?)?])
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn half_precision_stays_close() -> Result<()> {
     for (dtype, tolerance) in [(DType::F16, 1e-2), (DType::BF16, 1e-1)] {
         let unet = unet_in(dtype)?;
         let mut cond = cond.clone();
-        for (k, v) in cond.layers.values_mut() {
+        for (k, v) in cond.parts.iter_mut().flat_map(|part| part.layers.values_mut()) {
             (*k, *v) = (k.to_dtype(dtype)?, v.to_dtype(dtype)?);
         }
         let context = unet.context(&golden.get("context").to_dtype(dtype)?, Some(&cond))?;
@@ -169,5 +169,44 @@ fn full_size_has_sdxl_s_parameters() -> Result<()> {
     UNet::load(&UNetConfig::sdxl(), &blank)?;
     assert_eq!(blank.asked().len(), 1680);
     assert_eq!(golden::parameters(&blank.asked()), 2_567_463_684);
+    Ok(())
+}
+
+/// A mask of ones changes nothing, of zeros leaves the plain network, and two halves add up where each counts.
+#[test]
+fn regions_of_image_prompts() -> Result<()> {
+    let (golden, unet) = (Golden::open("unet")?, unet()?);
+    let material = golden.picture("0.material_u8")?;
+    let [cond, uncond] = prompts(&golden::tiny_plus(), "ipadapter_plus_tiny", &material)?;
+    let x = input(&golden, 0)?;
+    let (_, _, height, width) = x.dims4()?;
+    let levels = |value: &dyn Fn(f64) -> f32| -> Result<RegionMask> {
+        let (mut h, mut w, mut levels) = (height, width, Vec::new());
+        for _ in 0..4 {
+            let row: Vec<f32> = (0..w).map(|x| value((x as f64 + 0.5) / w as f64)).collect();
+            levels.push(Tensor::from_vec(row, (1, w), x.device())?.repeat((h, 1))?);
+            (h, w) = (h.div_ceil(2), w.div_ceil(2));
+        }
+        RegionMask::new(&levels)
+    };
+    let part =
+        |prompt: &ImagePrompt, region: Option<RegionMask>| ImagePart { region, ..prompt.parts[0].clone() };
+    let eps = |parts: Vec<ImagePart>| -> Result<Vec<f32>> {
+        let context = unet.context(&golden.get("context"), Some(&ImagePrompt { parts }))?;
+        let eps = unet.forward(&x, CASES[0].1, &context, &golden.get("0.y"), None)?;
+        Ok(eps.flatten_all()?.to_vec1()?)
+    };
+    let apart = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    let plain = eps(Vec::new())?;
+    let whole = eps(vec![part(&cond, None)])?;
+    assert!(apart(&plain, &whole) > 1e-4);
+    assert!(apart(&whole, &eps(vec![part(&cond, Some(levels(&|_| 1.0)?))])?) < 1e-5);
+    assert!(apart(&plain, &eps(vec![part(&cond, Some(levels(&|_| 0.0)?))])?) < 1e-5);
+    let left = || levels(&|at| f32::from(u8::from(at < 0.5)));
+    let right = || levels(&|at| f32::from(u8::from(at >= 0.5)));
+    let same = eps(vec![part(&cond, Some(left()?)), part(&cond, Some(right()?))])?;
+    assert!(apart(&whole, &same) < 1e-5, "the same picture on both sides");
+    let two = eps(vec![part(&cond, Some(left()?)), part(&uncond, Some(right()?))])?;
+    assert!(apart(&whole, &two) > 1e-4 && apart(&two, &eps(vec![part(&uncond, None)])?) > 1e-4);
     Ok(())
 }

@@ -155,7 +155,7 @@ fn measure(
     engine.transfer(&again(transfer), &watch, &Cancel::default())?;
     let watched = begin.elapsed().as_secs_f64();
     let whole = if device.is_cpu() { watched } else { whole };
-    let (side, settings) = (transfer.subject.rgb.width(), &transfer.settings);
+    let (side, settings) = (transfer.subject().rgb.width(), &transfer.settings);
     let mut line = format!(
         "{{\"side\":{side},\"steps\":{},\"guidance\":{},\"without\":{without:?},\"seconds\":{whole:.4},\"watched\":{watched:.4},\"stages\":{{",
         settings.steps, settings.guidance_scale
@@ -200,5 +200,5 @@ fn transfer(side: u32, steps: u32, guidance_scale: f64) -> Transfer {
         seed: 42,
         ..Settings::default()
     };
-    Transfer { subject: Picture::opaque(subject), material: Picture::opaque(material), settings }
+    Transfer::pair(Picture::opaque(subject), Picture::opaque(material), settings)
 }

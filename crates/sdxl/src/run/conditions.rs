@@ -6,13 +6,14 @@ use candle_core::{DType, Tensor};
 use diffusion::{SigmaRange, is_unguided};
 use image::RgbImage;
 use networks::clip::conditioning::{TextCondition, TextEncoders, vector_condition};
-use networks::unet::{ImagePrompt, UNet};
+use networks::clip::vision::ImageStates;
+use networks::unet::{ImagePart, ImagePrompt, RegionMask, UNet};
 
 use super::{Run, Subject, plane};
-use crate::crop::Window;
 use crate::denoiser::{Condition, Conditions, Hint, UNetDenoiser};
 use crate::profile::HintStrength;
-use crate::{Error, depth, hint, lineart, material};
+use crate::regions::Regions;
+use crate::{Error, Picture, Pictures, depth, hint, lineart, material};
 
 /// Text and image tokens for one half of guidance.
 pub(super) struct Half {
@@ -32,15 +33,20 @@ impl Half {
             context: Tensor::cat(&context, 0)?,
             pooled: Tensor::cat(&[&self.text.pooled, &other.text.pooled], 0)?,
         };
-        let layers = self.image.layers.iter().map(|(index, (k, v))| {
-            let Some((other_k, other_v)) = other.image.layers.get(index) else {
-                candle_core::bail!("both halves of guidance see a picture in the same layers")
-            };
-            Ok((*index, (Tensor::cat(&[k, other_k], 0)?, Tensor::cat(&[v, other_v], 0)?)))
-        });
-        let layers = layers.collect::<candle_core::Result<_>>()?;
-        Ok(Self { text, image: ImagePrompt { layers, weight: self.image.weight } })
+        let parts = self.image.parts.iter().zip(&other.image.parts).map(|(ours, theirs)| both(ours, theirs));
+        Ok(Self { text, image: ImagePrompt { parts: parts.collect::<candle_core::Result<_>>()? } })
     }
+}
+
+/// One picture as both halves of guidance see it, as a batch of two.
+fn both(ours: &ImagePart, theirs: &ImagePart) -> candle_core::Result<ImagePart> {
+    let layers = ours.layers.iter().map(|(index, (k, v))| {
+        let Some((other_k, other_v)) = theirs.layers.get(index) else {
+            candle_core::bail!("both halves of guidance see a picture in the same layers")
+        };
+        Ok((*index, (Tensor::cat(&[k, other_k], 0)?, Tensor::cat(&[v, other_v], 0)?)))
+    });
+    Ok(ImagePart { layers: layers.collect::<candle_core::Result<_>>()?, ..ours.clone() })
 }
 
 /// The greatest common divisor; of positive numbers.
@@ -89,7 +95,11 @@ impl Run<'_> {
     }
 
     /// Text and image tokens, with and (where guidance asks for it) without the condition (nodes 6, 7, 45 and 47).
-    pub(super) fn halves(&mut self, given: &RgbImage) -> Result<(Half, Option<Half>), Error> {
+    pub(super) fn halves(
+        &mut self,
+        pictures: &Pictures<Picture>,
+        regions: Option<&Regions>,
+    ) -> Result<(Half, Option<Half>), Error> {
         let guided = !is_unguided(self.guidance);
         let models = &self.engine.models;
         let conditioning = &self.engine.conditioning;
@@ -103,32 +113,67 @@ impl Run<'_> {
         self.clock.lap("text");
 
         self.enter("material")?;
-        let cropped = Window::material(given.dimensions()).of(given);
-        self.keep("material", &cropped);
         let vision = models.vision()?;
         let states = |picture: &RgbImage| -> networks::Result<_> {
             vision.forward(&material::network_input(picture)?.to_device(models.device())?)
         };
-        let seen = states(&cropped)?;
         let adapter = models.ip_adapter(self.settings.strength)?;
-        let tokens = adapter.tokens(&seen)?;
-        self.show_tensor("image-tokens", &tokens);
-        let prompt = |tokens: &Tensor| -> Result<ImagePrompt, Error> {
-            let prompt = adapter.prompt(tokens, conditioning.image_weight)?;
-            in_dtype(prompt, models.unet_dtype())
+        let mut tokens = Vec::new();
+        for (at, region) in pictures.regions().iter().enumerate() {
+            let seen = self.seen(at, &region.material.rgb, pictures.blend_image.as_ref(), &states)?;
+            let of_region = adapter.tokens(&seen)?;
+            self.show_tensor(IMAGE_TOKENS[at.min(IMAGE_TOKENS.len() - 1)], &of_region);
+            tokens.push(of_region);
+        }
+        let places = match regions {
+            None => vec![None; tokens.len()],
+            Some(regions) => regions.of_materials(models.device())?,
         };
-        let half = Half { image: prompt(&tokens)?, text: positive };
+        let weight = conditioning.image_weight * self.settings.weight;
+        let part = |tokens: &Tensor, place: &Option<RegionMask>| -> Result<ImagePart, Error> {
+            in_dtype(adapter.prompt(tokens, weight, place.clone())?, models.unet_dtype())
+        };
+        let parts = tokens.iter().zip(&places).map(|(tokens, place)| part(tokens, place));
+        let image = ImagePrompt { parts: parts.collect::<Result<_, _>>()? };
+        let half = Half { image, text: positive };
         let other = match negative {
             None => None,
             Some(text) => {
                 let black = || states(&RgbImage::new(material::SIDE, material::SIDE));
                 let strength = self.settings.strength;
                 let empty = self.engine.cache.nothing(strength, || adapter.empty_tokens(black))?;
-                Some(Half { image: prompt(&empty)?, text })
+                let parts = places.iter().map(|place| part(&empty, place)).collect::<Result<_, _>>()?;
+                Some(Half { image: ImagePrompt { parts }, text })
             }
         };
         self.clock.lap("material");
         Ok((half, other))
+    }
+
+    /// What the encoder makes of the material of region `at`, with the second one blended in.
+    fn seen(
+        &mut self,
+        at: usize,
+        material: &RgbImage,
+        second: Option<&Picture>,
+        states: &dyn Fn(&RgbImage) -> networks::Result<ImageStates>,
+    ) -> Result<ImageStates, Error> {
+        let (fit, scale) = (self.settings.fit, self.settings.scale);
+        let blend = if second.is_some() { self.settings.blend } else { 0.0 };
+        let mut impressions = Vec::new();
+        let materials = [(Some(material), 1.0 - blend), (second.map(|second| &second.rgb), blend)];
+        for (number, (material, share)) in materials.into_iter().enumerate() {
+            let Some(material) = material.filter(|_| share > 0.0) else { continue };
+            let views = material::views(material, fit, scale);
+            if let (0, Some(first)) = (number, views.first()) {
+                self.keep(MATERIALS[at.min(MATERIALS.len() - 1)], first);
+            }
+            let each = share / views.len() as f64;
+            for view in &views {
+                impressions.push((states(view)?, each));
+            }
+        }
+        Ok(ImageStates::mean(&impressions)?)
     }
 
     /// The condition of a prompt: as kept, else by the encoders, which are loaded for the first that is not.
@@ -190,8 +235,16 @@ impl Run<'_> {
 }
 
 /// Image tokens' keys and values in the UNet's numeric format.
-fn in_dtype(prompt: ImagePrompt, dtype: DType) -> Result<ImagePrompt, Error> {
-    let layers = prompt.layers.into_iter();
+fn in_dtype(part: ImagePart, dtype: DType) -> Result<ImagePart, Error> {
+    let layers = part.layers.into_iter();
     let layers = layers.map(|(index, (k, v))| Ok((index, (k.to_dtype(dtype)?, v.to_dtype(dtype)?))));
-    Ok(ImagePrompt { layers: layers.collect::<candle_core::Result<_>>()?, weight: prompt.weight })
+    Ok(ImagePart {
+        layers: layers.collect::<candle_core::Result<_>>()?,
+        weight: part.weight,
+        region: part.region.map(|region| region.to_dtype(dtype)).transpose()?,
+    })
 }
+
+/// How the materials and their tokens are called, region by region.
+const MATERIALS: [&str; 4] = ["material", "material_2", "material_3", "material_4"];
+const IMAGE_TOKENS: [&str; 4] = ["image-tokens", "image-tokens-2", "image-tokens-3", "image-tokens-4"];

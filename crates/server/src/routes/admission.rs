@@ -200,8 +200,8 @@ async fn check_pictures(app: &Arc<App>, read: Read) -> Result<Read, Refusal> {
 
 /// The pictures that came with the request.
 fn inline(request: &TransferRequest) -> Vec<(&'static str, &[u8])> {
-    let both = [("material_image", &request.material_image), ("subject_image", &request.subject_image)];
-    both.into_iter()
+    let pictures = request.pictures.iter();
+    pictures
         .filter_map(|(field, image)| match image {
             ImageSource::Inline(file) => Some((field, file.as_slice())),
             ImageSource::Url(_) => None,
@@ -228,11 +228,21 @@ async fn store(
     inputs: &mut Unclaimed,
     wanting: &mut bool,
 ) -> Result<Value, Failure> {
-    let material_image = store_input(app, base, request.material_image, &mut inputs.keys).await?;
-    let subject_image = store_input(app, base, request.subject_image, &mut inputs.keys).await?;
-    *wanting = [&material_image, &subject_image].iter().any(|image| matches!(image, ImageRef::Url(_)));
+    // Each is let go of once it is stored.
+    let mut sources = Vec::new();
+    let places = request.pictures.try_map(|_, source| {
+        sources.push(source);
+        Ok::<_, Failure>(())
+    })?;
+    let mut stored = Vec::new();
+    for source in sources {
+        stored.push(store_input(app, base, source, &mut inputs.keys).await?);
+    }
+    let mut stored = stored.into_iter();
+    let pictures = places.try_map(|_, ()| stored.next().ok_or_else(Failure::internal))?;
+    *wanting = pictures.iter().any(|(_, image)| matches!(image, ImageRef::Url(_)));
     let seed = pipeline::Settings::seed_of(&request.parameters);
-    let task = TransferTask { material_image, subject_image, parameters: request.parameters, seed };
+    let task = TransferTask { pictures, parameters: request.parameters, seed };
     payload(&Task::Transfer(Box::new(task)))
 }
 

@@ -6,7 +6,7 @@ use memchr::memmem;
 
 use crate::failure::Failure;
 
-/// The most parts of a form; the API has fourteen fields.
+/// The most parts of a form; the API has thirty fields.
 const MOST_PARTS: usize = 64;
 /// The longest head of a part, in bytes. Browsers send a few hundred.
 const LONGEST_HEAD: usize = 8 << 10;
@@ -41,8 +41,10 @@ async fn fields(
             Ok(text) => FormValue::File(text.into_bytes()),
             Err(error) => FormValue::File(error.into_bytes()),
         };
-        // The last one of a name counts, so that no more than one of each is held.
-        fields.retain(|(each, _): &(String, FormValue)| *each != name);
+        // The last one of a name counts, so that no more than one of each is held; but for lists, where all count.
+        if !schema.repeats(&name) {
+            fields.retain(|(each, _): &(String, FormValue)| *each != name);
+        }
         fields.push((name, value));
     }
     Ok(fields)

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use jobs::{BlobKey, Claim};
-use pipeline::{Engine, Outcome, Picture, PictureError, Settings, Transfer};
+use pipeline::{Engine, Outcome, Picture, PictureError, Pictures, Settings, Transfer};
 use serde_json::Value;
 use tokio::runtime::Handle;
 
@@ -52,26 +52,33 @@ impl Attempt<'_> {
             Task::Transfer(task) => task,
             Task::Refuse(reason) => return Err(Stopped::Input(reason)),
         };
-        let (material, subject) = self.runtime.block_on(async {
+        let files = self.runtime.block_on(async {
             tokio::select! {
-                both = async { tokio::try_join!(
-                    self.load("material_image", &task.material_image),
-                    self.load("subject_image", &task.subject_image),
-                ) } => both,
+                files = self.load_all(&task.pictures) => files,
                 () = self.control.stop.notified() => Err(Stopped::Cancelled),
             }
         })?;
         let mut settings = Settings::of(&task.parameters, task.seed);
-        let (material, subject) = self.decode(engine, &mut settings, material, subject)?;
-        let transfer = Transfer { material, subject, settings };
+        let pictures = self.decode(engine, &mut settings, files)?;
+        let transfer = Transfer { pictures, settings };
         let outcome =
             engine.transfer(&transfer, self.control, &self.control.cancel).map_err(|error| match error {
-                pipeline::Error::Picture { .. } => Stopped::Input(error.to_string()),
+                pipeline::Error::Picture { .. } | pipeline::Error::Unfit { .. } => {
+                    Stopped::Input(error.to_string())
+                }
                 pipeline::Error::Cancelled => Stopped::Cancelled,
                 other => Stopped::fault(other),
             })?;
         self.control.computed.store(true, Ordering::Relaxed);
         self.store(&task, outcome)
+    }
+
+    async fn load_all(&self, pictures: &Pictures<ImageRef>) -> Result<Pictures<Bytes>, Stopped> {
+        let loads = pictures.iter().map(|(field, image)| self.load(field, image));
+        let mut files = futures::future::try_join_all(loads).await?.into_iter();
+        pictures
+            .clone()
+            .try_map(|_, _| files.next().ok_or_else(|| Stopped::fault("a picture was not loaded")))
     }
 
     async fn load(&self, field: &str, image: &ImageRef) -> Result<Bytes, Stopped> {
@@ -86,43 +93,44 @@ impl Attempt<'_> {
         }
     }
 
-    /// The pictures, no larger than the engine needs them, and the settings held to the server's largest result: within the budget of all that is being decoded, one after the
-    /// other, each shrunk before the next.
+    /// The pictures, no larger than the engine needs them, and the settings held to the server's largest result: within the
+    /// budget of all that is being decoded, one after the other, each shrunk before the next.
     fn decode(
         &self,
         engine: &dyn Engine,
         settings: &mut Settings,
-        material: Bytes,
-        subject: Bytes,
-    ) -> Result<(Picture, Picture), Stopped> {
+        files: Pictures<Bytes>,
+    ) -> Result<Pictures<Picture>, Stopped> {
         let decoding = &self.app.decoding;
         let bad = |field: &str, error: PictureError| Stopped::Input(format!("{field}: {error}"));
-        let enough = engine.enough(settings).material;
-        let first = decoding.cost(&material).map_err(|error| bad("material_image", error))?;
-        let second = decoding.cost(&subject).map_err(|error| bad("subject_image", error))?;
-        // What the first one leaves is small beside what it takes, unless the engine wants it whole.
-        let needed = if enough.is_some() { first.max(second) } else { first + second };
+        let enough = engine.enough(settings);
+        // What those leave that are shrunk is small beside what decoding takes; the others stay as they are.
+        let (mut most, mut kept) = (0, 0);
+        for (field, file) in files.iter() {
+            let cost = decoding.cost(file).map_err(|error| bad(field, error))?;
+            most = cost.max(most);
+            kept += if enough.of(field).is_some() { 0 } else { cost };
+        }
+        let needed = most.max(kept);
         let _room = self.runtime.block_on(async {
             tokio::select! {
                 room = decoding.room(needed) => Ok(room),
                 () = self.control.stop.notified() => Err(Stopped::Cancelled),
             }
         })?;
-        let decode =
-            |field, file: &[u8]| Picture::decode(file, decoding.limits()).map_err(|error| bad(field, error));
-        let shrink = |picture: Picture, enough: Option<(u32, u32)>| match enough {
-            Some((width, height)) => picture.shrunk_to_fit(width, height),
-            None => picture,
-        };
-        let material_picture = shrink(decode("material_image", &material)?, enough);
-        drop(material);
-        self.control.cancel.check().map_err(|_| Stopped::Cancelled)?;
-        let subject_picture = decode("subject_image", &subject)?;
-        drop(subject);
-        let wanted = (settings.max_width, settings.max_height);
-        let most = self.app.config.max_output_pixels;
-        (settings.max_width, settings.max_height) = within(subject_picture.rgb.dimensions(), wanted, most);
-        Ok((material_picture, shrink(subject_picture, engine.enough(settings).subject)))
+        files.try_map(|field, file| {
+            self.control.cancel.check().map_err(|_| Stopped::Cancelled)?;
+            let picture = Picture::decode(&file, decoding.limits()).map_err(|error| bad(field, error))?;
+            if field == "subject_image" {
+                let wanted = (settings.max_width, settings.max_height);
+                let most = self.app.config.max_output_pixels;
+                (settings.max_width, settings.max_height) = within(picture.rgb.dimensions(), wanted, most);
+            }
+            Ok(match engine.enough(settings).of(field) {
+                Some((width, height)) => picture.shrunk_to_fit(width, height),
+                None => picture,
+            })
+        })
     }
 
     fn store(&self, task: &TransferTask, outcome: Outcome) -> Result<Done, Stopped> {

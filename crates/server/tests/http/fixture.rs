@@ -50,16 +50,17 @@ impl Engine for Inverter {
             }
             _ => {}
         }
-        let (width, height) = transfer.subject.rgb.dimensions();
+        let (width, height) = transfer.subject().rgb.dimensions();
         let ratio = (f64::from(settings.max_width) / f64::from(width))
             .min(f64::from(settings.max_height) / f64::from(height))
             .min(1.0);
         let side = |length: u32| ((f64::from(length) * ratio).round() as u32).max(1);
-        let tint = transfer.material.rgb.get_pixel(0, 0).0;
+        let regions = transfer.pictures.regions();
+        let tint = regions.first().map_or([0; 3], |region| region.material.rgb.get_pixel(0, 0).0);
         let seed = settings.seed.to_le_bytes();
         let out = RgbImage::from_fn(side(width), side(height), |x, y| {
             let at = |length: u32, i: u32| ((f64::from(i) / ratio) as u32).min(length - 1);
-            let pixel = transfer.subject.rgb.get_pixel(at(width, x), at(height, y)).0;
+            let pixel = transfer.subject().rgb.get_pixel(at(width, x), at(height, y)).0;
             let noise = seed[((x + y) % 8) as usize];
             Rgb([0, 1, 2].map(|c| (255 - pixel[c]).wrapping_add(tint[c] / 8).wrapping_add(noise)))
         });
