@@ -39,6 +39,7 @@ impl Engine for Tint {
         clock.lap("paint");
         Ok(Outcome {
             picture,
+            composite: false,
             intermediates: Vec::new(),
             timings: clock.laps(),
             ignored: vec!["prompt", "guidance_scale", "steps", "material_strength"],

@@ -7,6 +7,7 @@ mod clock;
 mod engine;
 mod error;
 mod mask;
+mod provenance;
 mod ranges;
 mod transfer;
 
@@ -14,6 +15,7 @@ pub use clock::Clock;
 pub use engine::{Cancel, Engine, Enough, Progress, Silent, View};
 pub use error::Error;
 pub use mask::given_mask;
+pub use provenance::Provenance;
 pub use ranges::out_of_range;
 pub use transfer::{
     Background, Intermediate, MaterialFit, Outcome, Pictures, Region, Settings, Strength, Transfer,

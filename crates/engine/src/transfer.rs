@@ -125,6 +125,8 @@ impl Settings {
 pub struct Outcome {
     /// The subject, made of the material.
     pub picture: Picture,
+    /// A part of the picture is the subject picture's own pixels.
+    pub composite: bool,
     /// What the engine looked at on the way, in the order of the API (mask, `subject_grey`, depth, lineart, material);
     /// empty unless asked for.
     pub intermediates: Vec<Intermediate>,

@@ -258,7 +258,14 @@ impl Painter<'_> {
     pub(crate) fn finished(self, picture: Picture, ignored: Vec<&'static str>) -> Result<Outcome, Error> {
         let intermediates: Vec<Intermediate> =
             self.traces.as_ref().map(|traces| intermediates::of(traces, &self.subject)).unwrap_or_default();
-        Ok(Outcome { picture, intermediates, timings: self.clock.laps(), ignored, notes: self.notes })
+        Ok(Outcome {
+            picture,
+            composite: true,
+            intermediates,
+            timings: self.clock.laps(),
+            ignored,
+            notes: self.notes,
+        })
     }
 }
 

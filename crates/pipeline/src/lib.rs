@@ -35,7 +35,7 @@ mod weights;
 pub use device::{DeviceChoice, Opened, device, open};
 pub use engine::{
     Background, Cancel, Engine, Enough, Error, Intermediate, MaterialFit, Outcome, Pictures, Progress,
-    Region, Settings, Silent, Strength, Transfer, View,
+    Provenance, Region, Settings, Silent, Strength, Transfer, View,
 };
 pub use factory::{check_files, engine};
 pub use kernels::{Arena, memory_limit, set_threads};

@@ -149,6 +149,7 @@ impl<'a> Run<'a> {
         self.progress.advance("decode", self.total, self.total);
         Ok(Outcome {
             picture: Picture::opaque(picture),
+            composite: self.settings.background == Background::Exact,
             ignored: self.ignored(),
             notes: self.notes(transfer),
             intermediates: self.intermediates,

@@ -13,7 +13,7 @@ mod watch;
 use std::time::Instant;
 
 use api::{FormValue, Kind, RequestError, Schema};
-use pipeline::{Cancel, Engine, Outcome, Settings, Transfer, profile};
+use pipeline::{Cancel, Engine, Outcome, Provenance, Settings, Transfer, profile};
 
 use crate::arguments::{Given, TransferArguments};
 use crate::failure::Failure;
@@ -54,12 +54,18 @@ pub(crate) fn run(arguments: &TransferArguments) -> Result<(), Failure> {
 
     let transfer = Transfer { pictures, settings };
     let mut outcome = execute(engine.as_ref(), &transfer, &watch, &cancel)?;
+    let provenance = Provenance {
+        version: env!("CARGO_PKG_VERSION"),
+        profile: &arguments.profile,
+        settings: &transfer.settings,
+    };
+    let xmp = request.parameters.provenance.then(|| provenance.xmp(&outcome));
     // An engine names every parameter it has no use for; defaults that nobody gave are no news.
     outcome.ignored.retain(|name| arguments.parameters.get(name).is_some());
     outcome.timings.insert(0, ("read", decoding));
 
     let encoding = Instant::now();
-    let written = destination.write(&outcome, request.parameters.output_quality, &cancel)?;
+    let written = destination.write(&outcome, request.parameters.output_quality, xmp.as_deref(), &cancel)?;
     outcome.timings.push(("write", encoding.elapsed()));
     outcome.timings.push(("total", began.elapsed()));
     let report = Report { engine: engine.name(), seed, outcome: &outcome, written: &written };

@@ -95,13 +95,14 @@ impl Destination {
         &mut self,
         outcome: &Outcome,
         quality: u8,
+        xmp: Option<&str>,
         cancel: &Cancel,
     ) -> Result<Written, Failure> {
-        let file = encode(&outcome.picture, self.format, quality)?;
+        let file = encode(&outcome.picture, self.format, quality, xmp)?;
         let mut intermediates = Vec::new();
         for intermediate in &outcome.intermediates {
             let path = self.path.with_extension(format!("{}.png", intermediate.name));
-            let file = encode(&intermediate.picture, OutputFormat::Png, quality)?;
+            let file = encode(&intermediate.picture, OutputFormat::Png, quality, xmp)?;
             intermediates.push((intermediate.name, path, file));
         }
         cancel.check()?;
@@ -124,8 +125,13 @@ fn named_by(extension: &str) -> Option<OutputFormat> {
     OutputFormat::WORDS.iter().find(|(each, _)| *each == word).map(|(_, format)| *format)
 }
 
-fn encode(picture: &Picture, format: OutputFormat, quality: u8) -> Result<Vec<u8>, Failure> {
-    picture.encode(format, quality).map_err(|error| Failure::Input(error.to_string()))
+fn encode(
+    picture: &Picture,
+    format: OutputFormat,
+    quality: u8,
+    xmp: Option<&str>,
+) -> Result<Vec<u8>, Failure> {
+    picture.encode_with_xmp(format, quality, xmp).map_err(|error| Failure::Input(error.to_string()))
 }
 
 #[cfg(test)]

@@ -165,6 +165,19 @@ impl Picture {
     /// [`PictureError::NoRoom`] when the format cannot hold the size (WebP: 16383 a side), [`PictureError::Unwritable`]
     /// when the encoder gives up.
     pub fn encode(&self, format: OutputFormat, quality: u8) -> Result<Vec<u8>, PictureError> {
-        encode::encode(self, format, quality)
+        self.encode_with_xmp(format, quality, None)
+    }
+
+    /// The same with an XMP packet in the file, where the format has its place for one; in JPEG of at most 65,504 bytes.
+    ///
+    /// # Errors
+    /// Those of [`encode`](Self::encode).
+    pub fn encode_with_xmp(
+        &self,
+        format: OutputFormat,
+        quality: u8,
+        xmp: Option<&str>,
+    ) -> Result<Vec<u8>, PictureError> {
+        encode::encode(self, format, quality, xmp)
     }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use jobs::{BlobKey, Claim};
-use pipeline::{Engine, Outcome, Picture, PictureError, Pictures, Settings, Transfer};
+use pipeline::{Engine, Outcome, Picture, PictureError, Pictures, Provenance, Settings, Transfer};
 use serde_json::Value;
 use tokio::runtime::Handle;
 
@@ -70,7 +70,7 @@ impl Attempt<'_> {
                 other => Stopped::fault(other),
             })?;
         self.control.computed.store(true, Ordering::Relaxed);
-        self.store(&task, outcome)
+        self.store(&task, &transfer.settings, outcome)
     }
 
     async fn load_all(&self, pictures: &Pictures<ImageRef>) -> Result<Pictures<Bytes>, Stopped> {
@@ -133,13 +133,16 @@ impl Attempt<'_> {
         })
     }
 
-    fn store(&self, task: &TransferTask, outcome: Outcome) -> Result<Done, Stopped> {
+    fn store(&self, task: &TransferTask, settings: &Settings, outcome: Outcome) -> Result<Done, Stopped> {
         let parameters = &task.parameters;
+        let (version, profile) = (self.app.about().version, self.app.config.profile.as_str());
+        let provenance = Provenance { version, profile, settings };
+        let xmp = parameters.provenance.then(|| provenance.xmp(&outcome));
         let intermediates = outcome.intermediates.iter().map(|each| (each.name, &each.picture));
         let wanted = intermediates.filter(|_| parameters.return_intermediate_images);
         let mut pictures = Vec::new();
         for (name, picture) in std::iter::once(("output", &outcome.picture)).chain(wanted) {
-            pictures.push(self.store_picture(task, name, picture)?);
+            pictures.push(self.store_picture(task, name, picture, xmp.as_deref())?);
         }
         let owner = &self.claim.job.owner;
         let result = TransferResult {
@@ -185,10 +188,11 @@ impl Attempt<'_> {
         task: &TransferTask,
         name: &str,
         picture: &Picture,
+        xmp: Option<&str>,
     ) -> Result<StoredPicture, Stopped> {
         let format = task.parameters.output_format;
         let file = picture
-            .encode(format, task.parameters.output_quality)
+            .encode_with_xmp(format, task.parameters.output_quality, xmp)
             .map_err(|error| Stopped::Input(format!("output_format: {error}")))?;
         let key = BlobKey::random(format.extension());
         let bytes = file.len();

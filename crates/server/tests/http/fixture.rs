@@ -69,6 +69,7 @@ impl Engine for Inverter {
             if settings.intermediates { vec![Intermediate { name: "mask", picture: mask }] } else { vec![] };
         Ok(Outcome {
             picture: Picture::opaque(out),
+            composite: false,
             intermediates,
             timings: vec![("invert", Duration::from_millis(1))],
             ignored: vec!["negative_prompt"],
