@@ -47,7 +47,19 @@ def test_progress_is_shown_and_moves(seen):
 def test_every_parameter_of_the_document_has_a_control(seen, open_server):
     document = Api(open_server.base, None).get("/openapi.json").json()
     names = set(document["components"]["schemas"]["TransferRequest"]["properties"])
-    assert names - set(seen["transfer"]["settings"]) <= {"subject_image", "material_image", "base64", "webhook_url"}
+    pictures = {"subject_image", "material_image", "subject_mask", "blend_image"}
+    # Several masks with a material each are for programs.
+    elsewhere = {"base64", "webhook_url", "masks", "materials"}
+    assert names - set(seen["transfer"]["settings"]) <= pictures | elsewhere
+
+
+def test_a_painted_mask_and_a_second_material(seen):
+    masked = seen["masked"]
+    change = masked["change"]
+    assert change["painted"] > 10 and change["beside"] < 4 and change["corner"] < 4, change  # lossy WebP
+    for part in ("subject_mask=@mask.png", "blend_image=@plain.png", "material_blend=1"):
+        assert part in masked["snippet"], masked["snippet"]
+    assert "subject_mask" not in masked["removed"] and "blend_image" in masked["removed"]
 
 
 def test_snippets_are_of_this_very_request(seen):
@@ -88,7 +100,7 @@ def test_the_reference_is_in_order_with_bodies(seen, open_server):
 
 
 def test_axe_finds_nothing(seen):
-    parts = ("docs", "failure", "transfer", "cancel", "key_needed")
+    parts = ("docs", "failure", "transfer", "masked", "cancel", "key_needed")
     assert [line for part in parts for line in seen[part]["axe"]] == []
 
 

@@ -107,6 +107,66 @@ async function everyLook(page, name) {
   return found;
 }
 
+/** A mask painted by hand and a second material: only what was painted changes. */
+async function masked() {
+  const page = await open(`${base}/`);
+  await page.locator('#further summary').click();
+  await page.locator('#paint-mask').click();
+  await shown(page, '#mask-canvas');
+  const box = await page.locator('#mask-canvas').boundingBox();
+  const at = (u, v) => [box.x + u * box.width, box.y + v * box.height];
+  await page.mouse.move(...at(0.35, 0.5));
+  await page.mouse.down();
+  await page.mouse.move(...at(0.65, 0.5), { steps: 8 });
+  await page.mouse.up();
+  const seen = { axe: await violations(page, 'mask board') };
+  await photograph(page, 'mask-board');
+  await page.locator('#mask-use').click();
+  await page.waitForFunction(() => document.querySelector('#further .drop.full'));
+  await page.locator('#further input[type="file"]').nth(1).setInputFiles(await drawn(page, 'plain.png', 128));
+  await slide(page, 'material_blend', 1);
+  seen.snippet = await text(page, '#snippet');
+  await page.locator('#run').click();
+  await shown(page, '#outcome', LONG);
+  seen.change = await page.evaluate(() => {
+    const pixels = (id) => {
+      const image = document.getElementById(id);
+      const canvas = new OffscreenCanvas(640, 640);
+      const ink = canvas.getContext('2d');
+      ink.drawImage(image, 0, 0, 640, 640);
+      return (x, y) => [...ink.getImageData(x * 640 - 8, y * 640 - 8, 16, 16).data];
+    };
+    const [before, after] = [pixels('before'), pixels('after')];
+    const apart = (x, y) => {
+      const [a, b] = [before(x, y), after(x, y)];
+      return a.reduce((sum, value, at) => sum + Math.abs(value - b[at]), 0) / a.length;
+    };
+    return { painted: apart(0.5, 0.5), beside: apart(0.5, 0.8), corner: apart(0.05, 0.05) };
+  });
+  await photograph(page, 'masked');
+  await page.locator('#history .actions button').first().click();
+  await page.locator('#further .picture .actions button', { hasText: 'Remove' }).first().click();
+  seen.removed = await text(page, '#snippet');
+  await page.context().close();
+  return seen;
+}
+
+/** A square picture as a PNG file: blue, and a red disc where it is large. */
+async function drawn(page, name, side) {
+  const data = await page.evaluate((side) => {
+    const canvas = document.createElement('canvas');
+    canvas.width = canvas.height = side;
+    const ink = canvas.getContext('2d');
+    ink.fillStyle = '#2040c0';
+    ink.fillRect(0, 0, side, side);
+    ink.fillStyle = '#c04020';
+    if (side > 1000) ink.ellipse(side / 2, side / 2, side / 2.2, side / 2.2, 0, 0, 7);
+    ink.fill();
+    return canvas.toDataURL('image/png');
+  }, side);
+  return { name, mimeType: 'image/png', buffer: Buffer.from(data.split(',')[1], 'base64') };
+}
+
 /** A file that is no picture, and a number out of range. */
 async function failure() {
   const page = await open(`${base}/`);
@@ -127,8 +187,9 @@ async function failure() {
   return seen;
 }
 
-/** A job that takes its time, until it runs; the id that the server gave it. */
+/** A job that takes half a minute, until it runs; the id that the server gave it. */
 async function longJob(page) {
+  await page.locator('#pictures input').first().setInputFiles(await drawn(page, 'large.png', 1900));
   await slide(page, 'steps', 150);
   const submitted = page.waitForResponse((answer) => answer.request().method() === 'POST' && answer.url().includes('/v2/'));
   await page.locator('#run').click();
@@ -201,7 +262,7 @@ async function docs() {
 
 try {
   const seen = {};
-  for (const scenario of [docs, failure, transfer, cancel, closed, key_needed]) seen[scenario.name] = await scenario();
+  for (const scenario of [docs, failure, transfer, masked, cancel, closed, key_needed]) seen[scenario.name] = await scenario();
   report({ ...seen, complaints });
 } finally {
   await browser.close();

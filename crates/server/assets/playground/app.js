@@ -4,13 +4,15 @@ import * as api from './api.js';
 import { byId, make, showBlob, words } from './dom.js';
 import * as history from './history.js';
 import { Cancelled, Job } from './job.js';
+import { Painter } from './mask.js';
 import { listenForPasting, Picture } from './pictures.js';
 import { Settings } from './settings.js';
 import { LANGUAGES } from './snippets.js';
 
 const PICTURES = ['subject_image', 'material_image'];
+const FURTHER = ['subject_mask', 'blend_image'];
 
-let model, keyed, pictures, settings, job, shown;
+let model, keyed, pictures, further, settings, job, shown;
 let language = 'curl';
 
 // ---------------------------------------------------------------- start
@@ -22,8 +24,11 @@ async function start() {
   const { properties } = document.components.schemas.TransferRequest;
   pictures = PICTURES.map((name) => new Picture(name, properties[name].description, writeSnippet));
   byId('pictures').append(...pictures.map((picture) => picture.element));
-  settings = new Settings(properties, PICTURES, byId('main-settings'), byId('more-settings'), writeSnippet);
-  listenForPasting(pictures);
+  further = FURTHER.map((name) => new Picture(name, properties[name].description, writeSnippet, { optional: true }));
+  byId('further-pictures').append(...further.map((picture) => picture.element));
+  makePainter();
+  settings = new Settings(properties, [...PICTURES, ...FURTHER], byId('main-settings'), byId('more-settings'), writeSnippet);
+  listenForPasting([...pictures, ...further], pictures);
   makeLanguages();
   byId('key-button').hidden = !keyed;
   await Promise.all([pictures[0].takeExample('pumpkin'), pictures[1].takeExample('marble')]);
@@ -31,6 +36,20 @@ async function start() {
   if (keyed && !api.key.get()) askForKey();
   await showHistory();
 }
+
+/** A button beside the mask that opens a board to paint it on. */
+function makePainter() {
+  const [mask] = further;
+  const painter = new Painter((file) => mask.take(file));
+  const paint = async () => {
+    if (!pictures[0].file) return void pictures[0].complain('Choose a picture first.');
+    if (!(await painter.open(pictures[0].file))) mask.complain('This browser cannot show the subject: choose a mask as a file.');
+  };
+  mask.actions.prepend(make('button', { type: 'button', id: 'paint-mask', onclick: paint }, 'Paint it'));
+}
+
+/** The pictures of the request that there are. */
+const given = () => [...pictures, ...further.filter((picture) => picture.file)];
 
 /** What a result looks like, before there is one. */
 async function showExample() {
@@ -47,7 +66,7 @@ async function showExample() {
 
 function form() {
   const form = new FormData();
-  for (const picture of pictures) form.set(picture.name, picture.file, picture.file.name);
+  for (const picture of given()) form.set(picture.name, picture.file, picture.file.name);
   for (const [name, value] of Object.entries(settings.values())) form.set(name, value);
   return form;
 }
@@ -78,6 +97,7 @@ async function run(event) {
   missing.forEach((picture) => picture.complain('Choose a picture first.'));
   if (missing.length || job) return;
   const [subject, material] = pictures.map((picture) => picture.file);
+  const [mask, blend] = further.map((picture) => picture.file);
   const values = settings.values();
   job = new Job(tell);
   show('running');
@@ -87,7 +107,7 @@ async function run(event) {
   try {
     const result = await job.run(model, form());
     const images = await Promise.all(result.images.map(async (image) => ({ name: image.name, file: await api.file(image) })));
-    const entry = { id: result.request_id, time: Date.now(), subject, material, values, seed: result.seed, images, facts: facts(result), notes: remarks(result, values) };
+    const entry = { id: result.request_id, time: Date.now(), subject, material, mask, blend, values, seed: result.seed, images, facts: facts(result), notes: remarks(result, values) };
     await present(entry);
     byId('announce').textContent = announced = 'The result is there.';
     if (!(await history.keep(entry))) byId('no-history').textContent = 'This browser keeps nothing here (a private window, or no room).';
@@ -132,7 +152,7 @@ function failed(error) {
   const [, field, message] = /^(\w+): (.*)$/s.exec(error.message) ?? [];
   const details = error.details?.length ? error.details : field ? [{ field, message }] : [];
   for (const { field, message } of details) {
-    const control = pictures.find((picture) => picture.name === field) ?? settings.find(field);
+    const control = [...pictures, ...further].find((picture) => picture.name === field) ?? settings.find(field);
     control?.complain(message);
     rest.push(make('li', {}, `${words(field)}: ${message}`));
   }
@@ -227,6 +247,10 @@ async function reuse(entry) {
   settings.restore({ ...entry.values, seed: entry.seed });
   await pictures[0].take(entry.subject);
   await pictures[1].take(entry.material);
+  for (const [picture, file] of further.map((picture, at) => [picture, [entry.mask, entry.blend][at]])) {
+    if (file) await picture.take(file);
+    else if (picture.file) picture.clear();
+  }
   byId('run').focus();
 }
 
@@ -261,7 +285,7 @@ function writeSnippet() {
   if (!settings) return;
   const texts = settings.values();
   const values = Object.fromEntries(Object.entries(texts).map(([name, text]) => [name, settings.typed(name, text)]));
-  const files = Object.fromEntries(pictures.map((picture) => [picture.name, picture.file?.name ?? `${picture.name}.png`]));
+  const files = Object.fromEntries(given().map((picture) => [picture.name, picture.file?.name ?? `${picture.name}.png`]));
   const format = texts.output_format ?? settings.find('output_format')?.fallback ?? 'webp';
   byId('snippet').textContent = LANGUAGES[language]({ base: document.baseURI, model, keyed, files, values, format });
 }
@@ -306,6 +330,7 @@ byId('form').addEventListener('submit', run);
 byId('cancel').addEventListener('click', () => job?.cancel().catch(failed));
 byId('reset').addEventListener('click', () => {
   settings.restore({});
+  further.filter((picture) => picture.file).forEach((picture) => picture.clear());
   writeSnippet();
 });
 byId('divide').addEventListener('input', (event) => byId('compare').style.setProperty('--at', `${event.target.value}%`));

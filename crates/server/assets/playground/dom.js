@@ -10,7 +10,7 @@ export function make(tag, attributes = {}, ...children) {
     else if (value === true) element.setAttribute(name, '');
     else if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value);
   }
-  element.append(...children.filter((child) => child !== null && child !== undefined));
+  element.append(...children.filter((child) => child !== null && child !== undefined && child !== false));
   return element;
 }
 
@@ -27,6 +27,9 @@ export function showBlob(image, blob) {
     image.src = address;
   });
 }
+
+/** A description out of the document, without the marks of Markdown. */
+export const prose = (text) => (text ?? '').replaceAll('`', '');
 
 /** `output_format` as people write it. */
 export const words = (name) => {

@@ -1,6 +1,6 @@
 // The two pictures: dropped, pasted, chosen, or taken from the examples.
 
-import { make, showBlob, words } from './dom.js';
+import { make, prose, showBlob, words } from './dom.js';
 
 const EXAMPLES = {
   subject_image: ['pumpkin', 'teapot', 'armchair', 'bust'],
@@ -8,9 +8,9 @@ const EXAMPLES = {
 };
 const ACCEPT = 'image/png,image/jpeg,image/webp,image/gif,image/bmp,image/tiff';
 
-/** One picture of the request. `changed` is called whenever there is another file. */
+/** One picture of the request. `changed` is called whenever there is another file. An `optional` one can be taken out again. */
 export class Picture {
-  constructor(name, help, changed) {
+  constructor(name, help, changed, { optional = false } = {}) {
     Object.assign(this, { name, changed, file: null });
     const title = words(name.replace('_image', ''));
     this.input = make('input', {
@@ -23,8 +23,26 @@ export class Picture {
     this.problem = make('p', { class: 'wrong', id: `${name}-problem` });
     this.examples = make('div', { class: 'examples', role: 'group', 'aria-label': `Examples of a ${title.toLowerCase()}` });
     for (const example of EXAMPLES[name] ?? []) this.examples.append(this.example(example));
-    this.element = make('fieldset', { class: 'picture' }, make('legend', {}, title), this.drop, this.problem, this.examples);
+    this.actions = make('div', { class: 'actions' });
+    this.remove = make('button', { type: 'button', class: 'quiet', hidden: true, 'aria-label': `${title}: remove`, onclick: () => this.clear() || this.input.focus() }, 'Remove');
+    if (optional) this.actions.append(this.remove);
+    this.element = make(
+      'fieldset', { class: 'picture' },
+      make('legend', {}, title), this.drop, this.problem, this.examples, optional && this.actions, optional && make('p', { class: 'help' }, prose(help)),
+    );
     this.listen();
+  }
+
+  /** Without a file again. */
+  clear() {
+    Object.assign(this, { file: null });
+    this.complain('');
+    this.input.value = '';
+    this.image.hidden = true;
+    this.hint.textContent = 'Drop, paste or choose a picture';
+    this.drop.classList.remove('full');
+    this.remove.hidden = true;
+    this.changed();
   }
 
   example(example) {
@@ -57,6 +75,7 @@ export class Picture {
   async take(file, example = null) {
     this.file = file;
     this.complain('');
+    this.remove.hidden = false;
     for (const button of this.examples.children) {
       button.setAttribute('aria-pressed', String(button.dataset.example === example));
     }
@@ -73,13 +92,13 @@ export class Picture {
   }
 }
 
-/** Pasted pictures go to the part of the page that has the focus, else to the first that is empty, else to the subject. */
-export function listenForPasting(pictures) {
+/** Pasted pictures go to the part of the page that has the focus, else to the first of `needed` that is empty, else to the subject. */
+export function listenForPasting(pictures, needed) {
   document.addEventListener('paste', (event) => {
     const file = [...event.clipboardData.files].find((each) => each.type.startsWith('image/'));
     if (!file) return;
     event.preventDefault();
     const focused = pictures.find((picture) => picture.element.contains(document.activeElement));
-    (focused ?? pictures.find((picture) => !picture.file) ?? pictures[0]).take(file);
+    (focused ?? needed.find((picture) => !picture.file) ?? needed[0]).take(file);
   });
 }

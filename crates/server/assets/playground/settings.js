@@ -1,7 +1,7 @@
 // The parameters as controls. Names, ranges, defaults and help are the OpenAPI document's; this file knows kinds of
 // parameters only, so that a new one appears by itself.
 
-import { make, words } from './dom.js';
+import { make, prose, words } from './dom.js';
 
 /** A range that wide is typed and not slid. */
 const WIDE = 500;
@@ -9,6 +9,8 @@ const WIDE = 500;
 const FIRST = ['material_strength', 'steps', 'seed'];
 /** Of no use here: the answer of v1 as text, and where a finished job is announced. */
 const HIDDEN = ['base64', 'webhook_url'];
+/** Steps of sliders for numbers: fine enough for every default to be one of them. */
+const FINE = 0.05;
 
 const typeOf = (schema) => [schema.type].flat().find((type) => type !== 'null');
 
@@ -19,7 +21,7 @@ class Setting {
     this.fallback = schema.default === null || schema.default === undefined ? '' : String(schema.default);
     this.id = `setting-${name}`;
     this.problem = make('p', { class: 'wrong', id: `${this.id}-problem` });
-    this.help = make('p', { class: 'help', id: `${this.id}-help` }, schema.description ?? '');
+    this.help = make('p', { class: 'help', id: `${this.id}-help` }, prose(schema.description));
     this.element = this.build();
     this.element.addEventListener('input', () => {
       this.complain('');
@@ -44,7 +46,7 @@ class Setting {
     const number = ['integer', 'number'].includes(typeOf(schema));
     const label = make('label', { class: 'name', for: this.id }, words(name));
     if (number && schema.maximum - schema.minimum <= WIDE) {
-      const step = typeOf(schema) === 'integer' ? 1 : 0.1;
+      const step = typeOf(schema) === 'integer' ? 1 : FINE;
       this.control = make('input', this.shared({ type: 'range', min: schema.minimum, max: schema.maximum, step }));
       this.shown = make('output', { for: this.id });
       label.append(this.shown);

@@ -53,6 +53,7 @@ static FILES: &[File] = files! {
     "dom.js": SCRIPT,
     "history.js": SCRIPT,
     "job.js": SCRIPT,
+    "mask.js": SCRIPT,
     "pictures.js": SCRIPT,
     "settings.js": SCRIPT,
     "snippets.js": SCRIPT,
