@@ -151,7 +151,8 @@ class Documents(unittest.TestCase):
 
     def test_parameters_are_those_of_the_server(self):
         """docs/api.md's table: every parameter, its default, its range or words."""
-        properties = dict(openapi()["components"]["schemas"]["TransferRequest"]["properties"])
+        request = openapi()["components"]["schemas"]["TransferRequest"]
+        properties = dict(request["properties"])
         properties.pop("base64")  # no parameter of the model; in the chapter on v1
         table = (ROOT / "docs/api.md").read_text().split("## Parameters")[1].split("**Pictures**")[0]
         rows = {name: cells for line in table.splitlines() if line.startswith("| `")
@@ -160,8 +161,9 @@ class Documents(unittest.TestCase):
         faults = []
         for name, schema in properties.items():
             _, _, _, default, allowed, *_ = rows[name]
-            wanted = json.dumps(schema["default"]).strip('"') if "default" in schema else "required"
-            wanted = {"": "empty", "null": "random"}.get(wanted, wanted.removesuffix(".0"))
+            absent = "required" if name in request["required"] else "none"
+            wanted = json.dumps(schema["default"]).strip('"') if "default" in schema else absent
+            wanted = {"": "empty", "null": "random", "[]": "none"}.get(wanted, wanted.removesuffix(".0"))
             if str(wanted) not in default:
                 faults.append(f"{name}: the default is {wanted}, not {default}")
             # Ends that are the type's and not the parameter's are left out of the table.
