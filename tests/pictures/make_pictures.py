@@ -3,6 +3,8 @@
 
     python3 -m venv .venv && .venv/bin/pip install pillow==13.0.0 && .venv/bin/python make_pictures.py
 
+`tiffcp` and `tiffset` (Debian: libtiff-tools) make the TIFF files that Pillow does not write.
+
 Every file shows the same scene: 4 x 3 flat blocks of 24 pixels, each of its own colour, so that a turned, mirrored or
 miscoloured picture cannot pass for a right one. `expected.json` holds, for each file, its upright size, the colour in the
 middle of every block (sRGB, 8 bit) and the alpha there, read back by Pillow (libjpeg-turbo, libwebp, Little CMS), or known
@@ -11,6 +13,7 @@ by construction where Pillow cannot read the file in full depth.
 
 import json
 import struct
+import subprocess
 import zlib
 from io import BytesIO
 from pathlib import Path
@@ -25,6 +28,11 @@ SCENE = [
     (60, 180, 190), (220, 130, 70), (90, 60, 40), (250, 180, 200),
 ]
 ALPHA = [255, 0, 128, 255, 255, 200, 255, 64, 255, 255, 255, 255]
+INKS = [
+    (255, 0, 0, 0), (0, 255, 0, 0), (0, 0, 255, 0), (0, 0, 0, 255),
+    (0, 0, 0, 0), (128, 64, 0, 0), (0, 191, 191, 64), (64, 64, 64, 128),
+    (255, 255, 0, 0), (0, 255, 255, 0), (255, 0, 255, 0), (191, 128, 64, 0),
+]
 EXPECTED = {}
 
 
@@ -171,9 +179,7 @@ def jpeg_files(rgb):
     save("adobe_rgb.jpg", rgb, tolerance=3, quality=92, subsampling=0, icc_profile=ADOBE_RGB)
     save("grey_with_rgb_profile.jpg", rgb.convert("L"), quality=92)
     add_jpeg_profile("grey_with_rgb_profile.jpg", ADOBE_RGB)
-    inks = [(255, 0, 0, 0), (0, 255, 0, 0), (0, 0, 255, 0), (0, 0, 0, 255), (0, 0, 0, 0), (128, 64, 0, 0),
-            (0, 191, 191, 64), (64, 64, 64, 128), (255, 255, 0, 0), (0, 255, 255, 0), (255, 0, 255, 0), (191, 128, 64, 0)]
-    cmyk = blocks("CMYK", inks)
+    cmyk = blocks("CMYK", INKS)
     save("cmyk.jpg", cmyk, tolerance=3, quality=95)
     save("cmyk_press.jpg", cmyk, tolerance=4, quality=95, icc_profile=PRESS)
     save("cmyk.tif", cmyk, compression="tiff_lzw")
@@ -252,12 +258,47 @@ def other_files(rgb, rgba):
     save("turned.tif", rgb, tolerance=0, compression="tiff_deflate", exif=exif(3))
 
 
+def copied(name, of, *options, tolerance=0):
+    """The TIFF file `of` once more, as libtiff writes it with these options; it shows what that one shows."""
+    subprocess.run(["tiffcp", *options, HERE / of, HERE / name], check=True)
+    EXPECTED[name] = EXPECTED[of] | {"tolerance": max(tolerance, EXPECTED[of]["tolerance"])}
+
+
+def tiff_files(rgb, rgba):
+    cmyk = blocks("CMYK", INKS)
+    save("press_lzw.tif", cmyk, tolerance=4, compression="tiff_lzw", icc_profile=PRESS)
+    save("press_deflate.tif", cmyk, tolerance=4, compression="tiff_adobe_deflate", icc_profile=PRESS)
+    save("press_jpeg.tif", cmyk, tolerance=4, compression="jpeg", quality=95, icc_profile=PRESS)
+    copied("press_planes.tif", "press_lzw.tif", "-p", "separate", "-c", "packbits")
+    copied("press_reversed.tif", "press_lzw.tif", "-f", "lsb2msb", "-c", "lzw")
+    save("palette.tif", rgb.quantize(12), tolerance=0, compression="tiff_lzw")
+    copied("palette_tiles.tif", "palette.tif", "-t", "-w", "32", "-l", "32", "-c", "zip")
+    save("ycbcr.tif", rgb.convert("YCbCr"), compression="tiff_lzw")
+    copied("ycbcr_jpeg.tif", "lzw.tif", "-r", "16", "-c", "jpeg:95", tolerance=3)
+    copied("ycbcr_jpeg_tiles.tif", "lzw.tif", "-t", "-w", "48", "-l", "32", "-c", "jpeg:95", tolerance=3)
+    copied("big.tif", "lzw.tif", "-8", "-B", "-c", "zip:2")
+    copied("planes.tif", "lzw.tif", "-p", "separate", "-c", "lzw:2")
+    grey = rgb.convert("L")
+    save("grey_lzw.tif", grey, tolerance=0, compression="tiff_lzw")
+    copied("grey_reversed.tif", "grey_lzw.tif", "-f", "lsb2msb", "-c", "none")
+    save("grey_alpha.tif", rgba.convert("LA"), tolerance=0, compression="tiff_lzw")
+    save("float.tif", grey.convert("F").point(lambda value: value / 255), compression="tiff_lzw")
+    expect("float.tif", grey, 0)
+    save("fax.tif", grey.point(lambda v: 255 * (v > 127)).convert("1", dither=Image.Dither.NONE), tolerance=0, compression="group4")
+    copied("fax_reversed.tif", "fax.tif", "-f", "lsb2msb", "-c", "g4")
+    multiplied = rgba.convert("RGBa")
+    save("multiplied.tif", Image.frombytes("RGBA", rgba.size, multiplied.tobytes()), compression="tiff_lzw")
+    subprocess.run(["tiffset", "-s", "338", "1", "1", HERE / "multiplied.tif"], check=True)
+    expect("multiplied.tif", multiplied, 2)
+
+
 def main():
     rgb, rgba = blocks("RGB", SCENE), blocks("RGBA", [c + (a,) for c, a in zip(SCENE, ALPHA)])
     jpeg_files(rgb)
     png_files(rgb, rgba)
     png16_files(rgb)
     other_files(rgb, rgba)
+    tiff_files(rgb, rgba)
     lines = (f'  "{name}": {json.dumps(entry)}' for name, entry in sorted(EXPECTED.items()))
     (HERE / "expected.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
 

@@ -28,7 +28,7 @@ impl ImageKind {
             Self::Gif => at(0, b"GIF87a") || at(0, b"GIF89a"),
             // Two letters are too weak a sign; the four reserved bytes of a bitmap's header are zero.
             Self::Bmp => at(0, b"BM") && at(6, &[0; 4]),
-            Self::Tiff => at(0, b"II*\0") || at(0, b"MM\0*"),
+            Self::Tiff => [b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"].into_iter().any(|magic| at(0, magic)),
         };
         Self::ALL.into_iter().find(begins)
     }

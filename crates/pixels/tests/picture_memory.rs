@@ -51,7 +51,8 @@ fn make(folder: &std::path::Path) {
     let grey = ImageBuffer::from_fn(width, height, |x, _| Luma([(x / 16) as u8]));
     let grey_alpha = ImageBuffer::from_fn(width, height, |x, y| LumaA([(x / 16) as u8, (y / 16) as u8]));
     let mut tiff = std::io::Cursor::new(Vec::new());
-    rgb16.write_to(&mut tiff, image::ImageFormat::Tiff).unwrap();
+    let mut encoder = tiff::encoder::TiffEncoder::new(&mut tiff).unwrap();
+    encoder.write_image::<tiff::encoder::colortype::RGB16>(width, height, &rgb16).unwrap();
     let mut gif = std::io::Cursor::new(Vec::new());
     image::DynamicImage::from(RgbImage::from_pixel(width, height, Rgb([9, 99, 199])))
         .write_to(&mut gif, image::ImageFormat::Gif)

@@ -97,6 +97,8 @@ settings! {
     bearer: bool = false;
     /// Transfers per minute for each key that does not say otherwise. 0: no limit.
     requests_per_minute: u32 = 0;
+    /// Requests with a wrong key that one address may send in a minute (for IPv6 one /64 network); more are answered 429. Right keys are always taken. 0: no limit.
+    wrong_keys_per_minute: u32 = 120;
     /// Origins that browsers may call from, such as `https://app.example`; `*` is all. `auto`: all where keys are asked for, none but the server's own on an open one.
     cors_origins: Vec<String> = vec!["auto".into()];
     /// How long results are kept after the end of a job.

@@ -34,6 +34,13 @@ impl Failure {
         Self::new(StatusCode::UNAUTHORIZED, "Unauthorized. API key is invalid or may have expired.")
     }
 
+    /// An address that has tried many wrong keys tried another one.
+    pub(crate) fn guessing(wait: Duration) -> Self {
+        let seconds = whole_seconds(wait);
+        let error = format!("Too many requests with wrong API keys. Retry in {seconds} s");
+        Self::new(StatusCode::TOO_MANY_REQUESTS, error).retry_after(wait).reset(wait)
+    }
+
     pub(crate) fn forbidden(error: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, error)
     }

@@ -7,6 +7,7 @@ use std::marker::PhantomData;
 use std::net::{IpAddr, Ipv6Addr};
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
@@ -14,14 +15,18 @@ use http::{HeaderMap, header};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
+use crate::base_url;
 use crate::config::{Config, Permission};
 use crate::failure::Failure;
+use crate::rate::RateLimiter;
 use crate::state::App;
 
 /// The owner of jobs on an open server.
 const OPEN: &str = "open";
 /// What the owners of plain keys begin with.
 const PLAIN: &str = "key-";
+/// Addresses whose wrong keys are counted each for itself; further ones share a count.
+const GUESSERS: usize = 4096;
 
 /// Whether an id of a key could be taken for somebody else's.
 pub(crate) fn is_reserved(id: &str) -> bool {
@@ -107,7 +112,7 @@ impl<R: Right> FromRequestParts<Arc<App>> for Admitted<R> {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Failure> {
-        app.keys.admit(&parts.headers)
+        app.keys.admit(&parts.headers, base_url::client(&app.config, parts))
     }
 }
 
@@ -117,6 +122,9 @@ pub(crate) struct KeyRing {
     keys: Vec<Key>,
     open: Arc<Caller>,
     bearer: bool,
+    /// Of each address in a minute; 0 is no limit.
+    wrong_keys_per_minute: u32,
+    guesses: RateLimiter,
 }
 
 impl KeyRing {
@@ -140,7 +148,13 @@ impl KeyRing {
             Key { hash: entry.sha256.0, caller: Arc::new(caller) }
         });
         let keys = plain.chain(hashed).collect();
-        Self { keys, open: Arc::new(Caller::unlimited(OPEN.to_owned(), rate)), bearer: config.bearer }
+        Self {
+            keys,
+            open: Arc::new(Caller::unlimited(OPEN.to_owned(), rate)),
+            bearer: config.bearer,
+            wrong_keys_per_minute: config.wrong_keys_per_minute,
+            guesses: RateLimiter::new(GUESSERS),
+        }
     }
 
     /// Whether everybody may call.
@@ -148,13 +162,23 @@ impl KeyRing {
         self.keys.is_empty()
     }
 
-    /// Finds the caller: 401 without a good key, 403 if the key is not for this.
-    pub(crate) fn admit<R: Right>(&self, headers: &HeaderMap) -> Result<Admitted<R>, Failure> {
-        let caller = self.caller(headers, R::PERMISSION)?;
+    /// Finds the caller: 401 without a good key, 429 if too many wrong ones came from there, 403 if the key is not for this.
+    /// A good key is good whatever else comes from its address.
+    pub(crate) fn admit<R: Right>(
+        &self,
+        headers: &HeaderMap,
+        address: Option<IpAddr>,
+    ) -> Result<Admitted<R>, Failure> {
+        let caller = self.caller(headers, address, R::PERMISSION)?;
         Ok(Admitted { caller, right: PhantomData })
     }
 
-    fn caller(&self, headers: &HeaderMap, wanted: Permission) -> Result<Arc<Caller>, Failure> {
+    fn caller(
+        &self,
+        headers: &HeaderMap,
+        address: Option<IpAddr>,
+        wanted: Permission,
+    ) -> Result<Arc<Caller>, Failure> {
         if self.keys.is_empty() {
             return Ok(self.open.clone());
         }
@@ -165,7 +189,7 @@ impl KeyRing {
             .keys
             .iter()
             .fold(None, |found, key| if bool::from(key.hash.ct_eq(&hash)) { Some(key) } else { found });
-        let caller = &found.ok_or_else(Failure::bad_key)?.caller;
+        let caller = &found.ok_or_else(|| self.wrong(address))?.caller;
         if caller.disabled {
             return Err(Failure::forbidden("This API key is disabled"));
         }
@@ -179,15 +203,20 @@ impl KeyRing {
         Ok(caller.clone())
     }
 
-    /// Whose share of memory, queue and turns a request takes: its key's, or on an open server its machine's (for IPv6 its
-    /// network's, as every machine has many addresses).
+    /// The answer to a wrong key.
+    fn wrong(&self, address: Option<IpAddr>) -> Failure {
+        let Some(address) = address else { return Failure::bad_key() };
+        match self.guesses.take(&machine(address), self.wrong_keys_per_minute, Instant::now()) {
+            Ok(()) => Failure::bad_key(),
+            Err(wait) => Failure::guessing(wait),
+        }
+    }
+
+    /// Whose share of memory, queue and turns a request takes: its key's, or on an open server its machine's.
     pub(crate) fn client(&self, caller: &Caller, address: Option<IpAddr>) -> String {
         match address {
             _ if !self.keys.is_empty() => caller.owner.clone(),
-            Some(IpAddr::V6(address)) if address.to_ipv4_mapped().is_none() => {
-                format!("{}/64", Ipv6Addr::from(u128::from(address) >> 64 << 64))
-            }
-            Some(address) => address.to_canonical().to_string(),
+            Some(address) => machine(address),
             None => caller.owner.clone(),
         }
     }
@@ -203,6 +232,14 @@ impl KeyRing {
                 .filter(|token| !token.is_empty())
         };
         key.or_else(|| self.bearer.then(bearer).flatten())
+    }
+}
+
+/// What tells machines apart: the address, or for IPv6 its network, as every machine has many addresses.
+fn machine(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V6(address) => format!("{}/64", Ipv6Addr::from(u128::from(address) >> 64 << 64)),
+        address @ IpAddr::V4(_) => address.to_string(),
     }
 }
 
@@ -233,7 +270,7 @@ mod tests {
     fn an_open_server_takes_everybody() {
         let ring = ring("", &[]);
         for headers in [HeaderMap::new(), with("x-api-key", "anything")] {
-            assert_eq!(ring.admit::<Transfer>(&headers).unwrap().owner, OPEN);
+            assert_eq!(ring.admit::<Transfer>(&headers, None).unwrap().owner, OPEN);
         }
     }
 
@@ -252,31 +289,52 @@ mod tests {
     #[test]
     fn keys_plain_and_hashed() {
         let ring = ring(ENTRY, &["K", "K2"]);
-        let owner =
-            |key: &str| ring.admit::<Transfer>(&with("x-api-key", key)).map(|caller| caller.owner.clone());
+        let owner = |key: &str| {
+            ring.admit::<Transfer>(&with("x-api-key", key), None).map(|caller| caller.owner.clone())
+        };
         assert_eq!(owner("secret").unwrap(), "studio");
         assert_eq!(owner(" secret ").unwrap(), "studio");
         assert_ne!(owner("K").unwrap(), owner("K2").unwrap());
         assert_eq!(owner("K").unwrap().len(), "key-".len() + 16);
         assert_eq!(owner("BAD").unwrap_err(), Failure::bad_key());
         assert_eq!(owner("").unwrap_err(), Failure::no_key());
-        assert_eq!(ring.admit::<Read>(&HeaderMap::new()).unwrap_err(), Failure::no_key());
-        let bearer = ring.admit::<Read>(&with("authorization", "Bearer K"));
+        assert_eq!(ring.admit::<Read>(&HeaderMap::new(), None).unwrap_err(), Failure::no_key());
+        let bearer = ring.admit::<Read>(&with("authorization", "Bearer K"), None);
         assert_eq!(bearer.unwrap_err(), Failure::no_key(), "off unless switched on");
     }
 
     #[test]
     fn bearer_where_it_is_switched_on() {
         let ring = ring("bearer = true", &["K"]);
-        assert!(ring.admit::<Read>(&with("authorization", "bearer K")).is_ok());
-        assert_eq!(ring.admit::<Read>(&with("authorization", "Basic K")).unwrap_err(), Failure::no_key());
+        assert!(ring.admit::<Read>(&with("authorization", "bearer K"), None).is_ok());
+        assert_eq!(
+            ring.admit::<Read>(&with("authorization", "Basic K"), None).unwrap_err(),
+            Failure::no_key()
+        );
+    }
+
+    #[test]
+    fn wrong_keys_are_counted_by_address() {
+        let ring = ring("wrong_keys_per_minute = 2", &["K"]);
+        let status = |key: &str, address: &str| {
+            let admitted = ring.admit::<Read>(&with("x-api-key", key), Some(address.parse().unwrap()));
+            admitted.map_or_else(|failure| failure.status.as_u16(), |_| 200)
+        };
+        assert_eq!([0; 4].map(|_| status("BAD", "1.2.3.4")), [401, 401, 429, 429]);
+        assert_eq!(status("BAD", "::ffff:1.2.3.4"), 429, "another name of the same address");
+        assert_eq!(status("BAD", "1.2.3.5"), 401);
+        assert_eq!(status("K", "1.2.3.4"), 200, "a good key is good wherever it comes from");
+        let missing = ring.admit::<Read>(&HeaderMap::new(), Some("1.2.3.4".parse().unwrap()));
+        assert_eq!(missing.unwrap_err(), Failure::no_key(), "none at all is no guess");
+        assert_eq!([0; 3].map(|_| status("BAD", "2001:db8::1")), [401, 401, 429]);
+        assert_eq!(status("BAD", "2001:db8::ffff"), 429, "one machine has a whole network of addresses");
     }
 
     #[test]
     fn rights() {
         fn admitted<R: Right>(more: &str) -> Result<Admitted<R>, http::StatusCode> {
             let ring = ring(&format!("{ENTRY}{more}"), &[]);
-            ring.admit(&with("x-api-key", "secret")).map_err(|failure| failure.status)
+            ring.admit(&with("x-api-key", "secret"), None).map_err(|failure| failure.status)
         }
         assert!(admitted::<Read>("permissions = [\"read\"]").is_ok());
         assert_eq!(admitted::<Transfer>("permissions = [\"read\"]").unwrap_err(), 403);

@@ -1,4 +1,5 @@
-//! Token buckets, one per key: `n` transfers per minute, `n` at once at most. Off where `n` is 0.
+//! Token buckets: `n` requests per minute, `n` at once at most. Off where `n` is 0. Each key has one for its transfers, each
+//! address one for its wrong keys.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -6,42 +7,67 @@ use std::time::{Duration, Instant, SystemTime};
 
 #[derive(Debug)]
 struct Bucket {
+    full: f64,
     tokens: f64,
     filled: Instant,
 }
 
-/// The buckets of all keys.
-#[derive(Debug, Default)]
-pub(crate) struct RateLimiter(Mutex<HashMap<String, Bucket>>);
+impl Bucket {
+    /// What has run in since it was filled last.
+    fn fill(&mut self, now: Instant) {
+        let gained = now.saturating_duration_since(self.filled).as_secs_f64() * self.full / 60.0;
+        self.tokens = (self.tokens + gained).min(self.full);
+        self.filled = now;
+    }
+}
+
+/// The bucket of those for whom there is none of their own any more.
+const OTHERS: &str = "";
+
+/// Buckets by name.
+#[derive(Debug)]
+pub(crate) struct RateLimiter {
+    most: usize,
+    buckets: Mutex<HashMap<String, Bucket>>,
+}
 
 impl RateLimiter {
-    /// Takes one of `per_minute` transfers of `owner`. `Err` says how long until there is one again.
-    pub(crate) fn take(&self, owner: &str, per_minute: u32, now: Instant) -> Result<(), Duration> {
+    /// Buckets for `most` names that are not full again; all further ones share one.
+    pub(crate) fn new(most: usize) -> Self {
+        Self { most, buckets: Mutex::default() }
+    }
+
+    /// Takes one of `per_minute` requests of `name`. `Err` says how long until there is one again.
+    pub(crate) fn take(&self, name: &str, per_minute: u32, now: Instant) -> Result<(), Duration> {
         if per_minute == 0 {
             return Ok(());
         }
         let full = f64::from(per_minute);
-        let per_second = full / 60.0;
-        let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let bucket = buckets.entry(owner.to_owned()).or_insert(Bucket { tokens: full, filled: now });
-        let gained = now.saturating_duration_since(bucket.filled).as_secs_f64() * per_second;
-        bucket.tokens = (bucket.tokens + gained).min(full);
-        bucket.filled = now;
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        if buckets.len() >= self.most && !buckets.contains_key(name) {
+            buckets.retain(|_, bucket| {
+                bucket.fill(now);
+                bucket.tokens < bucket.full
+            });
+        }
+        let name = if buckets.len() >= self.most && !buckets.contains_key(name) { OTHERS } else { name };
+        let bucket = buckets.entry(name.to_owned()).or_insert(Bucket { full, tokens: full, filled: now });
+        bucket.fill(now);
         if bucket.tokens < 1.0 {
-            return Err(Duration::from_secs_f64((1.0 - bucket.tokens) / per_second));
+            return Err(Duration::from_secs_f64((1.0 - bucket.tokens) * 60.0 / full));
         }
         bucket.tokens -= 1.0;
         Ok(())
     }
 
-    /// Until `owner` may send as many at once as ever; nothing where there is no limit.
-    pub(crate) fn until_full(&self, owner: &str, per_minute: u32) -> Option<Duration> {
+    /// Until `name` may send as many at once as ever; nothing where there is no limit.
+    pub(crate) fn until_full(&self, name: &str, per_minute: u32) -> Option<Duration> {
         if per_minute == 0 {
             return None;
         }
-        let buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         let full = f64::from(per_minute);
-        let missing = buckets.get(owner).map_or(0.0, |bucket| full - bucket.tokens);
+        let missing = buckets.get(name).map_or(0.0, |bucket| full - bucket.tokens);
         Some(Duration::from_secs_f64(missing.max(0.0) * 60.0 / full))
     }
 }
@@ -61,7 +87,7 @@ mod tests {
 
     #[test]
     fn a_burst_then_the_rate() {
-        let (limiter, start) = (RateLimiter::default(), Instant::now());
+        let (limiter, start) = (RateLimiter::new(2), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
         assert!(limiter.take("a", 2, start).is_ok() && limiter.take("a", 2, start).is_ok());
         let wait = limiter.take("a", 2, start).unwrap_err();
@@ -70,6 +96,20 @@ mod tests {
         assert!(limiter.take("a", 2, at(29)).is_err() && limiter.take("a", 2, at(31)).is_ok());
         assert!(limiter.take("a", 0, start).is_ok() && limiter.until_full("a", 0).is_none());
         assert!(limiter.until_full("a", 2).unwrap() > Duration::from_secs(29));
+    }
+
+    #[test]
+    fn the_table_is_bounded() {
+        let (limiter, start) = (RateLimiter::new(2), Instant::now());
+        let take = |name: &str, seconds| limiter.take(name, 1, start + Duration::from_secs(seconds)).is_ok();
+        assert!(take("a", 0) && take("b", 0), "each has its own");
+        assert!(take("c", 0) && !take("d", 0), "these share one");
+        assert!(!take("a", 1) && !take("b", 1), "nobody lost their place");
+        for n in 0..1000 {
+            take(&n.to_string(), 2);
+        }
+        assert_eq!(limiter.buckets.lock().unwrap().len(), 3);
+        assert!(take("e", 70) && take("f", 70) && !take("e", 71), "places get free");
     }
 
     #[test]

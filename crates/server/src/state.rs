@@ -34,6 +34,7 @@ pub struct App {
     pub(crate) jobs: Arc<dyn JobStore>,
     pub(crate) blobs: Arc<dyn BlobStore>,
     pub(crate) keys: KeyRing,
+    /// The transfers of each key.
     pub(crate) rates: RateLimiter,
     /// For those who find the queue full.
     pub(crate) turnstile: Turnstile,
@@ -94,7 +95,7 @@ impl App {
             jobs,
             blobs,
             keys,
-            rates: RateLimiter::default(),
+            rates: RateLimiter::new(usize::MAX),
             turnstile: Turnstile::default(),
             quotas: quotas(&config),
             fetcher: Fetcher::new(config.fetch_policy())?,

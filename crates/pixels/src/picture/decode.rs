@@ -12,6 +12,7 @@ use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 use jpeg_decoder::PixelFormat;
 
 use super::colour::{self, Depth, Kind, Pixels};
+use super::tiff::{Refused, Tiff};
 use super::{Cost, DecodeLimits, Picture, PictureError, container};
 
 /// What a decoder may allocate beside the pixels themselves: profiles, metadata, rows, palettes. A profile of a
@@ -21,6 +22,7 @@ const SIDE_BYTES: u64 = 64 << 20;
 /// A decoder that has read its header and no pixels yet.
 enum Opened<'a> {
     Jpeg(Box<jpeg_decoder::Decoder<&'a [u8]>>),
+    Tiff(Box<Tiff<'a>>),
     Other(Box<dyn ImageDecoder + 'a>),
 }
 
@@ -33,6 +35,7 @@ pub(super) fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Picture, Pic
         let (opened, cost) = open(bytes, limits)?;
         let (pixels, icc, orientation) = match opened {
             Opened::Jpeg(decoder) => jpeg_pixels(*decoder),
+            Opened::Tiff(tiff) => tiff.pixels(),
             Opened::Other(decoder) => other_pixels(decoder),
         }
         .filter(|(pixels, ..)| (pixels.width, pixels.height) == (cost.width, cost.height))
@@ -74,6 +77,7 @@ fn open<'a>(bytes: &'a [u8], limits: &DecodeLimits) -> Result<(Opened<'a>, Cost)
     let declared = container::declared_size(bytes, format).map_err(|_| PictureError::Unreadable)?;
     let (opened, cost) = match format {
         ImageFormat::Jpeg => open_jpeg(bytes).ok_or(PictureError::Unreadable)?,
+        ImageFormat::Tiff => open_tiff(bytes)?,
         _ => open_other(bytes, format).ok_or(PictureError::Unreadable)?,
     };
     let (width, height) = (cost.width, cost.height);
@@ -94,6 +98,7 @@ fn open<'a>(bytes: &'a [u8], limits: &DecodeLimits) -> Result<(Opened<'a>, Cost)
             decoder.set_max_decoding_buffer_size(usize::try_from(limits.max_bytes).unwrap_or(usize::MAX));
             Opened::Jpeg(decoder)
         }
+        Opened::Tiff(tiff) => Opened::Tiff(tiff),
         Opened::Other(mut decoder) => {
             // Twice the pixels: some decoders hold a frame or the planes beside the picture.
             let most = 2 * decoder.total_bytes() + SIDE_BYTES;
@@ -134,6 +139,16 @@ fn open_jpeg(bytes: &[u8]) -> Option<(Opened<'_>, Cost)> {
     Some((Opened::Jpeg(Box::new(decoder)), cost))
 }
 
+fn open_tiff(bytes: &[u8]) -> Result<(Opened<'_>, Cost), PictureError> {
+    let tiff = Tiff::open(bytes).map_err(|refused| match refused {
+        Refused::Unsound => PictureError::Unreadable,
+        Refused::Rare(what) => PictureError::Rare { kind: ImageKind::Tiff, what },
+    })?;
+    let (buffer, beside, size) = tiff.room();
+    let cost = Cost::new(tiff.size(), buffer, beside, size);
+    Ok((Opened::Tiff(Box::new(tiff)), cost))
+}
+
 /// All others by `image`.
 fn open_other(bytes: &[u8], format: ImageFormat) -> Option<(Opened<'_>, Cost)> {
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
@@ -143,7 +158,6 @@ fn open_other(bytes: &[u8], format: ImageFormat) -> Option<(Opened<'_>, Cost)> {
     let pixels = u64::from(width) * u64::from(height);
     let buffer = decoder.total_bytes();
     let beside = match format {
-        ImageFormat::Tiff => buffer, // read whole, then copied; at most so much for four inks too
         ImageFormat::Gif => {
             // A frame of another size than its screen's is unpacked apart.
             let (width, height) = container::gif_frame(bytes)?;
@@ -163,9 +177,9 @@ impl Cost {
     fn new((width, height): (u32, u32), buffer: u64, beside: u64, size: u64) -> Self {
         let pixels = u64::from(width) * u64::from(height);
         let alpha = pixels; // whether there is one or not
-        let converting = buffer + alpha + if size >= 3 { 0 } else { 3 * pixels };
+        let converting = buffer.saturating_add(alpha) + if size >= 3 { 0 } else { 3 * pixels };
         let turning = 2 * 3 * pixels + alpha;
-        Self { width, height, bytes: (buffer + beside).max(converting).max(turning) }
+        Self { width, height, bytes: buffer.saturating_add(beside).max(converting).max(turning) }
     }
 }
 

@@ -9,6 +9,7 @@ mod container;
 mod decode;
 mod encode;
 mod shrink;
+mod tiff;
 
 use api::{ImageKind, OutputFormat};
 use image::{GrayImage, RgbImage};
@@ -62,6 +63,14 @@ pub enum PictureError {
     /// It begins like a picture and contradicts itself, or is of a variety that is not read.
     #[error("not a readable image: the {} file is damaged, or of a rare variety; save it anew as PNG or JPEG", .0.name())]
     Damaged(ImageKind),
+    /// A sound file of a variety that is not read, and what is unusual about it.
+    #[error("not a readable image: a {} file with {what}, which is not read; save it anew as PNG or JPEG", .kind.name())]
+    Rare {
+        /// The kind of file.
+        kind: ImageKind,
+        /// What is unusual.
+        what: &'static str,
+    },
     /// More pixels than allowed.
     #[error("image too large ({width}×{height} pixels; at most {max_pixels} in total)")]
     TooLarge {
@@ -121,7 +130,7 @@ impl PictureError {
     /// Whether the bytes are no picture that can be read, whatever the reason.
     #[must_use]
     pub fn is_unreadable(&self) -> bool {
-        matches!(self, Self::Unreadable | Self::CutShort(_) | Self::Damaged(_))
+        matches!(self, Self::Unreadable | Self::CutShort(_) | Self::Damaged(_) | Self::Rare { .. })
     }
 }
 

@@ -7,7 +7,7 @@ use api::RequestError;
 use api::response::{Credits, Uploaded};
 use axum::Json;
 use axum::extract::{Request, State};
-use http::HeaderMap;
+use http::request::Parts;
 use jobs::{BlobKey, NewJob};
 use uuid::Uuid;
 
@@ -30,7 +30,7 @@ pub(super) async fn credits(
 
 pub(super) async fn upload(State(app): State<Arc<App>>, request: Request) -> Result<Json<Uploaded>, Failure> {
     let (parts, body) = request.into_parts();
-    let caller = match admit(&app, &parts.headers).await {
+    let caller = match admit(&app, &parts).await {
         Ok(caller) => caller,
         Err(failure) => {
             body::discard_body(&parts.headers, body);
@@ -62,8 +62,8 @@ pub(super) async fn upload(State(app): State<Arc<App>>, request: Request) -> Res
 
 /// The same checks in the same order as for a transfer, as far as they concern an upload. An upload needs credits, and
 /// costs none.
-async fn admit(app: &App, headers: &HeaderMap) -> Result<Admitted<Transfer>, Failure> {
-    let caller: Admitted<Transfer> = app.keys.admit(headers)?;
+async fn admit(app: &App, parts: &Parts) -> Result<Admitted<Transfer>, Failure> {
+    let caller: Admitted<Transfer> = app.keys.admit(&parts.headers, base_url::client(&app.config, parts))?;
     if app.lifecycle.phase() != Phase::Running {
         return Err(Failure::unavailable());
     }
@@ -74,7 +74,7 @@ async fn admit(app: &App, headers: &HeaderMap) -> Result<Admitted<Transfer>, Fai
         return Err(Failure::disk());
     }
     app.rates.take(&caller.owner, caller.requests_per_minute, Instant::now()).map_err(Failure::rate)?;
-    match body::kind(headers)? {
+    match body::kind(&parts.headers)? {
         body::Kind::Json => Ok(caller),
         body::Kind::Form(_) => Err(Failure::not_json()),
     }

@@ -88,7 +88,8 @@ async fn admit(
     parts: &Parts,
     slug: &str,
 ) -> Result<(Admitted<Transfer>, String, body::Kind), Failure> {
-    let caller: Admitted<Transfer> = app.keys.admit(&parts.headers)?;
+    let address = base_url::client(&app.config, parts);
+    let caller: Admitted<Transfer> = app.keys.admit(&parts.headers, address)?;
     if app.config.retired_models.iter().any(|retired| retired == slug) {
         return Err(Failure::retired(slug));
     }
@@ -106,7 +107,7 @@ async fn admit(
         return Err(Failure::disk());
     }
     app.rates.take(&caller.owner, caller.requests_per_minute, Instant::now()).map_err(Failure::rate)?;
-    let client = app.keys.client(&caller, base_url::client(&app.config, parts));
+    let client = app.keys.client(&caller, address);
     let waiting = app.jobs.counts().await?.queued;
     let own = app.jobs.waiting_of(&client).await?;
     if waiting >= app.config.queue_limit || own >= app.config.queue_limit_per_key {

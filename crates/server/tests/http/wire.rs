@@ -84,6 +84,44 @@ async fn the_sdk_is_kept_alive() {
     assert!(queued.starts_with("HTTP/1.1 200 OK\r\n"));
 }
 
+/// A burst of wrong keys over all routes is answered 429 with the time to wait; right keys from the same address never are.
+#[tokio::test]
+async fn wrong_keys_are_answered_429_and_right_ones_are_served() {
+    let listening = listen(&format!("{KEYS}wrong_keys_per_minute = 4")).await;
+    let body = ok(json!({})).to_string();
+    let call = async |method: &str, path: &str, key: &str| {
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: h\r\nx-api-key: {key}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        );
+        let mut stream = TcpStream::connect(listening.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut seen = Vec::new();
+        stream.read_to_end(&mut seen).await.unwrap();
+        String::from_utf8_lossy(&seen).into_owned()
+    };
+    let routes = [
+        ("POST", "/v1/material-transfer"),
+        ("POST", "/upload-asset"),
+        ("GET", "/v1/get-user-credits"),
+        ("GET", "/v2/requests/00000000-0000-0000-0000-000000000000/status"),
+    ];
+    for (method, path) in routes {
+        let answer = call(method, path, "BAD").await;
+        assert!(answer.starts_with("HTTP/1.1 401 "), "{path}: {answer:.300}");
+    }
+    for (method, path) in routes {
+        let answer = call(method, path, "BAD").await;
+        assert!(answer.starts_with("HTTP/1.1 429 "), "{path}: {answer:.300}");
+        assert!(answer.contains("\r\nretry-after: 15\r\n"), "{path}: {answer:.300}");
+        assert!(answer.contains("wrong API keys"), "{path}: {answer:.300}");
+    }
+    let served = call("POST", "/v1/material-transfer", "K").await;
+    assert!(served.starts_with("HTTP/1.1 200 "), "{served:.300}");
+    let missing = call("POST", "/v1/material-transfer", "").await;
+    assert!(missing.starts_with("HTTP/1.1 401 "), "none is no wrong one: {missing:.300}");
+}
+
 /// F-71: a big body waits for `100 Continue`; a chunked one needs no length.
 #[tokio::test]
 async fn big_bodies() {
