@@ -51,6 +51,22 @@ impl Schedule {
         })
     }
 
+    /// The last `steps` of a longer way of which they are the share `denoise` (above 0, at most 1), and a final 0: for a run that
+    /// sets out from a picture and not from noise alone. As the reference counts: `steps / denoise` in all, rounded down.
+    ///
+    /// # Errors
+    /// Those of [`sigmas`](Self::sigmas) for the longer way, and [`Error::Invalid`] for a share outside its range.
+    pub fn last_sigmas(self, table: &SigmaTable, steps: usize, denoise: f64) -> Result<Vec<f64>> {
+        if !(denoise > 0.0 && denoise <= 1.0) {
+            return Err(Error::invalid(format!(
+                "denoise is {denoise}: it must lie above 0 and be at most 1"
+            )));
+        }
+        let all = ((steps as f64 / denoise) as usize).min(table.sigmas().len()).max(steps);
+        let sigmas = self.sigmas(table, all)?;
+        Ok(sigmas[sigmas.len() - 1 - steps..].to_vec())
+    }
+
     /// `steps` descending sigmas between any two levels and a final 0, for models without a table.
     ///
     /// # Errors
@@ -133,6 +149,23 @@ fn linspace(start: f32, end: f32, count: usize) -> impl Iterator<Item = f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_part_of_a_longer_way() {
+        let table = SigmaTable::scaled_linear();
+        let whole = Schedule::Karras.sigmas(&table, 13).expect("13 steps");
+        let last = Schedule::Karras.last_sigmas(&table, 6, 0.45).expect("6 of 13");
+        assert_eq!(last, whole[7..]);
+        let whole = Schedule::Karras.sigmas(&table, 6).expect("6 steps");
+        assert_eq!(Schedule::Karras.last_sigmas(&table, 6, 1.0).expect("all of them"), whole);
+        assert_eq!(
+            Schedule::Normal.last_sigmas(&table, 900, 0.1).expect("no more than there are").len(),
+            901
+        );
+        for share in [0.0, -1.0, 1.1, f64::NAN] {
+            assert!(Schedule::Karras.last_sigmas(&table, 6, share).is_err(), "{share}");
+        }
+    }
 
     #[test]
     fn every_schedule_descends_from_the_top_to_zero() {

@@ -1,7 +1,7 @@
 //! From a profile to the engine that it describes.
 
 use candle_core::Device;
-use exemplar::Exemplar;
+use exemplar::{Exemplar, ExemplarProfile};
 use sdxl::Sdxl;
 
 use crate::hub::Hub;
@@ -28,7 +28,13 @@ pub fn engine(profile: &Profile, device: &Device) -> Result<Box<dyn Engine>, Err
         Profile::Exemplar(profile) => Ok(Box::new(Exemplar::new(profile, device)?)),
         Profile::Sdxl(profile) => {
             let files = weights::locate(profile, &Hub::from_env())?;
-            Ok(Box::new(Sdxl::new(profile, files, device)?))
+            let sdxl = Sdxl::new(profile, files, device)?;
+            if !profile.is_hybrid() {
+                return Ok(Box::new(sdxl));
+            }
+            // Its networks are small, and the card's memory is the other engine's.
+            let painter = Exemplar::new(&ExemplarProfile::parse(exemplar::PROFILE)?, &Device::Cpu)?;
+            Ok(Box::new(sdxl.starting_from(Box::new(painter), profile.hybrid.denoise)))
         }
     }
 }

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 pub use exemplar::{ExemplarProfile, ExemplarTunables};
 pub use sdxl::{
-    Conditioning, Dimensions, HintStrength, LoraFile, MemoryPlan, Precision, Sampling, SdxlProfile,
-    VaePrecision, WeightFiles,
+    Conditioning, Dimensions, HintStrength, Hybrid, ImageLayers, LoraFile, MemoryPlan, Precision, Sampling,
+    SdxlProfile, VaePrecision, WeightFiles,
 };
 use serde::Deserialize;
 
@@ -16,10 +16,11 @@ use crate::hub::Manifest;
 use crate::{Error, weights};
 
 /// Names and texts of the profiles inside the binary.
-pub const EMBEDDED: [(&str, &str); 4] = [
+pub const EMBEDDED: [(&str, &str); 5] = [
     ("exemplar", exemplar::PROFILE),
     ("juggernaut-x", include_str!("../../../configs/profiles/juggernaut-x.toml")),
     ("sdxl-base", include_str!("../../../configs/profiles/sdxl-base.toml")),
+    ("hybrid", include_str!("../../../configs/profiles/hybrid.toml")),
     ("sdxl-lightning", include_str!("../../../configs/profiles/sdxl-lightning.toml")),
 ];
 
@@ -28,7 +29,7 @@ pub const EMBEDDED: [(&str, &str); 4] = [
 pub enum Profile {
     /// The embedded engine: patches of the material picture, no downloads.
     Exemplar(Box<ExemplarProfile>),
-    /// The reference pipeline on SDXL.
+    /// The reference pipeline on SDXL; as `hybrid`, from the embedded engine's picture onwards.
     Sdxl(Box<SdxlProfile>),
 }
 
@@ -81,8 +82,12 @@ fn parse(text: &str, origin: &str, folder: &Path) -> Result<Profile, Error> {
     let head: Head = table.try_into().map_err(invalid)?;
     match head.engine.as_str() {
         "exemplar" => Ok(Profile::Exemplar(Box::new(ExemplarProfile::parse(text).map_err(named)?))),
-        "sdxl" => Ok(Profile::Sdxl(Box::new(SdxlProfile::parse(text, origin, folder).map_err(named)?))),
-        other => Err(bad(format!("engine is {other:?}; this build knows \"exemplar\" and \"sdxl\""))),
+        "sdxl" | "hybrid" => {
+            Ok(Profile::Sdxl(Box::new(SdxlProfile::parse(text, origin, folder).map_err(named)?)))
+        }
+        other => {
+            Err(bad(format!("engine is {other:?}; this build knows \"exemplar\", \"sdxl\" and \"hybrid\"")))
+        }
     }
 }
 

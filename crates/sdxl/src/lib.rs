@@ -8,7 +8,7 @@
 use candle_core::{Device, Result, Tensor};
 use engine::{
     Background, Cancel, Clock, Engine, Error, Intermediate, MaterialFit, Outcome, Pictures, Progress,
-    Settings, Strength, Transfer, View,
+    Settings, Silent, Strength, Transfer, View,
 };
 use image::{ImageBuffer, Luma};
 use pixels::Picture;
@@ -36,8 +36,8 @@ pub mod save;
 mod sdxl;
 
 pub use self::profile::{
-    Conditioning, Dimensions, HintStrength, LoraFile, MemoryPlan, Precision, Sampling, SdxlProfile,
-    VaePrecision, WeightFiles,
+    Conditioning, Dimensions, HintStrength, Hybrid, ImageLayers, LoraFile, MemoryPlan, Precision, Sampling,
+    SdxlProfile, VaePrecision, WeightFiles,
 };
 pub use self::sdxl::Sdxl;
 

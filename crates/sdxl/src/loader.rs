@@ -24,13 +24,14 @@ use networks::weights::WeightFile;
 use networks::{Result, Weights};
 
 use crate::card::capability;
-use crate::profile::{Dimensions, Precision, SdxlProfile, VaePrecision, WeightFiles};
+use crate::profile::{Dimensions, ImageLayers, Precision, SdxlProfile, VaePrecision, WeightFiles};
 use crate::{Error, Strength};
 
 /// The networks of one profile, as they lie in their files.
 pub(super) struct Loader {
     files: WeightFiles<PathBuf>,
     dimensions: Dimensions,
+    image_layers: ImageLayers,
     checkpoint: Checkpoint,
     /// Where the networks compute.
     pub(super) device: Device,
@@ -81,6 +82,7 @@ impl Loader {
         Ok(Self {
             files,
             dimensions: profile.dimensions.clone(),
+            image_layers: profile.conditioning.image_layers,
             checkpoint,
             device: device.clone(),
             unet_dtype: unet_dtype(profile.precision, device),
@@ -140,13 +142,13 @@ impl Loader {
         ClipVision::load(&self.dimensions.clip_vision, &self.plain(&self.files.clip_vision)?)
     }
 
-    /// The adapter of this strength, for the UNet's style layers.
+    /// The adapter of this strength, for the layers that the profile names.
     pub(super) fn ip_adapter(&self, strength: Strength) -> Result<IpAdapter> {
         let (config, path) = match strength {
             Strength::Medium => (&self.dimensions.ip_adapter_medium, &self.files.ip_adapter_medium),
             Strength::Strong => (&self.dimensions.ip_adapter_strong, &self.files.ip_adapter_strong),
         };
-        IpAdapter::load(config, &self.dimensions.unet.style_layers(), &self.plain(path)?)
+        IpAdapter::load(config, &self.image_layers.of(&self.dimensions.unet), &self.plain(path)?)
     }
 
     pub(super) fn t2i_depth(&self) -> Result<T2iAdapter> {

@@ -7,6 +7,7 @@ mod weights;
 use std::path::{Path, PathBuf};
 
 use diffusion::{Generator, Sampler, Schedule};
+use networks::unet::{AdapterLayer, UNetConfig};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
@@ -18,8 +19,11 @@ use crate::Error;
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SdxlProfile {
-    /// Always `sdxl`.
+    /// `sdxl`, or `hybrid`.
     pub engine: String,
+    /// Where `hybrid` sets out from.
+    #[serde(default)]
+    pub hybrid: Hybrid,
     /// Numeric format of the UNet.
     #[serde(default)]
     pub precision: Precision,
@@ -49,6 +53,46 @@ pub struct SdxlProfile {
     /// Folder that relative paths start from.
     #[serde(skip)]
     pub folder: PathBuf,
+}
+
+/// How the `hybrid` engine goes on from the embedded engine's picture.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Hybrid {
+    /// The share of the way from noise to picture that is gone: near 0 the embedded engine's picture stays, at 1 nothing of it does.
+    pub denoise: f64,
+}
+
+impl Default for Hybrid {
+    fn default() -> Self {
+        Self { denoise: 0.45 }
+    }
+}
+
+/// Layers of the UNet that attend to the material picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+pub enum ImageLayers {
+    /// Those that decide about colour and surface: the reference's.
+    #[default]
+    #[serde(rename = "style")]
+    Style,
+    /// Those, and the ones that arrange the picture.
+    #[serde(rename = "style+layout")]
+    StyleAndLayout,
+    /// All of them: the material's own form comes along.
+    #[serde(rename = "all")]
+    All,
+}
+
+impl ImageLayers {
+    /// The layers in a UNet of these dimensions.
+    pub(crate) fn of(self, unet: &UNetConfig) -> Vec<AdapterLayer> {
+        match self {
+            Self::Style => unet.style_layers(),
+            Self::StyleAndLayout => unet.style_and_layout_layers(),
+            Self::All => unet.adapter_layers(),
+        }
+    }
 }
 
 /// Numeric format of the UNet and of the image tokens' keys and values.
@@ -139,6 +183,8 @@ pub struct Conditioning {
     pub negative_prefix: String,
     /// Factor on the attention to the material picture.
     pub image_weight: f64,
+    /// The layers that attend to it.
+    pub image_layers: ImageLayers,
     /// The subject's depth.
     pub depth: HintStrength,
     /// The subject's lines.
@@ -151,6 +197,7 @@ impl Default for Conditioning {
         Self {
             negative_prefix: "nsfw, nude, ".to_owned(),
             image_weight: 1.0,
+            image_layers: ImageLayers::Style,
             depth: HintStrength { strength: 0.9, start: 0.0, end: 1.0 },
             lineart: HintStrength { strength: 0.35, start: 0.0, end: 0.6 },
         }
@@ -187,6 +234,12 @@ impl SdxlProfile {
         Ok(Self { origin: origin.to_owned(), folder: folder.to_owned(), ..profile })
     }
 
+    /// Does it set out from the embedded engine's picture?
+    #[must_use]
+    pub fn is_hybrid(&self) -> bool {
+        self.engine == "hybrid"
+    }
+
     /// Refuses numbers that make no sense, by name.
     fn check(&self) -> Result<(), String> {
         let conditioning = &self.conditioning;
@@ -194,6 +247,7 @@ impl SdxlProfile {
             ("sampling.rescale", self.sampling.rescale, 0.0, 1.0),
             ("sampling.guidance_scale", self.sampling.guidance_scale.unwrap_or(1.0), 1.0, 30.0),
             ("sampling.steps", f64::from(self.sampling.steps.unwrap_or(1)), 1.0, 1000.0),
+            ("hybrid.denoise", self.hybrid.denoise, 0.05, 1.0),
             ("conditioning.image_weight", conditioning.image_weight, 0.0, 5.0),
             ("conditioning.depth.strength", conditioning.depth.strength, 0.0, 10.0),
             ("conditioning.depth.start", conditioning.depth.start, 0.0, conditioning.depth.end),

@@ -21,7 +21,7 @@ use super::{Plane, background, blur, exact, greyout, inpaint, resize, save};
 use crate::profile::Sampling;
 use crate::{
     Background, Cancel, Clock, Engine, Error, Intermediate, MaterialFit, Outcome, Picture, Progress,
-    Settings, Transfer, View,
+    Settings, Silent, Transfer, View,
 };
 
 /// SDXL's factor between the autoencoder's latents and those the UNet was trained on.
@@ -29,7 +29,7 @@ const LATENT_SCALE: f64 = 0.130_25;
 
 impl Engine for Sdxl {
     fn name(&self) -> &'static str {
-        "sdxl"
+        if self.start.is_some() { "hybrid" } else { "sdxl" }
     }
 
     fn transfer(
@@ -115,7 +115,8 @@ impl<'a> Run<'a> {
     ) -> Result<Self, Error> {
         let sampling = &engine.sampling;
         let steps = sampling.steps.unwrap_or(settings.steps);
-        let sigmas = sampling.schedule.sigmas(&engine.table, steps as usize)?;
+        let denoise = engine.start.as_ref().map_or(1.0, |(_, denoise)| *denoise);
+        let sigmas = sampling.schedule.last_sigmas(&engine.table, steps as usize, denoise)?;
         let guidance = sampling.guidance_scale.unwrap_or(settings.guidance_scale);
         let total = sampling.sampler.calls(&sigmas) + 1;
         Ok(Self {
@@ -137,7 +138,10 @@ impl<'a> Run<'a> {
         let noise = self.noise(&picture)?;
         let subject = self.subject(picture, regions.as_ref())?;
         let hints = self.hints(&subject)?;
-        let known = self.known(&subject)?;
+        let known = match self.start(transfer, &subject)? {
+            Some(start) => self.known(&start)?,
+            None => self.known(&subject.grey)?,
+        };
         let (positive, negative) = self.halves(&transfer.pictures, regions.as_ref())?;
         let denoiser = self.denoiser(&subject, &positive, negative.as_ref(), hints)?;
         let latent = self.sample(&subject, known, denoiser, noise)?;
@@ -244,12 +248,35 @@ impl<'a> Run<'a> {
         Ok(Subject { picture, mask, grey })
     }
 
-    /// The greyed subject's latent, scaled for the UNet: (1, 4, h, w) in f32 (node 41).
-    fn known(&mut self, subject: &Subject) -> Result<Tensor, Error> {
+    /// The picture that a hybrid transfer sets out from: another engine's, inside the same mask.
+    fn start(&mut self, transfer: &Transfer, subject: &Subject) -> Result<Option<RgbImage>, Error> {
+        let Some((painter, _)) = &self.engine.start else { return Ok(None) };
+        self.enter("start")?;
+        let (width, height) = subject.picture.dimensions();
+        let mut pictures = transfer.pictures.clone();
+        pictures.subject_image = Picture::opaque(subject.picture.clone());
+        if pictures.masks.is_empty() {
+            pictures.subject_mask = Some(Picture::opaque(save::grey(&subject.mask)));
+        }
+        let settings = Settings {
+            max_width: width,
+            max_height: height,
+            feather: 0.0,
+            intermediates: false,
+            ..self.settings.clone()
+        };
+        let made = painter.transfer(&Transfer { pictures, settings }, &Silent, self.cancel)?;
+        self.keep("start", &made.picture.rgb);
+        self.clock.lap("start");
+        Ok(Some(made.picture.rgb))
+    }
+
+    /// A picture's latent, scaled for the UNet: (1, 4, h, w) in f32 (node 41).
+    fn known(&mut self, picture: &RgbImage) -> Result<Tensor, Error> {
         self.enter("encode")?;
         let models = &self.engine.models;
         let vae = models.vae()?;
-        let input = inpaint::encoder_input(&subject.grey)?.to_device(self.device())?;
+        let input = inpaint::encoder_input(picture)?.to_device(self.device())?;
         let input = input.to_dtype(models.vae_dtype())?;
         let mean = match self.engine.tiles {
             Some((side, overlap)) => vae.encode_tiled(&input, side, overlap)?,

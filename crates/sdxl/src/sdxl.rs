@@ -8,8 +8,8 @@ use diffusion::SigmaTable;
 use super::cache::Cache;
 use super::loader::Loader;
 use super::models::{Models, vae_tiles};
-use crate::Error;
 use crate::profile::{Conditioning, Sampling, SdxlProfile, WeightFiles};
+use crate::{Engine, Error};
 
 /// The `sdxl` engine.
 ///
@@ -23,6 +23,8 @@ pub struct Sdxl {
     pub(super) tiles: Option<(usize, usize)>,
     pub(super) table: SigmaTable,
     pub(super) cache: Cache,
+    /// The engine whose picture is gone on from, and the share of the way that is gone.
+    pub(super) start: Option<(Box<dyn Engine>, f64)>,
 }
 
 impl Sdxl {
@@ -38,6 +40,14 @@ impl Sdxl {
             tiles: vae_tiles(profile),
             table: SigmaTable::scaled_linear(),
             cache: Cache::default(),
+            start: None,
         })
+    }
+
+    /// The same engine, which sets out from what `painter` makes of a transfer instead of a grey subject, and goes the last
+    /// `denoise` (0 to 1) of the way: the real pattern with learned realism. It is called `hybrid`.
+    #[must_use]
+    pub fn starting_from(self, painter: Box<dyn Engine>, denoise: f64) -> Self {
+        Self { start: Some((painter, denoise)), ..self }
     }
 }

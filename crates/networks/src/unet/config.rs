@@ -78,6 +78,14 @@ impl UNetConfig {
         self.up_blocks(level).into_iter().nth(1).map_or_else(Vec::new, |block| block.layers)
     }
 
+    /// Those, and the layers that arrange the picture: the cross-attentions of `down_blocks.2.attentions.1` (InstantStyle, Wang et
+    /// al. 2024).
+    pub fn style_and_layout_layers(&self) -> Vec<AdapterLayer> {
+        let level = self.channel_mult.len() - 1;
+        let layout = self.down_blocks(level).into_iter().nth(1).map_or_else(Vec::new, |block| block.layers);
+        layout.into_iter().chain(self.style_layers()).collect()
+    }
+
     /// All cross-attention layers, in the order of their numbers.
     pub fn adapter_layers(&self) -> Vec<AdapterLayer> {
         let levels = self.channel_mult.len();

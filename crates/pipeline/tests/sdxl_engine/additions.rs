@@ -174,3 +174,65 @@ fn blends_and_weights_and_fits() {
     assert!(pad.notes.is_empty() && tiles.notes.is_empty(), "{:?} {:?}", pad.notes, tiles.notes);
     assert!(crop.picture.rgb != pad.picture.rgb && pad.picture.rgb != tiles.picture.rgb);
 }
+
+/// The tiny networks as the second half of a hybrid engine.
+fn hybrid(denoise: f64) -> (tempfile::TempDir, Box<dyn Engine>) {
+    let folder = tiny::folder();
+    let path = folder.path().join("tiny.toml");
+    let profile =
+        std::fs::read_to_string(&path).expect("read").replace("engine = \"sdxl\"", "engine = \"hybrid\"");
+    let more = format!(
+        "\n[conditioning]\ndepth = {{ strength = 0.0 }}\nlineart = {{ strength = 0.0 }}\n[hybrid]\ndenoise = {denoise}\n"
+    );
+    std::fs::write(&path, profile + &more).expect("written");
+    let engine = engine(&folder);
+    (folder, engine)
+}
+
+#[test]
+fn a_hybrid_goes_on_from_the_embedded_engines_picture() {
+    let with = |denoise: f64| {
+        let (_folder, engine) = hybrid(denoise);
+        assert_eq!(engine.name(), "hybrid");
+        let outcome = run(engine.as_ref(), |t| {
+            t.settings.steps = 6;
+            t.settings.intermediates = true;
+        });
+        let start = outcome.intermediates.iter().find(|each| each.name == "start").expect("a start");
+        (outcome.picture.rgb.clone(), start.picture.rgb.clone())
+    };
+    let (little, start) = with(0.1);
+    let (much, same_start) = with(1.0);
+    assert!(start == same_start, "one seed, one start");
+    let mask = {
+        let (_folder, engine) = quick();
+        let outcome = run(engine.as_ref(), |t| t.settings.intermediates = true);
+        outcome.intermediates.iter().find(|each| each.name == "mask").expect("a mask").picture.rgb.clone()
+    };
+    let window = sdxl::crop::Window::latent_grid(start.dimensions());
+    let (start, mask) = (window.of(&start), window.of(&mask));
+    let inside = |x: u32, y: u32| mask.get_pixel(x, y)[0] > 200;
+    let (near, far) = (apart(&little, &start, inside), apart(&much, &start, inside));
+    println!(
+        "golden | hybrid | distance from the start after 0.1 and all of the way, 8-bit steps | {near:.1}, {far:.1} |"
+    );
+    assert!(near < far && little != much, "{near} {far}");
+}
+
+#[test]
+fn more_layers_see_more_of_the_material() {
+    let with = |layers: &str| {
+        let folder = tiny::folder();
+        let path = folder.path().join("tiny.toml");
+        let profile = std::fs::read_to_string(&path).expect("read");
+        let more = format!(
+            "\n[conditioning]\nimage_layers = \"{layers}\"\ndepth = {{ strength = 0.0 }}\nlineart = {{ strength = 0.0 }}\n"
+        );
+        std::fs::write(&path, profile + &more).expect("written");
+        run(engine(&folder).as_ref(), |_| {}).picture.rgb
+    };
+    let (_folder, usual) = quick();
+    let usual = run(usual.as_ref(), |_| {}).picture.rgb;
+    let [style, layout, all] = ["style", "style+layout", "all"].map(with);
+    assert!(style == usual && layout != style && all != layout);
+}
