@@ -121,8 +121,10 @@ impl Relief {
         let level = (luma(&before) / luma(&after).max(1e-3)).clamp(0.7, 1.4);
         // … but where it would burn out: relief on white shows in its shades alone, and needs room above.
         let level = level.min((BRIGHTEST / brightest(&lit, &window.firm)).max(DIMMEST));
-        lit.map(3, |p, o| {
-            let p = [p[0] * level, p[1] * level, p[2] * level];
+        let glint = glint(luma(&before));
+        lit.zip(&gain, 3, |p, g, o| {
+            let mirrored = glint * ((GLINT_RISE * g[0]).exp() - GLINT_FLOOR).max(0.0);
+            let p = [p[0] * level + mirrored, p[1] * level + mirrored, p[2] * level + mirrored];
             let most = p.iter().copied().fold(0.0, f32::max);
             let bent = shoulder(most) / most.max(1e-6);
             o.iter_mut().zip(p).for_each(|(o, v)| *o = v * bent);
@@ -131,7 +133,7 @@ impl Relief {
 
     /// `painted` with its contrast reduced where it would drown the light that `gain` adds.
     fn given_way(&self, painted: &Raster, gain: &Raster, window: &Window, light_asked: &Light) -> Raster {
-        let budget = light_asked.budget;
+        let budget = light_asked.budget * (1.0 + DARK_BUDGET * darkness(luma(&painted.mean_within(&window.firm))));
         let firm = &window.firm;
         let colours = painted.map(3, |p, o| o.iter_mut().zip(p).for_each(|(o, p)| *o = log(*p)));
         let pattern = self.bands(&colours, firm);
@@ -250,6 +252,28 @@ const TIMID: f32 = 1.4;
 
 /// Light is linear, pixels are not: the usual exponent between the two.
 const GAMMA: f32 = 2.2;
+
+/// What a surface mirrors of its surroundings whatever its colour is: nothing that is seen on a pale one, all that is seen of the
+/// form of a black one. By the mean luminance of the material.
+fn glint(luminance: f32) -> f32 {
+    GLINT * darkness(luminance)
+}
+
+/// How dark a material of this mean luminance is: 1 for black, 0 from [`DARK_BELOW`] on.
+fn darkness(luminance: f32) -> f32 {
+    (1.0 - luminance / DARK_BELOW).max(0.0)
+}
+
+const DARK_BELOW: f32 = 0.22;
+
+/// How much more contrast a black material's pattern may have, as a share: its bright veins are what is seen of it, and hide little.
+const DARK_BUDGET: f32 = 6.0;
+
+/// The glint of a black material where the light is as usual, before [`GLINT_FLOOR`] is taken off; it grows with this power of the
+/// light.
+const GLINT: f32 = 0.17;
+const GLINT_RISE: f32 = 1.6;
+const GLINT_FLOOR: f32 = 0.6;
 
 /// Logarithmic luminance.
 fn log(luminance: f32) -> f32 {
