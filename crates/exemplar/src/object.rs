@@ -61,6 +61,7 @@ impl Look {
         }
         let sphere = Sphere::read(&picture, &form.normals, &usual);
         let sphere = sphere.without_side(&picture, &form.normals, &part, UNSIDED).of_one_tint(&typical);
+        let sphere = if is_white(&typical) { sphere.as_bright_as(WHITE) } else { sphere };
         let grained = surface.is_grained();
         // Where normals are a few degrees off, a small highlight is averaged away.
         let polish = if grained { 0.0 } else { SMOOTH_POLISH };
@@ -237,14 +238,34 @@ fn usual(tints: &Raster, core: &Raster) -> Raster {
     tints.zip(core, 1, |t, c, o| o[0] = c[0] * (-0.5 * (apart(t) / width).powi(4)).exp().max(1e-6))
 }
 
-/// The middle colour of the darker half of `part`: the brighter one is paled by sheen.
+/// The middle colour of the darker half of `part`: the brighter one is paled by sheen. What is overexposed, a channel at its end,
+/// has lost its tint and does not count where there is enough else.
 fn typical(picture: &Raster, part: &Raster) -> [f32; 3] {
-    let inside = || picture.data.chunks_exact(3).zip(&part.data).filter(|(_, p)| **p > 0.5).map(|(p, _)| p);
+    let all = || picture.data.chunks_exact(3).zip(&part.data).filter(|(_, p)| **p > 0.5).map(|(p, _)| p);
+    let whole = |p: &&[f32]| p.iter().all(|v| *v < OVEREXPOSED);
+    let enough = all().filter(whole).count() as f32 > LEAST_EXPOSED * all().count() as f32;
+    let inside = || all().filter(|p| !enough || whole(p));
     let middle = median(inside().map(luma).collect()).unwrap_or(0.5);
     std::array::from_fn(|c| {
         median(inside().filter(|p| luma(p) <= middle).map(|p| p[c]).collect()).unwrap_or(0.5)
     })
 }
+
+/// Is this the colour of a white thing, which in a photograph is seldom white? Porcelain in a dim room is a warm grey.
+fn is_white(typical: &[f32; 3]) -> bool {
+    let [red, blue] = tint_of(typical);
+    luma(typical) > LEAST_WHITE && red.hypot(blue) < MOST_TINTED
+}
+
+/// The least brightness of a white thing's darker half, the farthest its tint may be from grey's, and how bright its bright side
+/// is made.
+const LEAST_WHITE: f32 = 0.45;
+const MOST_TINTED: f32 = 0.35;
+const WHITE: f32 = 0.94;
+
+/// A channel from here on is at its end, and the share of a thing that has to lie below for its colour to be read there.
+const OVEREXPOSED: f32 = 0.96;
+const LEAST_EXPOSED: f32 = 0.1;
 
 /// Is a thing of the `typical` colour in `part` gold, brass or copper? These are yellow to orange, and what they reflect is the
 /// paler the brighter it is, all over: dyed wool, wood and rust keep their tint in the light.

@@ -133,7 +133,8 @@ impl Relief {
 
     /// `painted` with its contrast reduced where it would drown the light that `gain` adds.
     fn given_way(&self, painted: &Raster, gain: &Raster, window: &Window, light_asked: &Light) -> Raster {
-        let budget = light_asked.budget * (1.0 + DARK_BUDGET * darkness(luma(&painted.mean_within(&window.firm))));
+        let budget =
+            light_asked.budget * (1.0 + DARK_BUDGET * darkness(luma(&painted.mean_within(&window.firm))));
         let firm = &window.firm;
         let colours = painted.map(3, |p, o| o.iter_mut().zip(p).for_each(|(o, p)| *o = log(*p)));
         let pattern = self.bands(&colours, firm);

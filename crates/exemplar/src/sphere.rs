@@ -115,6 +115,15 @@ impl Sphere {
         Self { picture }
     }
 
+    /// Brightened until its bright side (one cell in ten) has the luminance `wanted`, by half at most.
+    pub(crate) fn as_bright_as(self, wanted: f32) -> Self {
+        let mut lights: Vec<f32> = self.picture.data.chunks_exact(3).map(luma).collect();
+        let at = lights.len() * 9 / 10;
+        let bright = *lights.select_nth_unstable_by(at, f32::total_cmp).1;
+        let gain = (wanted / bright.max(0.01)).clamp(1.0, 1.5);
+        Self { picture: self.picture.map(3, |p, o| o.iter_mut().zip(p).for_each(|(o, p)| *o = gain * p)) }
+    }
+
     /// The sphere as a ball on grey, for people to look at.
     pub(crate) fn shown(&self) -> Raster {
         let side = 4 * SIDE;
