@@ -38,6 +38,7 @@ mod database;
 mod endings;
 mod files;
 mod health;
+mod lists;
 mod migrations;
 mod objects;
 mod registry;

@@ -12,8 +12,8 @@ use std::{
 
 use async_trait::async_trait;
 use jobs::{
-    Beat, BlobKey, CancelOutcome, Claim, Counts, Endings, Error, Failure, Job, JobStore, LeaseToken, NewJob,
-    Result,
+    Beat, BlobKey, CancelOutcome, Claim, Counts, Endings, Error, Failure, Job, JobStore, LeaseToken, Listing,
+    NewJob, Result, State,
 };
 use serde_json::Value;
 use tokio::{
@@ -27,8 +27,8 @@ use crate::{
     admission::{Deposit, Entrance, Submit, Supply},
     claims::{self, Claims},
     database::parameters,
-    endings::{Became, Cancel, Conclude, Deed, End, Refuse, Tally},
-    rows, sweep, turns,
+    endings::{Became, Cancel, Conclude, Deed, Delete, End, Refuse, Tally},
+    lists, rows, sweep, turns,
     wake::Call,
 };
 
@@ -234,11 +234,20 @@ impl JobStore for PostgresJobs {
     }
 
     async fn get(&self, id: Uuid) -> Result<Option<Arc<Job>>> {
-        let sql = format!(
-            "SELECT {} FROM @jobs j WHERE j.id = $1 AND NOT j.faded AND (j.expires_at IS NULL OR j.expires_at > @now_ms())",
-            rows::JOB
-        );
+        let sql = format!("SELECT {} FROM @jobs j WHERE j.id = $1 AND {}", rows::JOB, rows::VISIBLE);
         self.shared.database.row(&sql, parameters![id]).await?.as_ref().map(rows::shared).transpose()
+    }
+
+    async fn by_idempotency_key(&self, client: &str, key: &str) -> Result<Option<Arc<Job>>> {
+        lists::by_idempotency_key(&self.shared, client, key).await
+    }
+
+    async fn list(&self, listing: &Listing) -> Result<Vec<Arc<Job>>> {
+        lists::page(&self.shared, listing).await
+    }
+
+    async fn recent_runs(&self, limit: usize) -> Result<Vec<Duration>> {
+        lists::recent_runs(&self.shared, limit).await
     }
 
     async fn cancel(&self, id: Uuid) -> Result<CancelOutcome> {
@@ -252,11 +261,16 @@ impl JobStore for PostgresJobs {
     }
 
     async fn delete(&self, id: Uuid) -> Result<bool> {
-        let deleted = self.shared.database.change(sweep::Delete { id }).await?;
-        if deleted {
+        let (limits, schema) = (self.shared.limits.clone(), self.schema());
+        let deleted = self.noted(self.shared.database.change(Delete { limits, schema, id })).await?;
+        if deleted == Some(State::Queued) {
+            self.tally.count(Became::Cancelled);
+        }
+        if deleted.is_some() {
+            self.shared.wake.tell(Call::Move(id));
             sweep::delete_files(&self.shared).await?;
         }
-        Ok(deleted)
+        Ok(deleted.is_some())
     }
 
     async fn position(&self, id: Uuid) -> Result<Option<usize>> {
@@ -275,18 +289,7 @@ impl JobStore for PostgresJobs {
     }
 
     async fn counts(&self) -> Result<Counts> {
-        let sql = "SELECT state, count(*) FROM @jobs WHERE NOT faded GROUP BY state";
-        let mut counts = Counts::default();
-        for row in self.shared.database.rows(sql, &[]).await? {
-            let count = usize::try_from(row.get::<_, i64>(1)).unwrap_or(0);
-            match row.get::<_, &str>(0) {
-                "QUEUED" => counts.queued = count,
-                "PROCESSING" => counts.processing = count,
-                "COMPLETED" => counts.completed = count,
-                _ => counts.failed = count,
-            }
-        }
-        Ok(counts)
+        lists::counts(&self.shared).await
     }
 
     async fn waiting_of(&self, client: &str) -> Result<usize> {
@@ -352,20 +355,20 @@ impl JobStore for PostgresJobs {
         }
     }
 
-    async fn wait_terminal(&self, id: Uuid) -> Result<Option<Arc<Job>>> {
-        let mut ends = self.shared.wake.ends();
+    async fn wait_change(&self, id: Uuid, seen: State) -> Result<Option<Arc<Job>>> {
+        let mut moves = self.shared.wake.moves();
         loop {
             match JobStore::get(self, id).await {
-                Ok(Some(job)) if !job.state.is_terminal() => {}
-                Ok(over) => return Ok(over),
+                Ok(Some(job)) if job.state == seen => {}
+                Ok(other) => return Ok(other),
                 // The job goes on whether or not the database can be asked just now.
                 Err(error) if error.is_disk() => {}
                 Err(error) => return Err(error),
             }
             let said = async {
                 loop {
-                    match ends.recv().await {
-                        Ok(ended) if ended != id => {}
+                    match moves.recv().await {
+                        Ok(moved) if moved != id => {}
                         Ok(_) | Err(RecvError::Lagged(_)) => return,
                         Err(RecvError::Closed) => std::future::pending().await,
                     }

@@ -25,6 +25,8 @@
 //! * **One job, one worker.** A job is claimed by one worker at a time, under a lease that it renews by heartbeats. Who
 //!   lost the lease can change nothing any more. (It may still be computing: a job's work may be done twice, its result
 //!   is taken once.)
+//! * **A submission under an idempotency key makes one job**, however often it comes and across restarts, for as long as that
+//!   job is known.
 //! * **Clients in turn**, each client's jobs in their order, and at most `queue_limit` waiting jobs, `queue_limit_each` of
 //!   one client (an interrupted one comes back even so). A job whose inputs are still to be fetched keeps its place.
 //! * **Credits are right.** A job takes one in the commit that accepts it and gives it back in the commit in which it fails,
@@ -69,6 +71,8 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use embedded::{Caps, Embedded, Options};
 pub use error::{Error, Result};
 pub use failure::{Blame, CANCELLED, Failure, INTERRUPTED};
-pub use job::{Beat, CancelOutcome, Claim, Counts, Endings, Job, LeaseToken, NewJob, State};
+pub use job::{
+    Beat, CancelOutcome, Claim, Counts, Endings, Idempotency, Job, LeaseToken, Listing, NewJob, Place, State,
+};
 pub use registry::{WorkerRegistry, WorkerReport};
 pub use store::JobStore;

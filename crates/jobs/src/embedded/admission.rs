@@ -9,6 +9,9 @@ use crate::{BlobKey, Error, Job, NewJob, Result, State};
 
 impl Transaction<'_> {
     pub(super) fn submit(&mut self, new: NewJob) -> Result<Arc<Job>> {
+        if let Some(job) = self.submitted_before(&new)? {
+            return Ok(job);
+        }
         self.context.health.require(&self.context.blobs, self.context.reserve)?;
         let (limit, each) = (self.context.queue_limit, self.context.queue_limit_each);
         if self.index.counts().queued >= limit {
@@ -30,6 +33,18 @@ impl Transaction<'_> {
         }
         self.set(job.id, Some(record));
         Ok(job)
+    }
+
+    /// The job that its client has submitted under the same idempotency key.
+    fn submitted_before(&self, new: &NewJob) -> Result<Option<Arc<Job>>> {
+        let Some(given) = &new.idempotency else { return Ok(None) };
+        let now = self.context.time.now();
+        let record = self.index.by_idempotency_key(client_of(new), &given.key);
+        match record.filter(|record| !record.gone(now)).map(|record| &record.job) {
+            Some(job) if job.idempotency.as_ref() == Some(given) => Ok(Some(Arc::clone(job))),
+            Some(job) => Err(Error::KeyReused { id: job.id }),
+            None => Ok(None),
+        }
     }
 
     pub(super) fn deposit(

@@ -5,6 +5,7 @@
 
 mod admission;
 mod blob_dir;
+mod catalogue;
 mod documents;
 mod fair_queue;
 mod health;
@@ -35,7 +36,7 @@ use self::{
 };
 use crate::{
     Beat, BlobKey, BlobStore, CancelOutcome, Claim, Clock, Counts, Endings, Error, Failure, Job, JobStore,
-    LeaseToken, NewJob, Result, State, SystemClock, clock::StoreTime,
+    LeaseToken, Listing, NewJob, Result, State, SystemClock, clock::StoreTime,
 };
 
 /// How the embedded home is to behave.
@@ -156,7 +157,7 @@ impl Embedded {
         if !over(&record, self.context.time.now()) {
             return Some(record);
         }
-        if !record.tombstone {
+        if !record.tombstone && !record.job.discarded {
             self.writer.change_later(|transaction| _ = transaction.expire());
         }
         None
@@ -257,7 +258,20 @@ impl JobStore for Embedded {
     }
 
     async fn get(&self, id: Uuid) -> Result<Option<Arc<Job>>> {
-        Ok(self.live(|index| index.get(id), Record::expired).map(|record| Arc::clone(&record.job)))
+        Ok(self.live(|index| index.get(id), Record::gone).map(|record| Arc::clone(&record.job)))
+    }
+
+    async fn by_idempotency_key(&self, client: &str, key: &str) -> Result<Option<Arc<Job>>> {
+        let record = self.live(|index| index.by_idempotency_key(client, key), Record::gone);
+        Ok(record.map(|record| Arc::clone(&record.job)))
+    }
+
+    async fn list(&self, listing: &Listing) -> Result<Vec<Arc<Job>>> {
+        Ok(self.published.index().page(listing, self.context.time.now()))
+    }
+
+    async fn recent_runs(&self, limit: usize) -> Result<Vec<Duration>> {
+        Ok(self.published.index().recent_runs(limit))
     }
 
     async fn cancel(&self, id: Uuid) -> Result<CancelOutcome> {
@@ -326,12 +340,12 @@ impl JobStore for Embedded {
         let _ = self.published.claimable.subscribe().wait_for(|claimable| *claimable).await;
     }
 
-    async fn wait_terminal(&self, id: Uuid) -> Result<Option<Arc<Job>>> {
-        let mut ends = self.published.ends.subscribe();
+    async fn wait_change(&self, id: Uuid, seen: State) -> Result<Option<Arc<Job>>> {
+        let mut moves = self.published.moves.subscribe();
         loop {
             match JobStore::get(self, id).await? {
-                Some(job) if !job.state.is_terminal() => ends.changed().await.map_err(|_| Error::Closed)?,
-                over => return Ok(over),
+                Some(job) if job.state == seen => moves.changed().await.map_err(|_| Error::Closed)?,
+                other => return Ok(other),
             }
         }
     }

@@ -204,7 +204,7 @@ impl<'a> Transaction<'a> {
 
     pub(super) fn cancel(&mut self, id: Uuid) -> CancelOutcome {
         let now = self.context.time.now();
-        let Some(record) = self.index.get(id).filter(|record| !record.expired(now)) else {
+        let Some(record) = self.index.get(id).filter(|record| !record.gone(now)) else {
             return CancelOutcome::Unknown;
         };
         let mut record = Record::clone(record);
@@ -227,12 +227,20 @@ impl<'a> Transaction<'a> {
 
     pub(super) fn delete(&mut self, id: Uuid) -> bool {
         let now = self.context.time.now();
-        let over = |record: &&Arc<Record>| record.job.state.is_terminal() && !record.expired(now);
-        let found = self.index.get(id).filter(over).is_some();
-        if found {
+        let Some(record) = self.index.get(id).filter(|record| !record.gone(now)) else { return false };
+        let mut record = Record::clone(record);
+        if record.job.state.is_terminal() {
             self.set(id, None);
+            return true;
         }
-        found
+        let job = record.job_mut();
+        (job.cancel_requested, job.discarded) = (true, true);
+        if job.state == State::Queued {
+            self.finish_failed(record, Failure::cancelled());
+        } else {
+            self.set(id, Some(record));
+        }
+        true
     }
 
     /// Removes the expired jobs, except for files that live longer, and returns how many it touched.
@@ -303,7 +311,8 @@ impl<'a> Transaction<'a> {
         self.finish(record, State::Failed)
     }
 
-    /// Ends a job. In the same step a failed one gives its credit back, so that no crash can come in between.
+    /// Ends a job. In the same step a failed one gives its credit back, so that no crash can come in between, and one that was
+    /// deleted while it ran goes.
     pub(super) fn finish(&mut self, mut record: Record, state: State) -> Arc<Job> {
         let now = self.context.time.now();
         let outputs = &record.job.outputs;
@@ -327,6 +336,9 @@ impl<'a> Transaction<'a> {
         record.weigh();
         let job = Arc::clone(&record.job);
         self.set(job.id, Some(record));
+        if job.discarded {
+            self.set(job.id, None);
+        }
         job
     }
 
