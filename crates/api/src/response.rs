@@ -84,8 +84,34 @@ pub struct Status {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "f32", range(min = 0, max = 1))]
     pub progress: Option<f32>,
+    /// Seconds until it is over, estimated from the latest jobs, while it waits or runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "u64")]
+    pub eta_seconds: Option<u64>,
     /// Empty until the job is over.
     pub metrics: Metrics,
+}
+
+/// One job in a list.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Listed {
+    /// Where it stands.
+    #[serde(flatten)]
+    pub status: Status,
+    /// When it was accepted, ISO 8601 in UTC.
+    #[schemars(extend("format" = "date-time"))]
+    pub submitted_at: String,
+}
+
+/// Answer of `GET /v2/requests`.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Requests {
+    /// Newest first; without places in the queue, progress and estimates.
+    pub requests: Vec<Listed>,
+    /// What to send as `cursor` for the next page; absent on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub next_cursor: Option<String>,
 }
 
 /// One picture of a result.
@@ -250,6 +276,7 @@ mod tests {
             error: Some("why".into()),
             queue_position: None,
             progress: None,
+            eta_seconds: None,
             metrics: Metrics { inference_time: Some(0.5), ..Metrics::default() },
         };
         let json = serde_json::to_string(&failed).unwrap();

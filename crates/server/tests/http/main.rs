@@ -10,5 +10,6 @@ mod life;
 mod limits;
 mod messages;
 mod refusals;
+mod steering;
 mod strangers;
 mod wire;
