@@ -88,8 +88,36 @@ pub struct Status {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "u64")]
     pub eta_seconds: Option<u64>,
+    /// How far its end has been told, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Webhook")]
+    pub webhook: Option<Webhook>,
     /// Empty until the job is over.
     pub metrics: Metrics,
+}
+
+/// What has become of the message to `webhook_url`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Webhook {
+    /// `pending`, `delivered`, or `failed` after the last try.
+    #[schemars(extend("enum" = ["pending", "delivered", "failed"]))]
+    pub state: &'static str,
+    /// What was tried, the latest last.
+    pub tries: Vec<Delivery>,
+    /// When it is tried again, ISO 8601 in UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub next_try_at: Option<String>,
+}
+
+/// One try to deliver a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Delivery {
+    /// When, ISO 8601 in UTC.
+    #[schemars(extend("format" = "date-time"))]
+    pub at: String,
+    /// `HTTP 200`, or why there was no answer.
+    pub outcome: String,
 }
 
 /// One job in a list.
@@ -277,6 +305,7 @@ mod tests {
             queue_position: None,
             progress: None,
             eta_seconds: None,
+            webhook: None,
             metrics: Metrics { inference_time: Some(0.5), ..Metrics::default() },
         };
         let json = serde_json::to_string(&failed).unwrap();

@@ -12,7 +12,7 @@ use crate::{
     Limits,
     database::{Change, Fault, Parameter, Session, parameters},
     endings::{End, finish},
-    rows,
+    notices, rows,
     wake::{Call, notify},
 };
 
@@ -38,8 +38,8 @@ impl Entrance {
         let inserted = on
             .run(
                 "INSERT INTO @jobs (id, owner, client, profile, state, payload, wanting, charged, inputs, submitted_at,
-                    idempotency_key, idempotency_digest)
-                 VALUES ($1, $2, $3, $4, 'QUEUED', $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (id) DO NOTHING",
+                    idempotency_key, idempotency_digest, webhook)
+                 VALUES ($1, $2, $3, $4, 'QUEUED', $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT (id) DO NOTHING",
                 parameters![
                     job.id,
                     job.owner,
@@ -51,7 +51,8 @@ impl Entrance {
                     rows::texts(&job.inputs),
                     job.submitted_at.cast_signed(),
                     job.idempotency.as_ref().map(|given| rows::clean(&given.key)),
-                    job.idempotency.as_ref().map(|given| rows::clean(&given.digest))
+                    job.idempotency.as_ref().map(|given| rows::clean(&given.digest)),
+                    job.webhook.as_ref().map(rows::text).transpose()?
                 ],
             )
             .await?;
@@ -187,6 +188,9 @@ impl Change for Submit {
             if count(1)? >= limits.queue_each {
                 return Err(Error::ClientFull { limit: limits.queue_each }.into());
             }
+        }
+        if new.webhook.is_some() {
+            notices::require_room(on, &client).await?;
         }
         self.entrance.make_room(on, &client).await?;
         rows::hold(on, &new.inputs).await?;

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::{
     Limits,
     database::{Change, Fault, Session, parameters},
-    rows,
+    notices, rows,
     wake::{Call, notify},
 };
 
@@ -91,6 +91,7 @@ pub(crate) async fn finish(
     (job.expires_at, job.files_expire_at) = (moment(now + limits.result_ttl), moment(now + files));
     save_end(on, &job, output_bytes, now, files.max(limits.result_ttl) + now).await?;
     on.run("DELETE FROM @leases WHERE job = $1", parameters![job.id]).await?;
+    notices::announce(on, &job, now).await?;
     if job.discarded {
         rows::remove(on, &[job.id]).await?;
     }
@@ -218,7 +219,10 @@ impl Change for Delete {
         let state = job.state;
         (job.cancel_requested, job.discarded) = (true, true);
         match state {
-            State::Completed | State::Failed => rows::remove(on, &[self.id]).await?,
+            State::Completed | State::Failed => {
+                rows::remove(on, &[self.id]).await?;
+                on.run("DELETE FROM @notices WHERE job = $1", parameters![self.id]).await?;
+            }
             State::Queued => {
                 finish(on, &self.limits, &self.schema, job, End::Failed(Failure::cancelled())).await?;
             }

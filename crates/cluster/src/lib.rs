@@ -40,6 +40,7 @@ mod files;
 mod health;
 mod lists;
 mod migrations;
+mod notices;
 mod objects;
 mod registry;
 mod rows;

@@ -1,8 +1,10 @@
-//! Lists of jobs: a client's own, and how long the latest ones took.
+//! What is asked of jobs without changing any: a client's own, how many there are, how long the latest ones took.
 
 use std::{sync::Arc, time::Duration};
 
-use jobs::{Counts, Job, Listing, Result};
+use jobs::{BlobKey, Counts, Job, Listing, Result};
+
+use serde_json::Value;
 
 use crate::{Shared, database::parameters, rows};
 
@@ -63,4 +65,21 @@ pub(crate) async fn counts(shared: &Shared) -> Result<Counts> {
         }
     }
     Ok(counts)
+}
+
+/// The completed job that a file belongs to, for as long as the file lives.
+pub(crate) async fn by_output(shared: &Shared, key: &BlobKey) -> Result<Option<Arc<Job>>> {
+    let sql = format!(
+        "SELECT {}, j.faded OR j.expires_at <= @now_ms() AS over FROM @names n JOIN @jobs j ON j.id = n.job
+         WHERE n.key = $1 AND n.is_output AND j.state = 'COMPLETED' AND j.files_expire_at > @now_ms()",
+        rows::JOB
+    );
+    let Some(row) = shared.database.row(&sql, parameters![key.as_str()]).await? else {
+        return Ok(None);
+    };
+    let mut job = rows::job(&row)?;
+    if row.get("over") {
+        (job.payload, job.result) = (Value::Null, None);
+    }
+    Ok(Some(Arc::new(job)))
 }

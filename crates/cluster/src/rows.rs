@@ -12,7 +12,7 @@ use crate::database::{Fault, Session, parameters};
 /// The columns of [`job`], of a table called `j`.
 pub(crate) const JOB: &str = "j.id, j.owner, j.client, j.state, j.payload, j.wanting, j.charged, j.inputs, j.outputs, \
     j.submitted_at, j.started_at, j.finished_at, j.expires_at, j.files_expire_at, j.retry_count, j.result, j.error, \
-    j.cancel_requested, j.idempotency_key, j.idempotency_digest, j.discarded";
+    j.cancel_requested, j.idempotency_key, j.idempotency_digest, j.webhook, j.discarded";
 
 /// Whether a job `j` may be seen.
 pub(crate) const VISIBLE: &str =
@@ -52,6 +52,7 @@ pub(crate) fn job(row: &Row) -> Result<Job, Fault> {
         failure: optional(id, row.try_get("error")?)?,
         cancel_requested: row.try_get("cancel_requested")?,
         idempotency: idempotency(row)?,
+        webhook: optional(id, row.try_get("webhook")?)?,
         discarded: row.try_get("discarded")?,
     })
 }
@@ -72,7 +73,8 @@ pub(crate) fn text(document: &impl serde::Serialize) -> Result<String, Fault> {
     serde_json::to_string(document).map_err(|error| damaged(format!("it cannot be written: {error}")))
 }
 
-fn document<T: DeserializeOwned>(id: Uuid, text: &str) -> Result<T, Fault> {
+/// A document from its text.
+pub(crate) fn document<T: DeserializeOwned>(id: Uuid, text: &str) -> Result<T, Fault> {
     serde_json::from_str(text)
         .map_err(|error| damaged(format!("the document of job {id} is unreadable ({error})")))
 }
@@ -167,6 +169,7 @@ pub(crate) async fn remove(on: &Session<'_>, ids: &[Uuid]) -> Result<(), Fault> 
         return Ok(());
     }
     let ids = ids.to_vec();
+    on.run("DELETE FROM @notices WHERE job = ANY($1) AND next_at IS NULL", parameters![ids]).await?;
     let named = on.rows("DELETE FROM @names WHERE job = ANY($1) RETURNING key", parameters![ids]).await?;
     on.run("DELETE FROM @jobs WHERE id = ANY($1)", parameters![ids]).await?;
     let keys = named.iter().map(|row| row.try_get(0)).collect::<Result<Vec<String>, _>>()?;

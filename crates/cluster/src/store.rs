@@ -13,7 +13,7 @@ use std::{
 use async_trait::async_trait;
 use jobs::{
     Beat, BlobKey, CancelOutcome, Claim, Counts, Endings, Error, Failure, Job, JobStore, LeaseToken, Listing,
-    NewJob, Result, State,
+    NewJob, Notice, Result, State, Try,
 };
 use serde_json::Value;
 use tokio::{
@@ -28,7 +28,9 @@ use crate::{
     claims::{self, Claims},
     database::parameters,
     endings::{Became, Cancel, Conclude, Deed, Delete, End, Refuse, Tally},
-    lists, rows, sweep, turns,
+    lists,
+    notices::{self, NoteTry},
+    rows, sweep, turns,
     wake::Call,
 };
 
@@ -323,19 +325,7 @@ impl JobStore for PostgresJobs {
     }
 
     async fn by_output(&self, key: &BlobKey) -> Result<Option<Arc<Job>>> {
-        let sql = format!(
-            "SELECT {}, j.faded OR j.expires_at <= @now_ms() AS over FROM @names n JOIN @jobs j ON j.id = n.job
-             WHERE n.key = $1 AND n.is_output AND j.state = 'COMPLETED' AND j.files_expire_at > @now_ms()",
-            rows::JOB
-        );
-        let Some(row) = self.shared.database.row(&sql, parameters![key.as_str()]).await? else {
-            return Ok(None);
-        };
-        let mut job = rows::job(&row)?;
-        if row.get("over") {
-            (job.payload, job.result) = (Value::Null, None);
-        }
-        Ok(Some(Arc::new(job)))
+        lists::by_output(&self.shared, key).await
     }
 
     async fn work_ready(&self) {
@@ -379,6 +369,24 @@ impl JobStore for PostgresJobs {
                 () = sleep(POLL) => {}
             }
         }
+    }
+
+    async fn take_notices(
+        &self,
+        busy: &[String],
+        each: usize,
+        limit: usize,
+        lease: Duration,
+    ) -> Result<Vec<Arc<Notice>>> {
+        notices::take(&self.shared, busy, each, limit, lease).await
+    }
+
+    async fn note_try(&self, id: Uuid, attempt: Try, next_at: Option<u64>) -> Result<()> {
+        self.shared.database.change(NoteTry { id, attempt, next_at }).await
+    }
+
+    async fn notice(&self, id: Uuid) -> Result<Option<Arc<Notice>>> {
+        notices::get(&self.shared, id).await
     }
 
     async fn sweep(&self) -> Result<usize> {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::{Blame, BlobKey, Failure};
+use crate::{Blame, BlobKey, Failure, Webhook};
 
 /// What a caller hands in to be done.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -31,6 +31,8 @@ pub struct NewJob {
     pub credits: Option<u64>,
     /// The client's own name for this submission, if it may come more than once.
     pub idempotency: Option<Idempotency>,
+    /// Where its end is to be told, if anywhere.
+    pub webhook: Option<Webhook>,
 }
 
 /// What makes a submission that comes again the same one: for as long as the job is known, the same key of the same client
@@ -146,6 +148,9 @@ pub struct Job {
     /// The client's own name for the submission.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency: Option<Idempotency>,
+    /// Where its end is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<Webhook>,
     /// Whether it was deleted while it ran: nobody sees it any more, and it goes when its worker lets go of it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub discarded: bool,
@@ -174,6 +179,7 @@ impl Job {
             failure: None,
             cancel_requested: false,
             idempotency: new.idempotency,
+            webhook: new.webhook,
             discarded: false,
         }
     }

@@ -8,8 +8,8 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::{
-    Beat, BlobKey, CancelOutcome, Claim, Counts, Endings, Failure, Job, LeaseToken, Listing, NewJob, Result,
-    State,
+    Beat, BlobKey, CancelOutcome, Claim, Counts, Endings, Failure, Job, LeaseToken, Listing, NewJob, Notice,
+    Result, State, Try,
 };
 
 /// The life of jobs. Every change is durable when its call returns `Ok`; after an `Err` nothing has changed.
@@ -155,6 +155,22 @@ pub trait JobStore: Send + Sync {
             }
         }
     }
+
+    /// Takes notices whose time has come, the longest due first: at most `limit`, `each` of one lane, and none of the lanes in
+    /// `busy`. No other node takes them for `lease`.
+    async fn take_notices(
+        &self,
+        busy: &[String],
+        each: usize,
+        limit: usize,
+        lease: Duration,
+    ) -> Result<Vec<Arc<Notice>>>;
+
+    /// Notes a try to deliver the notice of a job, and when the next one is due (unix ms); `None`: it was the last.
+    async fn note_try(&self, id: Uuid, attempt: Try, next_at: Option<u64>) -> Result<()>;
+
+    /// The notice of a job's end, delivered or not; `None` if there is none.
+    async fn notice(&self, id: Uuid) -> Result<Option<Arc<Notice>>>;
 
     /// Tidies up, to be called every few seconds: removes expired jobs with their files, sends jobs whose lease
     /// lapsed back to the queue once (`retry_count` 1) or to FAILED, removes old files that no job names. A lease counts

@@ -165,6 +165,8 @@ settings! {
     fetch_proxy: Option<ProxyUrl> = None;
     /// Ports that pictures are fetched from; none: all. Ranges in `fetch_allow` are open on every port.
     fetch_ports: Vec<u16> = vec![80, 443];
+    /// Secret that messages to `webhook_url` are signed with: any text of 16 characters or more, or `whsec_` and base64. Unset: requests with a `webhook_url` are refused.
+    webhook_secret: Option<Secret> = None;
     /// Models that are switched off: answered 410.
     retired_models: Vec<String> = Vec::new();
 }

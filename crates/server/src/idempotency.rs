@@ -42,6 +42,8 @@ pub(crate) fn digest(request: &TransferRequest) -> String {
         hash.update((bytes.len() as u64).to_le_bytes());
         hash.update(bytes);
     }
+    hash.update(request.control.webhook_url.as_ref().map_or("", |url| url.as_str()));
+    hash.update([0]);
     // Numbers and words; they can always be written.
     hash.update(serde_json::to_vec(&request.parameters).unwrap_or_default());
     hex::encode(hash.finalize())

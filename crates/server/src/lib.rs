@@ -29,6 +29,7 @@ mod state;
 mod task;
 mod turnstile;
 mod unclaimed;
+mod webhooks;
 mod worker;
 
 pub use about::About;

@@ -34,6 +34,8 @@ mod stream;
 mod v1;
 mod v2;
 
+pub(crate) use v2::message;
+
 /// Files are what they are called, whatever they hold.
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 /// Whatever is not a file is of this moment, and of this caller.

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use serde_json::Value;
 
 use super::{index::Record, transitions::Transaction};
-use crate::{BlobKey, Error, Job, NewJob, Result, State};
+use crate::{BlobKey, Error, Job, NewJob, PENDING_NOTICES, Result, State};
 
 impl Transaction<'_> {
     pub(super) fn submit(&mut self, new: NewJob) -> Result<Arc<Job>> {
@@ -19,6 +19,10 @@ impl Transaction<'_> {
         }
         if self.index.waiting_of(client_of(&new)) >= each {
             return Err(Error::ClientFull { limit: each });
+        }
+        if new.webhook.is_some() && self.index.notices().pending_of(client_of(&new)) >= PENDING_NOTICES {
+            let what = "as many webhooks of this client as may be are still to be delivered";
+            return Err(Error::Kept { what, wait: Duration::from_secs(60) });
         }
         self.require_stored(&new.inputs)?;
         self.make_room(client_of(&new))?;

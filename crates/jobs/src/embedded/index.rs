@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{catalogue::Catalogue, fair_queue::FairQueue, usage::Usage};
-use crate::{BlobKey, Counts, Job, LeaseToken, Listing, State};
+use super::{catalogue::Catalogue, fair_queue::FairQueue, notices::Notices, usage::Usage};
+use crate::{BlobKey, Counts, Job, LeaseToken, Listing, Notice, State};
 
 /// A job document as it is stored, and what only the running process needs to know about it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,7 +21,7 @@ pub(super) struct Record {
     /// Its place in the order of submission; kept when an interrupted job goes back to the queue.
     pub(super) seq: u64,
     /// The job. Whoever asks for it shares it.
-    #[serde(with = "shared")]
+    #[serde(with = "crate::shared")]
     pub(super) job: Arc<Job>,
     /// Whether the job has expired and only its files are kept.
     #[serde(default, rename = "faded")]
@@ -41,23 +41,6 @@ pub(super) struct Record {
     /// The claim it is leased under. Not stored: no lease outlives the process.
     #[serde(skip)]
     pub(super) claim: Option<Uuid>,
-}
-
-/// An [`Arc`] is written like what is in it.
-mod shared {
-    use std::sync::Arc;
-
-    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
-
-    use crate::Job;
-
-    pub(super) fn serialize<S: Serializer>(job: &Arc<Job>, serializer: S) -> Result<S::Ok, S::Error> {
-        (**job).serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<Job>, D::Error> {
-        Job::deserialize(deserializer).map(Arc::new)
-    }
 }
 
 impl Record {
@@ -133,6 +116,7 @@ pub(super) struct Index {
     suspects: usize,
     usage: Usage,
     catalogue: Catalogue,
+    notices: Notices,
     /// How many credits each owner has used.
     used: HashMap<String, u64>,
     expiry: BTreeSet<(u64, Uuid)>,
@@ -284,6 +268,16 @@ impl Index {
     /// When the job that has waited longest was accepted, unix ms.
     pub(super) fn oldest_waiting(&self) -> Option<u64> {
         self.records.get(&self.fair_queue.first()?).map(|record| record.job.submitted_at)
+    }
+
+    /// The ends of jobs that are to be told.
+    pub(super) fn notices(&self) -> &Notices {
+        &self.notices
+    }
+
+    /// Puts or removes the notice of a job, and returns what there was.
+    pub(super) fn set_notice(&mut self, id: Uuid, notice: Option<Arc<Notice>>) -> Option<Arc<Notice>> {
+        self.notices.set(id, notice)
     }
 
     /// What is kept for whom.

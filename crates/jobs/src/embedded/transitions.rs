@@ -14,7 +14,7 @@ use super::{
     usage::Caps,
 };
 use crate::{
-    BlobKey, CancelOutcome, Claim, Error, Failure, Job, LeaseToken, Result, State, clock::StoreTime,
+    BlobKey, CancelOutcome, Claim, Error, Failure, Job, LeaseToken, Notice, Result, State, clock::StoreTime,
 };
 
 /// What transitions need besides the records: clock, files, leases, health and limits.
@@ -50,6 +50,8 @@ pub(super) struct Transaction<'a> {
     pub(super) before: Vec<(Uuid, Option<Arc<Record>>)>,
     /// The credits used before, in the order of the changes.
     pub(super) before_used: Vec<(String, Option<u64>)>,
+    /// The notices before, in the order of the changes.
+    pub(super) before_notices: Vec<(Uuid, Option<Arc<Notice>>)>,
 }
 
 /// Numbers that are given out.
@@ -62,12 +64,16 @@ pub(super) struct Next {
 
 impl<'a> Transaction<'a> {
     pub(super) fn new(context: &'a Context, index: &'a mut Index, next: &'a mut Next) -> Self {
-        Self { context, index, next, before: Vec::new(), before_used: Vec::new() }
+        Self { context, index, next, before: Vec::new(), before_used: Vec::new(), before_notices: Vec::new() }
     }
 
     pub(super) fn set(&mut self, id: Uuid, record: Option<Record>) {
+        let goes = record.is_none();
         let before = self.index.set(id, record.map(Arc::new));
         self.before.push((id, before));
+        if goes {
+            self.drop_spent_notice(id);
+        }
     }
 
     pub(super) fn set_used(&mut self, owner: &str, used: u64) {
@@ -95,6 +101,9 @@ impl<'a> Transaction<'a> {
         }
         for (owner, used) in self.before_used.into_iter().rev() {
             self.index.set_used(&owner, used);
+        }
+        for (id, notice) in self.before_notices.into_iter().rev() {
+            self.index.set_notice(id, notice);
         }
     }
 
@@ -231,6 +240,9 @@ impl<'a> Transaction<'a> {
         let mut record = Record::clone(record);
         if record.job.state.is_terminal() {
             self.set(id, None);
+            if self.index.notices().get(id).is_some() {
+                self.set_notice(id, None);
+            }
             return true;
         }
         let job = record.job_mut();
@@ -336,6 +348,7 @@ impl<'a> Transaction<'a> {
         record.weigh();
         let job = Arc::clone(&record.job);
         self.set(job.id, Some(record));
+        self.announce(&job);
         if job.discarded {
             self.set(job.id, None);
         }

@@ -160,7 +160,8 @@ impl WriterState {
 
 /// Makes a transaction durable and visible, or undoes it.
 fn commit(transaction: Transaction<'_>, documents: &mut Documents, published: &Published) -> Result<()> {
-    let touched: HashSet<Uuid> = transaction.before.iter().map(|(id, _)| *id).collect();
+    let noticed = transaction.before_notices.iter().map(|(id, _)| *id);
+    let touched: HashSet<Uuid> = transaction.before.iter().map(|(id, _)| *id).chain(noticed).collect();
     let owners: Vec<String> = transaction.before_used.iter().map(|(owner, _)| owner.clone()).collect();
     if touched.is_empty() && owners.is_empty() && documents.settled() {
         return Ok(());
@@ -213,6 +214,7 @@ fn publish(published: &Published, committed: &Index, touched: &HashSet<Uuid>, ow
         }
         for id in touched {
             let record = committed.get(*id).cloned();
+            index.set_notice(*id, committed.notices().get(*id).cloned());
             let before = index.set(*id, record.clone());
             let standing = |record: &Arc<Record>| (record.job.state, record.job.discarded);
             moved |= before.as_ref().map(standing) != record.as_ref().map(standing);

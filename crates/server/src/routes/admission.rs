@@ -26,6 +26,7 @@ use crate::keys::{Admitted, Caller, Transfer};
 use crate::state::{App, SLUG};
 use crate::task::{ImageRef, Task, TransferTask};
 use crate::unclaimed::Unclaimed;
+use crate::webhooks;
 
 /// A request that has become a job.
 pub(super) struct Accepted {
@@ -62,7 +63,7 @@ pub(super) async fn accept(
     let (job, base64) = match parse(app, kind, held, key.is_some()).await {
         Ok(read) => {
             new.idempotency = key.zip(read.digest.clone()).map(|(key, digest)| Idempotency { key, digest });
-            let base64 = read.request.base64;
+            let base64 = read.request.control.base64;
             match replay(app, &new).await? {
                 Some(job) => (job, base64),
                 None => (take_in(app, &base, read, new, late).await?, base64),
@@ -92,7 +93,15 @@ async fn take_in(
     mut new: NewJob,
     late: bool,
 ) -> Result<Arc<Job>, Failure> {
-    let Read { request, share, .. } = match check_pictures(app, read).await {
+    let webhook = webhooks::wanted(app, base, read.request.control.webhook_url.as_ref());
+    let checked = match webhook {
+        Ok(webhook) => {
+            new.webhook = webhook;
+            check_pictures(app, read).await
+        }
+        Err(error) => Err(error.into()),
+    };
+    let Read { request, share, .. } = match checked {
         Ok(read) => read,
         Err(refusal) => {
             let key = new.idempotency.take().map(|idempotency| idempotency.key);

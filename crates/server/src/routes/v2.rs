@@ -11,6 +11,7 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderValue, StatusCode};
 use jobs::{CancelOutcome, Job};
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::admission::{Accepted, accept, account_headers};
@@ -20,6 +21,7 @@ use crate::failure::{Failure, REQUEST_ID};
 use crate::idempotency;
 use crate::state::App;
 use crate::task::TransferResult;
+use crate::webhooks;
 
 /// Queues a transfer.
 pub(super) async fn submit(
@@ -71,9 +73,22 @@ pub(super) async fn result(
         let body = status_of(&app, &job, &base).await?;
         return Ok(answer(&job, body));
     }
-    let result = TransferResult::of(&job)?;
-    let images: Vec<Image> = result.pictures.iter().map(|picture| image(&base, picture)).collect();
-    let body = Completed {
+    Ok(answer(&job, completed(&job, &base)?))
+}
+
+/// What a program is told of the end of a job: the result, or the status of one that failed.
+pub(crate) fn message(job: &Job, base: &str) -> Result<Value, Failure> {
+    let message = match job.state {
+        jobs::State::Completed => serde_json::to_value(completed(job, base)?),
+        _ => serde_json::to_value(standing(job, base)?),
+    };
+    message.map_err(|_| Failure::internal())
+}
+
+fn completed(job: &Job, base: &str) -> Result<Completed, Failure> {
+    let result = TransferResult::of(job)?;
+    let images: Vec<Image> = result.pictures.iter().map(|picture| image(base, picture)).collect();
+    Ok(Completed {
         request_id: job.id.to_string(),
         status: job.state.as_str(),
         output: images.first().map(|image| image.url.clone()).ok_or_else(Failure::internal)?,
@@ -86,9 +101,8 @@ pub(super) async fn result(
         },
         ignored: result.ignored.clone(),
         notes: result.notes.clone(),
-        metrics: metrics(&job, Some(&result)),
-    };
-    Ok(answer(&job, body))
+        metrics: metrics(job, Some(&result)),
+    })
 }
 
 /// Stops a job that waits or runs, and answers where it stands: FAILED if it was waiting, PROCESSING for a moment longer if
@@ -115,7 +129,11 @@ pub(super) async fn status_of(app: &App, job: &Job, base: &str) -> Result<Status
         jobs::State::Completed | jobs::State::Failed => (None, None),
     };
     let eta_seconds = app.estimator.seconds(app, job, queue_position, progress).await;
-    Ok(Status { queue_position, progress, eta_seconds, ..standing(job, base)? })
+    let webhook = match &job.webhook {
+        Some(_) => Some(webhooks::told(app.jobs.notice(job.id).await?.as_deref())),
+        None => None,
+    };
+    Ok(Status { queue_position, progress, eta_seconds, webhook, ..standing(job, base)? })
 }
 
 /// What the job itself says about where it stands.
@@ -132,6 +150,7 @@ pub(super) fn standing(job: &Job, base: &str) -> Result<Status, Failure> {
         queue_position: None,
         progress: None,
         eta_seconds: None,
+        webhook: None,
         metrics: metrics(job, result.as_ref()),
     })
 }

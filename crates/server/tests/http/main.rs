@@ -12,4 +12,5 @@ mod messages;
 mod refusals;
 mod steering;
 mod strangers;
+mod webhooks;
 mod wire;
