@@ -3,6 +3,7 @@
 //! Parse, don't validate: a [`Schema`] turns a JSON object or a form into a [`TransferRequest`] whose every number is in
 //! range, or into a [`RequestError`] that names the bad fields. Nothing here knows HTTP servers or tensors.
 
+mod control;
 mod error;
 mod given;
 mod image_kind;
@@ -15,6 +16,7 @@ pub mod response;
 mod upload;
 mod words;
 
+pub use control::Control;
 pub use error::{ErrorBody, FieldError, RequestError};
 pub use image_kind::{ImageKind, extension_of, foreign, media_type};
 pub use image_source::{ImageSource, LONGEST_URL, SourceError};

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::Schema;
 
 mod schemas;
+mod steering;
 
 /// The document for a server that reads requests with `schema` and serves the model `slug` under `prefix`
 /// (empty, or `/path`). `keyed`: it asks for a key.
@@ -86,7 +87,12 @@ fn jobs(paths: &mut Paths, slug: &str) {
         "name": "key", "in": "path", "required": true, "description": "The file_name of a picture.",
         "schema": { "type": "string" },
     }]);
-    let poll = |summary: &str, body: Value| json!({ "summary": summary, "parameters": id.clone(), "responses": with_errors(body, &["401", "403", "404", "422"]) });
+    let poll = |summary: &str, body: Value| {
+        json!({
+            "summary": summary, "parameters": [id[0], steering::wait()],
+            "responses": with_errors(body, &["400", "401", "403", "404", "422"]),
+        })
+    };
     let status = json!({ "200": json_answer("Where the job stands.", "Status") });
     let result = json!({ "200": {
         "description": "The result; the status as long as there is none.",
@@ -99,15 +105,7 @@ fn jobs(paths: &mut Paths, slug: &str) {
     paths.add(V2, "get", "/v1/requests/{id}", "getResultV1", for_v1);
     let file = open("A picture of a result", json!({ "200": picture() }), &key, &["404"]);
     paths.add(V2, "get", "/files/{key}", "getFile", file);
-    let cancelled = json!({ "200": json_answer("Where the job stands now: FAILED, or PROCESSING for a moment longer.", "Status") });
-    let cancel = json!({
-        "summary": "Stop a job",
-        "description": "A waiting job fails at once, a running one within a second, with the error \
-            `Request was cancelled`. What is over stays as it is. Costs nothing, and gives the credit back.",
-        "parameters": id,
-        "responses": with_errors(cancelled, &["401", "403", "404"]),
-    });
-    paths.add(ADDITIONS, "post", "/v2/requests/{id}/cancel", "cancelTransfer", cancel);
+    steering::add(paths, &id);
 }
 
 /// What goes with a key.
@@ -147,8 +145,8 @@ fn operations(paths: &mut Paths) {
 }
 
 /// The errors of both POST routes.
-const SUBMIT_ERRORS: [&str; 13] =
-    ["400", "401", "403", "404", "406", "408", "410", "413", "415", "429", "500", "502", "503"];
+const SUBMIT_ERRORS: [&str; 14] =
+    ["400", "401", "403", "404", "406", "408", "409", "410", "413", "415", "429", "500", "502", "503"];
 
 fn submit_v1() -> Value {
     let mut picture = picture();
@@ -156,6 +154,7 @@ fn submit_v1() -> Value {
     picture["content"]["application/json"] = json!({ "schema": reference("Base64Image") });
     json!({
         "summary": "Transfer a material and wait for the picture",
+        "parameters": [steering::idempotency_key()],
         "requestBody": request_body(),
         "responses": with_errors(json!({ "200": picture }), &[SUBMIT_ERRORS.as_slice(), &["504"]].concat()),
     })
@@ -164,6 +163,7 @@ fn submit_v1() -> Value {
 fn submit_v2() -> Value {
     json!({
         "summary": "Queue a transfer",
+        "parameters": [steering::idempotency_key()],
         "requestBody": request_body(),
         "responses": with_errors(json!({ "200": json_answer("Accepted.", "Submitted") }), &SUBMIT_ERRORS),
     })
@@ -231,6 +231,7 @@ fn responses() -> Value {
         ("404", "Unknown model, path or request id; or expired."),
         ("406", "Unsupported content type, or no credits left."),
         ("408", "The body came too slowly."),
+        ("409", "The Idempotency-Key was used for another request."),
         ("410", "The operator has switched the model off."),
         ("413", "Body too large."),
         ("415", "The body is compressed; see Content-Encoding."),

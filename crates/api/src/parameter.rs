@@ -4,12 +4,14 @@
 //! all of that is settled here and nowhere else. A value out of range is refused, never clamped. Reading and describing
 //! stand side by side on one type, so that no document can say anything else than the server does.
 
+mod address;
 mod described;
 mod numbers;
 mod pictures;
 
 use serde_json::{Value, json};
 
+pub(crate) use self::address::Address;
 pub(crate) use self::described::{Described, object_schema};
 pub use self::described::{Facts, Kind};
 use self::numbers::{integer, number};

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::control::{BASE64, Control, WEBHOOK_URL};
 use crate::error::{FieldError, RequestError};
 use crate::given::{Fields, Given, Holds, Known};
 use crate::image_source::ImageSource;
@@ -23,9 +24,8 @@ pub struct TransferRequest {
     pub pictures: Pictures<ImageSource>,
     /// The rest.
     pub parameters: Parameters,
-    /// v1 only: answer `{"image": "<base64>"}` instead of the bytes. An old flag that is no parameter of the model;
-    /// nonsense in it counts as no.
-    pub base64: bool,
+    /// What is to be done with it.
+    pub control: Control,
 }
 
 impl TransferRequest {
@@ -107,7 +107,7 @@ macro_rules! parameters {
         }
 
         /// The names of the fields that hold no pictures.
-        const PLAIN: &[&str] = &[$(stringify!($name),)* BASE64.name];
+        const PLAIN: &[&str] = &[$(stringify!($name),)* BASE64.name, WEBHOOK_URL.name];
     };
 }
 
@@ -301,9 +301,11 @@ impl Schema {
         let mut reader = Reader { given, bad: Vec::new() };
         let pictures = reader.pictures();
         let parameters = self.read_plain(&mut reader);
-        let base64 = BASE64.read(reader.given.remove(BASE64.name)).unwrap_or(false);
-        match (pictures, parameters) {
-            (Some(pictures), Some(parameters)) => Ok(TransferRequest { pictures, parameters, base64 }),
+        let control = Control::read(&mut reader);
+        match (pictures, parameters, control) {
+            (Some(pictures), Some(parameters), Some(control)) => {
+                Ok(TransferRequest { pictures, parameters, control })
+            }
             _ => Err(RequestError::Fields(reader.bad)),
         }
     }
@@ -311,8 +313,7 @@ impl Schema {
     /// The JSON Schema of the body, for the OpenAPI document.
     #[must_use]
     pub fn describe(&self) -> Value {
-        let all = FIRST.into_iter().chain(self.plain()).chain(FURTHER).chain([&BASE64 as &dyn Described]);
-        object_schema(all)
+        object_schema(FIRST.into_iter().chain(self.plain()).chain(FURTHER).chain(Control::described()))
     }
 
     /// What people are told about every parameter, the pictures first.
@@ -322,12 +323,6 @@ impl Schema {
     }
 }
 
-const BASE64: Flag = Flag {
-    name: "base64",
-    description: "v1 only: answer JSON with the picture as base64 under `image`, instead of the bytes",
-    default: false,
-};
-
 /// The names of the fields that hold a picture.
 pub(crate) const PICTURES: &[&str] =
     &[MATERIAL_IMAGE.name, SUBJECT_IMAGE.name, SUBJECT_MASK.name, BLEND_IMAGE.name];
@@ -336,13 +331,13 @@ pub(crate) const PICTURES: &[&str] =
 pub(crate) const LISTS: &[&str] = &[MASKS.name, MATERIALS.name];
 
 /// Reads field after field and collects what is wrong.
-struct Reader<'a> {
-    given: Fields<'a>,
+pub(crate) struct Reader<'a> {
+    pub(crate) given: Fields<'a>,
     bad: Vec<FieldError>,
 }
 
 impl Reader<'_> {
-    fn value<P: Parameter>(&mut self, parameter: &P) -> Option<P::Value> {
+    pub(crate) fn value<P: Parameter>(&mut self, parameter: &P) -> Option<P::Value> {
         let given = self.given.remove(parameter.name());
         let read = parameter.read(given);
         read.map_err(|message| self.bad.push(FieldError { field: parameter.name(), message })).ok()

@@ -84,8 +84,62 @@ pub struct Status {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "f32", range(min = 0, max = 1))]
     pub progress: Option<f32>,
+    /// Seconds until it is over, estimated from the latest jobs, while it waits or runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "u64")]
+    pub eta_seconds: Option<u64>,
+    /// How far its end has been told, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Webhook")]
+    pub webhook: Option<Webhook>,
     /// Empty until the job is over.
     pub metrics: Metrics,
+}
+
+/// What has become of the message to `webhook_url`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Webhook {
+    /// `pending`, `delivered`, or `failed` after the last try.
+    #[schemars(extend("enum" = ["pending", "delivered", "failed"]))]
+    pub state: &'static str,
+    /// What was tried, the latest last.
+    pub tries: Vec<Delivery>,
+    /// When it is tried again, ISO 8601 in UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub next_try_at: Option<String>,
+}
+
+/// One try to deliver a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Delivery {
+    /// When, ISO 8601 in UTC.
+    #[schemars(extend("format" = "date-time"))]
+    pub at: String,
+    /// `HTTP 200`, or why there was no answer.
+    pub outcome: String,
+}
+
+/// One job in a list.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Listed {
+    /// Where it stands.
+    #[serde(flatten)]
+    pub status: Status,
+    /// When it was accepted, ISO 8601 in UTC.
+    #[schemars(extend("format" = "date-time"))]
+    pub submitted_at: String,
+}
+
+/// Answer of `GET /v2/requests`.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Requests {
+    /// Newest first; without places in the queue, progress and estimates.
+    pub requests: Vec<Listed>,
+    /// What to send as `cursor` for the next page; absent on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub next_cursor: Option<String>,
 }
 
 /// One picture of a result.
@@ -250,6 +304,8 @@ mod tests {
             error: Some("why".into()),
             queue_position: None,
             progress: None,
+            eta_seconds: None,
+            webhook: None,
             metrics: Metrics { inference_time: Some(0.5), ..Metrics::default() },
         };
         let json = serde_json::to_string(&failed).unwrap();

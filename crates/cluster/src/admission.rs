@@ -12,7 +12,7 @@ use crate::{
     Limits,
     database::{Change, Fault, Parameter, Session, parameters},
     endings::{End, finish},
-    rows,
+    notices, rows,
     wake::{Call, notify},
 };
 
@@ -37,8 +37,9 @@ impl Entrance {
         (job.owner, job.client) = (rows::clean(&job.owner), rows::clean(&job.client));
         let inserted = on
             .run(
-                "INSERT INTO @jobs (id, owner, client, profile, state, payload, wanting, charged, inputs, submitted_at)
-                 VALUES ($1, $2, $3, $4, 'QUEUED', $5, $6, $7, $8, $9) ON CONFLICT (id) DO NOTHING",
+                "INSERT INTO @jobs (id, owner, client, profile, state, payload, wanting, charged, inputs, submitted_at,
+                    idempotency_key, idempotency_digest, webhook)
+                 VALUES ($1, $2, $3, $4, 'QUEUED', $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT (id) DO NOTHING",
                 parameters![
                     job.id,
                     job.owner,
@@ -48,7 +49,10 @@ impl Entrance {
                     job.wanting,
                     job.charged,
                     rows::texts(&job.inputs),
-                    job.submitted_at.cast_signed()
+                    job.submitted_at.cast_signed(),
+                    job.idempotency.as_ref().map(|given| rows::clean(&given.key)),
+                    job.idempotency.as_ref().map(|given| rows::clean(&given.digest)),
+                    job.webhook.as_ref().map(rows::text).transpose()?
                 ],
             )
             .await?;
@@ -93,6 +97,18 @@ impl Entrance {
             )
             .await?;
         if taken == 0 { Err(Error::Exhausted { owner: owner.to_owned() }.into()) } else { Ok(()) }
+    }
+}
+
+/// The job that its client has submitted under the same idempotency key.
+async fn submitted_before(on: &Session<'_>, new: &NewJob) -> Result<Option<Job>, Fault> {
+    let Some(given) = &new.idempotency else { return Ok(None) };
+    let sql = rows::by_idempotency_key();
+    let row = on.row(&sql, parameters![rows::clean(client_of(new)), rows::clean(&given.key)]).await?;
+    match row.as_ref().map(rows::job).transpose()? {
+        Some(job) if job.idempotency.as_ref() == Some(given) => Ok(Some(job)),
+        Some(job) => Err(Error::KeyReused { id: job.id }.into()),
+        None => Ok(None),
     }
 }
 
@@ -152,6 +168,9 @@ impl Change for Submit {
     async fn apply(&mut self, on: &Session<'_>) -> Result<Arc<Job>, Fault> {
         let (new, limits) = (&self.new, &self.entrance.limits);
         self.entrance.lock(on).await?;
+        if let Some(job) = submitted_before(on, new).await? {
+            return Ok(Arc::new(job));
+        }
         let client = rows::clean(client_of(new));
         let waiting = on
             .row(
@@ -169,6 +188,9 @@ impl Change for Submit {
             if count(1)? >= limits.queue_each {
                 return Err(Error::ClientFull { limit: limits.queue_each }.into());
             }
+        }
+        if new.webhook.is_some() {
+            notices::require_room(on, &client).await?;
         }
         self.entrance.make_room(on, &client).await?;
         rows::hold(on, &new.inputs).await?;

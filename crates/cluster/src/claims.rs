@@ -13,7 +13,7 @@ use crate::{
     Shared,
     database::parameters,
     endings::{Conclude, Deed},
-    rows,
+    rows, wake,
 };
 
 /// The waiting job whose turn it is, for a node: the oldest one of the client that was served longest ago. A job that was
@@ -104,13 +104,14 @@ async fn claim(shared: &Shared, claim: Uuid, worker: &str, lease: Duration) -> R
             INSERT INTO @leases (job, claim, locked_until) SELECT j.id, $3, clock.now + $5 FROM j, clock
             ON CONFLICT (job) DO UPDATE SET claim = excluded.claim, locked_until = excluded.locked_until,
                 missed_at = NULL, progress = 0)
-         SELECT {} FROM j",
+         SELECT {}, pg_notify($6, 'move ' || j.id)::text FROM j",
         rows::JOB
     );
     let lease = i64::try_from(lease.as_millis()).unwrap_or(i64::MAX / 4);
+    let channel = wake::channel(shared.database.schema());
     let row = shared
         .database
-        .row(&sql, parameters![shared.node, shared.profile, claim, rows::clean(worker), lease])
+        .row(&sql, parameters![shared.node, shared.profile, claim, rows::clean(worker), lease, channel])
         .await?;
     let Some(row) = row else { return Ok(None) };
     let job = Arc::new(rows::job(&row)?);

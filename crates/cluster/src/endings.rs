@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::{
     Limits,
     database::{Change, Fault, Session, parameters},
-    rows,
+    notices, rows,
     wake::{Call, notify},
 };
 
@@ -91,6 +91,10 @@ pub(crate) async fn finish(
     (job.expires_at, job.files_expire_at) = (moment(now + limits.result_ttl), moment(now + files));
     save_end(on, &job, output_bytes, now, files.max(limits.result_ttl) + now).await?;
     on.run("DELETE FROM @leases WHERE job = $1", parameters![job.id]).await?;
+    notices::announce(on, &job, now).await?;
+    if job.discarded {
+        rows::remove(on, &[job.id]).await?;
+    }
     notify(on, schema, Call::End(job.id)).await?;
     // An interrupted job may have kept others waiting.
     notify(on, schema, Call::Work).await
@@ -140,6 +144,7 @@ async fn requeue(on: &Session<'_>, schema: &str, id: Uuid, retries: i32) -> Resu
     )
     .await?;
     on.run("DELETE FROM @leases WHERE job = $1", parameters![id]).await?;
+    notify(on, schema, Call::Move(id)).await?;
     notify(on, schema, Call::Work).await
 }
 
@@ -191,6 +196,49 @@ impl Change for Conclude {
     }
 }
 
+/// A job that may be seen, its row locked.
+async fn locked(on: &Session<'_>, id: Uuid) -> Result<Option<Job>, Fault> {
+    let sql = format!("SELECT {} FROM @jobs j WHERE j.id = $1 AND {} FOR UPDATE", rows::JOB, rows::VISIBLE);
+    on.row(&sql, parameters![id]).await?.as_ref().map(rows::job).transpose()
+}
+
+/// Somebody wants a job to be gone.
+pub(crate) struct Delete {
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) schema: String,
+    pub(crate) id: Uuid,
+}
+
+#[async_trait]
+impl Change for Delete {
+    /// The state it was in.
+    type Output = Option<State>;
+
+    async fn apply(&mut self, on: &Session<'_>) -> Result<Option<State>, Fault> {
+        let Some(mut job) = locked(on, self.id).await? else { return Ok(None) };
+        let state = job.state;
+        (job.cancel_requested, job.discarded) = (true, true);
+        match state {
+            State::Completed | State::Failed => {
+                rows::remove(on, &[self.id]).await?;
+                on.run("DELETE FROM @notices WHERE job = $1", parameters![self.id]).await?;
+            }
+            State::Queued => {
+                finish(on, &self.limits, &self.schema, job, End::Failed(Failure::cancelled())).await?;
+            }
+            State::Processing => {
+                on.run(
+                    "UPDATE @jobs SET cancel_requested = true, discarded = true WHERE id = $1",
+                    parameters![self.id],
+                )
+                .await?;
+                notify(on, &self.schema, Call::Move(self.id)).await?;
+            }
+        }
+        Ok(Some(state))
+    }
+}
+
 /// Somebody wants a job to be stopped.
 pub(crate) struct Cancel {
     pub(crate) limits: Arc<Limits>,
@@ -203,12 +251,7 @@ impl Change for Cancel {
     type Output = CancelOutcome;
 
     async fn apply(&mut self, on: &Session<'_>) -> Result<CancelOutcome, Fault> {
-        let sql = format!(
-            "SELECT {} FROM @jobs j WHERE j.id = $1 AND (j.expires_at IS NULL OR j.expires_at > @now_ms()) FOR UPDATE",
-            rows::JOB
-        );
-        let Some(row) = on.row(&sql, parameters![self.id]).await? else { return Ok(CancelOutcome::Unknown) };
-        let mut job = rows::job(&row)?;
+        let Some(mut job) = locked(on, self.id).await? else { return Ok(CancelOutcome::Unknown) };
         Ok(match job.state {
             State::Completed | State::Failed => CancelOutcome::AlreadyOver,
             State::Queued => {

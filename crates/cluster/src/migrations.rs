@@ -17,7 +17,10 @@ struct Migration {
 }
 
 /// All steps, the first one being number 1.
-const MIGRATIONS: &[Migration] = &[Migration { oldest: 1, sql: include_str!("../migrations/0001_jobs.sql") }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { oldest: 1, sql: include_str!("../migrations/0001_jobs.sql") },
+    Migration { oldest: 1, sql: include_str!("../migrations/0002_steering.sql") },
+];
 
 /// Brings the tables up to date; several programs may start at once.
 pub(crate) async fn migrate(database: &Database) -> Result<()> {

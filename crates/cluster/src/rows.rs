@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use jobs::{BlobKey, Error, Job, Result, State};
+use jobs::{BlobKey, Error, Idempotency, Job, Result, State};
 use serde::de::DeserializeOwned;
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -12,7 +12,19 @@ use crate::database::{Fault, Session, parameters};
 /// The columns of [`job`], of a table called `j`.
 pub(crate) const JOB: &str = "j.id, j.owner, j.client, j.state, j.payload, j.wanting, j.charged, j.inputs, j.outputs, \
     j.submitted_at, j.started_at, j.finished_at, j.expires_at, j.files_expire_at, j.retry_count, j.result, j.error, \
-    j.cancel_requested";
+    j.cancel_requested, j.idempotency_key, j.idempotency_digest, j.webhook, j.discarded";
+
+/// Whether a job `j` may be seen.
+pub(crate) const VISIBLE: &str =
+    "NOT j.faded AND NOT j.discarded AND (j.expires_at IS NULL OR j.expires_at > @now_ms())";
+
+/// The newest job of a client (`$1`) under an idempotency key (`$2`).
+pub(crate) fn by_idempotency_key() -> String {
+    format!(
+        "SELECT {JOB} FROM @jobs j WHERE j.client = $1 AND j.idempotency_key = $2 AND {VISIBLE}
+         ORDER BY j.submitted_at DESC, j.id DESC LIMIT 1"
+    )
+}
 
 /// A row as a job.
 pub(crate) fn job(row: &Row) -> Result<Job, Fault> {
@@ -39,7 +51,16 @@ pub(crate) fn job(row: &Row) -> Result<Job, Fault> {
         outputs: keys(row.try_get("outputs")?)?,
         failure: optional(id, row.try_get("error")?)?,
         cancel_requested: row.try_get("cancel_requested")?,
+        idempotency: idempotency(row)?,
+        webhook: optional(id, row.try_get("webhook")?)?,
+        discarded: row.try_get("discarded")?,
     })
+}
+
+fn idempotency(row: &Row) -> Result<Option<Idempotency>, Fault> {
+    let key: Option<String> = row.try_get("idempotency_key")?;
+    let digest: Option<String> = row.try_get("idempotency_digest")?;
+    Ok(key.zip(digest).map(|(key, digest)| Idempotency { key, digest }))
 }
 
 /// The same, for those who only read.
@@ -52,7 +73,8 @@ pub(crate) fn text(document: &impl serde::Serialize) -> Result<String, Fault> {
     serde_json::to_string(document).map_err(|error| damaged(format!("it cannot be written: {error}")))
 }
 
-fn document<T: DeserializeOwned>(id: Uuid, text: &str) -> Result<T, Fault> {
+/// A document from its text.
+pub(crate) fn document<T: DeserializeOwned>(id: Uuid, text: &str) -> Result<T, Fault> {
     serde_json::from_str(text)
         .map_err(|error| damaged(format!("the document of job {id} is unreadable ({error})")))
 }
@@ -147,6 +169,7 @@ pub(crate) async fn remove(on: &Session<'_>, ids: &[Uuid]) -> Result<(), Fault> 
         return Ok(());
     }
     let ids = ids.to_vec();
+    on.run("DELETE FROM @notices WHERE job = ANY($1) AND next_at IS NULL", parameters![ids]).await?;
     let named = on.rows("DELETE FROM @names WHERE job = ANY($1) RETURNING key", parameters![ids]).await?;
     on.run("DELETE FROM @jobs WHERE id = ANY($1)", parameters![ids]).await?;
     let keys = named.iter().map(|row| row.try_get(0)).collect::<Result<Vec<String>, _>>()?;

@@ -12,8 +12,8 @@ use std::{
 
 use async_trait::async_trait;
 use jobs::{
-    Beat, BlobKey, CancelOutcome, Claim, Counts, Endings, Error, Failure, Job, JobStore, LeaseToken, NewJob,
-    Result,
+    Beat, BlobKey, CancelOutcome, Claim, Counts, Endings, Error, Failure, Job, JobStore, LeaseToken, Listing,
+    NewJob, Notice, Result, State, Try,
 };
 use serde_json::Value;
 use tokio::{
@@ -27,7 +27,9 @@ use crate::{
     admission::{Deposit, Entrance, Submit, Supply},
     claims::{self, Claims},
     database::parameters,
-    endings::{Became, Cancel, Conclude, Deed, End, Refuse, Tally},
+    endings::{Became, Cancel, Conclude, Deed, Delete, End, Refuse, Tally},
+    lists,
+    notices::{self, NoteTry},
     rows, sweep, turns,
     wake::Call,
 };
@@ -234,11 +236,20 @@ impl JobStore for PostgresJobs {
     }
 
     async fn get(&self, id: Uuid) -> Result<Option<Arc<Job>>> {
-        let sql = format!(
-            "SELECT {} FROM @jobs j WHERE j.id = $1 AND NOT j.faded AND (j.expires_at IS NULL OR j.expires_at > @now_ms())",
-            rows::JOB
-        );
+        let sql = format!("SELECT {} FROM @jobs j WHERE j.id = $1 AND {}", rows::JOB, rows::VISIBLE);
         self.shared.database.row(&sql, parameters![id]).await?.as_ref().map(rows::shared).transpose()
+    }
+
+    async fn by_idempotency_key(&self, client: &str, key: &str) -> Result<Option<Arc<Job>>> {
+        lists::by_idempotency_key(&self.shared, client, key).await
+    }
+
+    async fn list(&self, listing: &Listing) -> Result<Vec<Arc<Job>>> {
+        lists::page(&self.shared, listing).await
+    }
+
+    async fn recent_runs(&self, limit: usize) -> Result<Vec<Duration>> {
+        lists::recent_runs(&self.shared, limit).await
     }
 
     async fn cancel(&self, id: Uuid) -> Result<CancelOutcome> {
@@ -252,11 +263,16 @@ impl JobStore for PostgresJobs {
     }
 
     async fn delete(&self, id: Uuid) -> Result<bool> {
-        let deleted = self.shared.database.change(sweep::Delete { id }).await?;
-        if deleted {
+        let (limits, schema) = (self.shared.limits.clone(), self.schema());
+        let deleted = self.noted(self.shared.database.change(Delete { limits, schema, id })).await?;
+        if deleted == Some(State::Queued) {
+            self.tally.count(Became::Cancelled);
+        }
+        if deleted.is_some() {
+            self.shared.wake.tell(Call::Move(id));
             sweep::delete_files(&self.shared).await?;
         }
-        Ok(deleted)
+        Ok(deleted.is_some())
     }
 
     async fn position(&self, id: Uuid) -> Result<Option<usize>> {
@@ -275,18 +291,7 @@ impl JobStore for PostgresJobs {
     }
 
     async fn counts(&self) -> Result<Counts> {
-        let sql = "SELECT state, count(*) FROM @jobs WHERE NOT faded GROUP BY state";
-        let mut counts = Counts::default();
-        for row in self.shared.database.rows(sql, &[]).await? {
-            let count = usize::try_from(row.get::<_, i64>(1)).unwrap_or(0);
-            match row.get::<_, &str>(0) {
-                "QUEUED" => counts.queued = count,
-                "PROCESSING" => counts.processing = count,
-                "COMPLETED" => counts.completed = count,
-                _ => counts.failed = count,
-            }
-        }
-        Ok(counts)
+        lists::counts(&self.shared).await
     }
 
     async fn waiting_of(&self, client: &str) -> Result<usize> {
@@ -320,19 +325,7 @@ impl JobStore for PostgresJobs {
     }
 
     async fn by_output(&self, key: &BlobKey) -> Result<Option<Arc<Job>>> {
-        let sql = format!(
-            "SELECT {}, j.faded OR j.expires_at <= @now_ms() AS over FROM @names n JOIN @jobs j ON j.id = n.job
-             WHERE n.key = $1 AND n.is_output AND j.state = 'COMPLETED' AND j.files_expire_at > @now_ms()",
-            rows::JOB
-        );
-        let Some(row) = self.shared.database.row(&sql, parameters![key.as_str()]).await? else {
-            return Ok(None);
-        };
-        let mut job = rows::job(&row)?;
-        if row.get("over") {
-            (job.payload, job.result) = (Value::Null, None);
-        }
-        Ok(Some(Arc::new(job)))
+        lists::by_output(&self.shared, key).await
     }
 
     async fn work_ready(&self) {
@@ -352,20 +345,20 @@ impl JobStore for PostgresJobs {
         }
     }
 
-    async fn wait_terminal(&self, id: Uuid) -> Result<Option<Arc<Job>>> {
-        let mut ends = self.shared.wake.ends();
+    async fn wait_change(&self, id: Uuid, seen: State) -> Result<Option<Arc<Job>>> {
+        let mut moves = self.shared.wake.moves();
         loop {
             match JobStore::get(self, id).await {
-                Ok(Some(job)) if !job.state.is_terminal() => {}
-                Ok(over) => return Ok(over),
+                Ok(Some(job)) if job.state == seen => {}
+                Ok(other) => return Ok(other),
                 // The job goes on whether or not the database can be asked just now.
                 Err(error) if error.is_disk() => {}
                 Err(error) => return Err(error),
             }
             let said = async {
                 loop {
-                    match ends.recv().await {
-                        Ok(ended) if ended != id => {}
+                    match moves.recv().await {
+                        Ok(moved) if moved != id => {}
                         Ok(_) | Err(RecvError::Lagged(_)) => return,
                         Err(RecvError::Closed) => std::future::pending().await,
                     }
@@ -376,6 +369,24 @@ impl JobStore for PostgresJobs {
                 () = sleep(POLL) => {}
             }
         }
+    }
+
+    async fn take_notices(
+        &self,
+        busy: &[String],
+        each: usize,
+        limit: usize,
+        lease: Duration,
+    ) -> Result<Vec<Arc<Notice>>> {
+        notices::take(&self.shared, busy, each, limit, lease).await
+    }
+
+    async fn note_try(&self, id: Uuid, attempt: Try, next_at: Option<u64>) -> Result<()> {
+        self.shared.database.change(NoteTry { id, attempt, next_at }).await
+    }
+
+    async fn notice(&self, id: Uuid) -> Result<Option<Arc<Notice>>> {
+        notices::get(&self.shared, id).await
     }
 
     async fn sweep(&self) -> Result<usize> {

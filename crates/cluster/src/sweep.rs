@@ -158,22 +158,3 @@ impl Sweep {
         Ok(keys.len())
     }
 }
-
-/// Removes a job that is over before its time.
-pub(crate) struct Delete {
-    pub(crate) id: Uuid,
-}
-
-#[async_trait]
-impl Change for Delete {
-    type Output = bool;
-
-    async fn apply(&mut self, on: &Session<'_>) -> Result<bool, Fault> {
-        let sql = "SELECT id FROM @jobs WHERE id = $1 AND state IN ('COMPLETED', 'FAILED') AND expires_at > @now_ms() FOR UPDATE";
-        let found = on.row(sql, parameters![self.id]).await?.is_some();
-        if found {
-            rows::remove(on, &[self.id]).await?;
-        }
-        Ok(found)
-    }
-}

@@ -15,7 +15,7 @@ use crate::database::{Database, Fault, Session, parameters};
 
 /// How long to rest before the next try to connect.
 const REST: Duration = Duration::from_secs(1);
-/// How many ends a waiter may be behind before it has to look for itself.
+/// How many changes a waiter may be behind before it has to look for itself.
 const BACKLOG: usize = 1024;
 
 /// What nodes notify each other of.
@@ -27,6 +27,8 @@ pub(crate) enum Call {
     Arrival,
     /// A job is over.
     End(Uuid),
+    /// A job is in another state, and not over.
+    Move(Uuid),
 }
 
 impl Call {
@@ -35,6 +37,7 @@ impl Call {
             Self::Work => "work".to_owned(),
             Self::Arrival => "arrival".to_owned(),
             Self::End(id) => format!("end {id}"),
+            Self::Move(id) => format!("move {id}"),
         }
     }
 
@@ -42,7 +45,15 @@ impl Call {
         match text {
             "work" => Some(Self::Work),
             "arrival" => Some(Self::Arrival),
-            other => Some(Self::End(other.strip_prefix("end ")?.parse().ok()?)),
+            other => {
+                let (what, id) = other.split_once(' ')?;
+                let id = id.parse().ok()?;
+                match what {
+                    "end" => Some(Self::End(id)),
+                    "move" => Some(Self::Move(id)),
+                    _ => None,
+                }
+            }
         }
     }
 }
@@ -53,7 +64,8 @@ pub(crate) async fn notify(on: &Session<'_>, schema: &str, call: Call) -> Result
     Ok(())
 }
 
-fn channel(schema: &str) -> String {
+/// The name under which the nodes of a schema notify each other.
+pub(crate) fn channel(schema: &str) -> String {
     format!("mt_{schema}")
 }
 
@@ -68,7 +80,7 @@ pub(crate) struct Wake {
 struct Channels {
     work: watch::Sender<u64>,
     arrivals: watch::Sender<u64>,
-    ends: broadcast::Sender<Uuid>,
+    moves: broadcast::Sender<Uuid>,
 }
 
 impl Channels {
@@ -77,7 +89,7 @@ impl Channels {
             Call::Work => self.work.send_modify(|count| *count += 1),
             Call::Arrival => self.arrivals.send_modify(|count| *count += 1),
             // Nobody may be waiting.
-            Call::End(id) => _ = self.ends.send(id),
+            Call::End(id) | Call::Move(id) => _ = self.moves.send(id),
         }
     }
 }
@@ -88,7 +100,7 @@ impl Wake {
         let channels = Arc::new(Channels {
             work: watch::Sender::default(),
             arrivals: watch::Sender::default(),
-            ends: broadcast::Sender::new(BACKLOG),
+            moves: broadcast::Sender::new(BACKLOG),
         });
         let (database, receiving) = (database.clone(), channels.clone());
         let listening = tokio::spawn(async move {
@@ -114,8 +126,9 @@ impl Wake {
         self.channels.arrivals.subscribe()
     }
 
-    pub(crate) fn ends(&self) -> broadcast::Receiver<Uuid> {
-        self.channels.ends.subscribe()
+    /// The jobs that are in another state, or over.
+    pub(crate) fn moves(&self) -> broadcast::Receiver<Uuid> {
+        self.channels.moves.subscribe()
     }
 }
 
@@ -162,7 +175,8 @@ mod tests {
 
     #[test]
     fn calls_are_received_as_they_were_sent() {
-        for call in [Call::Work, Call::Arrival, Call::End(Uuid::from_u128(7))] {
+        for call in [Call::Work, Call::Arrival, Call::End(Uuid::from_u128(7)), Call::Move(Uuid::from_u128(8))]
+        {
             assert_eq!(Call::parse(&call.text()), Some(call));
         }
         for text in ["", "end", "end x", "of another version"] {

@@ -1,4 +1,4 @@
-//! Fetches input pictures from URLs that strangers give, without being led anywhere it should not go.
+//! Fetches input pictures from URLs that strangers give (and tells results to such URLs: [`Fetcher::post`]), without being led anywhere it should not go.
 //!
 //! A name is resolved by the guard's resolver, which hands on only addresses that may be reached, and the connection goes
 //! to one of exactly those: there is no second look-up for a rebinding name server to answer differently. Redirects are
@@ -15,6 +15,7 @@ use url::{Host, Url};
 
 mod cidr;
 mod guard;
+mod post;
 mod proxy;
 
 use guard::{Guard, GuardedResolver, Reach, Refused};

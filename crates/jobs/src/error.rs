@@ -53,6 +53,12 @@ pub enum Error {
         /// The id.
         id: Uuid,
     },
+    /// The idempotency key belongs to another submission of the same client's.
+    #[error("the idempotency key was used for job {id}, which was asked for something else; use a new key")]
+    KeyReused {
+        /// The job that was submitted under the key.
+        id: Uuid,
+    },
     /// The job is not in the caller's hands (any more): its lease lapsed, or it is over.
     #[error("job {id} is not leased to this worker any more; drop the work")]
     LeaseLost {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::{Blame, BlobKey, Failure};
+use crate::{Blame, BlobKey, Failure, Webhook};
 
 /// What a caller hands in to be done.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -29,6 +29,44 @@ pub struct NewJob {
     pub wanting: bool,
     /// How many credits the owner has in all, if they are counted: the job takes one, and gives it back if it fails.
     pub credits: Option<u64>,
+    /// The client's own name for this submission, if it may come more than once.
+    pub idempotency: Option<Idempotency>,
+    /// Where its end is to be told, if anywhere.
+    pub webhook: Option<Webhook>,
+}
+
+/// What makes a submission that comes again the same one: for as long as the job is known, the same key of the same client
+/// leads to it, and the digest tells whether the same is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Idempotency {
+    /// The client's word for it.
+    pub key: String,
+    /// What was asked for, hashed.
+    pub digest: String,
+}
+
+/// Which jobs to list: of one client, newest first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing {
+    /// Whose jobs.
+    pub owner: String,
+    /// Whose turns they take.
+    pub client: String,
+    /// Only jobs in this state.
+    pub state: Option<State>,
+    /// Only jobs behind this place, which is that of the last job of the page before.
+    pub after: Option<Place>,
+    /// How many at most.
+    pub limit: usize,
+}
+
+/// A job's place in a list that is ordered by submission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// When it was submitted, unix ms.
+    pub submitted_at: u64,
+    /// Which of those that were submitted at the same moment.
+    pub id: Uuid,
 }
 
 /// Where a job stands. It moves to the right only, except that an interrupted job goes back to the queue once, and a
@@ -107,6 +145,15 @@ pub struct Job {
     pub failure: Option<Failure>,
     /// Whether somebody asked for it to be stopped.
     pub cancel_requested: bool,
+    /// The client's own name for the submission.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency: Option<Idempotency>,
+    /// Where its end is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<Webhook>,
+    /// Whether it was deleted while it ran: nobody sees it any more, and it goes when its worker lets go of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub discarded: bool,
 }
 
 impl Job {
@@ -131,7 +178,15 @@ impl Job {
             outputs: Vec::new(),
             failure: None,
             cancel_requested: false,
+            idempotency: new.idempotency,
+            webhook: new.webhook,
+            discarded: false,
         }
+    }
+
+    /// Where it stands in a list by submission.
+    pub fn place(&self) -> Place {
+        Place { submitted_at: self.submitted_at, id: self.id }
     }
 
     /// The reason of a FAILED job.

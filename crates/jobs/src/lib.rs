@@ -25,6 +25,10 @@
 //! * **One job, one worker.** A job is claimed by one worker at a time, under a lease that it renews by heartbeats. Who
 //!   lost the lease can change nothing any more. (It may still be computing: a job's work may be done twice, its result
 //!   is taken once.)
+//! * **A submission under an idempotency key makes one job**, however often it comes and across restarts, for as long as that
+//!   job is known.
+//! * **The end of a job that wants it told leaves a notice**, made in the same commit, which stays until it is delivered or given
+//!   up, longer than the job if need be.
 //! * **Clients in turn**, each client's jobs in their order, and at most `queue_limit` waiting jobs, `queue_limit_each` of
 //!   one client (an interrupted one comes back even so). A job whose inputs are still to be fetched keeps its place.
 //! * **Credits are right.** A job takes one in the commit that accepts it and gives it back in the commit in which it fails,
@@ -61,7 +65,9 @@ mod embedded;
 mod error;
 mod failure;
 mod job;
+mod notice;
 mod registry;
+mod shared;
 mod store;
 
 pub use blob::{BlobKey, BlobStore};
@@ -69,6 +75,9 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use embedded::{Caps, Embedded, Options};
 pub use error::{Error, Result};
 pub use failure::{Blame, CANCELLED, Failure, INTERRUPTED};
-pub use job::{Beat, CancelOutcome, Claim, Counts, Endings, Job, LeaseToken, NewJob, State};
+pub use job::{
+    Beat, CancelOutcome, Claim, Counts, Endings, Idempotency, Job, LeaseToken, Listing, NewJob, Place, State,
+};
+pub use notice::{Notice, PENDING_NOTICES, Try, Webhook};
 pub use registry::{WorkerRegistry, WorkerReport};
 pub use store::JobStore;

@@ -7,16 +7,21 @@ use serde_json::Value;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::{Beat, BlobKey, CancelOutcome, Claim, Counts, Endings, Failure, Job, LeaseToken, NewJob, Result};
+use crate::{
+    Beat, BlobKey, CancelOutcome, Claim, Counts, Endings, Failure, Job, LeaseToken, Listing, NewJob, Notice,
+    Result, State, Try,
+};
 
 /// The life of jobs. Every change is durable when its call returns `Ok`; after an `Err` nothing has changed.
 ///
 /// Nobody sees a change before it is durable, so an answer once given (COMPLETED, say) survives a crash.
 #[async_trait]
 pub trait JobStore: Send + Sync {
-    /// Accepts a job at the end of the queue.
+    /// Accepts a job at the end of the queue. If its client has submitted the same under the same idempotency key before,
+    /// nothing changes, and the answer is the job that was made then, whatever has become of it.
     ///
     /// # Errors
+    /// [`Error::KeyReused`](crate::Error::KeyReused) if something else was submitted under the key;
     /// [`Error::QueueFull`](crate::Error::QueueFull), [`Error::ClientFull`](crate::Error::ClientFull),
     /// [`Error::Kept`](crate::Error::Kept), [`Error::Exhausted`](crate::Error::Exhausted),
     /// [`Error::Duplicate`](crate::Error::Duplicate), [`Error::MissingBlob`](crate::Error::MissingBlob) for an input that
@@ -81,11 +86,20 @@ pub trait JobStore: Send + Sync {
     /// The job, or `None` if there is none: never was, was deleted, or is past its `expires_at` at this very moment.
     async fn get(&self, id: Uuid) -> Result<Option<Arc<Job>>>;
 
+    /// The job that a client submitted under this idempotency key, if it is still known.
+    async fn by_idempotency_key(&self, client: &str, key: &str) -> Result<Option<Arc<Job>>>;
+
+    /// A page of a client's jobs, newest first; without deposits.
+    async fn list(&self, listing: &Listing) -> Result<Vec<Arc<Job>>>;
+
+    /// How long the jobs took that were completed last and are still known, the latest first; at most `limit`.
+    async fn recent_runs(&self, limit: usize) -> Result<Vec<Duration>>;
+
     /// Cancels a waiting job at once and asks the worker of a running one to stop.
     async fn cancel(&self, id: Uuid) -> Result<CancelOutcome>;
 
-    /// Removes a terminal job and its files before its time; `false` if there is none, it is not over, or its time is
-    /// over.
+    /// Removes a job and its files before its time. From now on it is unknown; one that runs is cancelled, and its files go
+    /// when its worker lets go of it. `false` if there is none, or its time is over.
     async fn delete(&self, id: Uuid) -> Result<bool>;
 
     /// How many waiting jobs come before this one, as things stand; `None` if it does not wait.
@@ -127,8 +141,36 @@ pub trait JobStore: Send + Sync {
     /// Waits until there may be something to claim. Safe in `select!`; several waiters may wake for one job.
     async fn work_ready(&self);
 
+    /// Waits until the job is in another state than `seen` and returns it; `None` if it is gone or never was. A state that
+    /// lasts for a moment only may be missed. Safe in `select!`.
+    async fn wait_change(&self, id: Uuid, seen: State) -> Result<Option<Arc<Job>>>;
+
     /// Waits until the job is terminal and returns it; `None` if it is gone or never was. Safe in `select!`.
-    async fn wait_terminal(&self, id: Uuid) -> Result<Option<Arc<Job>>>;
+    async fn wait_terminal(&self, id: Uuid) -> Result<Option<Arc<Job>>> {
+        let mut seen = State::Queued;
+        loop {
+            match self.wait_change(id, seen).await? {
+                Some(job) if !job.state.is_terminal() => seen = job.state,
+                over => return Ok(over),
+            }
+        }
+    }
+
+    /// Takes notices whose time has come, the longest due first: at most `limit`, `each` of one lane, and none of the lanes in
+    /// `busy`. No other node takes them for `lease`.
+    async fn take_notices(
+        &self,
+        busy: &[String],
+        each: usize,
+        limit: usize,
+        lease: Duration,
+    ) -> Result<Vec<Arc<Notice>>>;
+
+    /// Notes a try to deliver the notice of a job, and when the next one is due (unix ms); `None`: it was the last.
+    async fn note_try(&self, id: Uuid, attempt: Try, next_at: Option<u64>) -> Result<()>;
+
+    /// The notice of a job's end, delivered or not; `None` if there is none.
+    async fn notice(&self, id: Uuid) -> Result<Option<Arc<Notice>>>;
 
     /// Tidies up, to be called every few seconds: removes expired jobs with their files, sends jobs whose lease
     /// lapsed back to the queue once (`retry_count` 1) or to FAILED, removes old files that no job names. A lease counts

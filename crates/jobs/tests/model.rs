@@ -130,7 +130,9 @@ impl Model {
     }
 
     fn files(&self) -> BTreeSet<BlobKey> {
-        let inputs = self.live().filter(|job| !job.state.is_terminal()).map(|job| &job.input);
+        // A job that was deleted while it runs keeps its input until its worker lets go of it.
+        let held = self.jobs.iter().filter(|job| job.deleted && job.held.is_some());
+        let inputs = self.live().filter(|job| !job.state.is_terminal()).chain(held).map(|job| &job.input);
         let outputs = self.live().filter_map(|job| job.output.as_ref());
         inputs.chain(outputs).chain(self.uploads.iter().map(|(key, _)| key)).cloned().collect()
     }
@@ -284,11 +286,14 @@ impl Run {
 
     async fn delete(&mut self, pick: usize) {
         let id = self.id(pick);
-        let over = self.model.live().any(|job| job.id == id && job.state.is_terminal());
-        assert_eq!(self.jobs().delete(id).await.unwrap(), over);
-        if let Some(job) = self.model.jobs.iter_mut().find(|job| job.id == id) {
-            job.deleted |= over;
+        let (live, now) = (self.model.live().any(|job| job.id == id), self.model.now);
+        assert_eq!(self.jobs().delete(id).await.unwrap(), live);
+        let Some(job) = self.model.jobs.iter_mut().find(|job| job.id == id).filter(|_| live) else { return };
+        job.deleted = true;
+        if job.state == State::Queued {
+            Model::end(now, job, State::Failed, Some(CANCELLED));
         }
+        job.cancel |= job.state == State::Processing;
     }
 
     async fn step(&mut self, step: &Step, folder: &Path) {

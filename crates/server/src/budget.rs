@@ -50,6 +50,12 @@ impl Pool {
         fits
     }
 
+    /// Takes `amount` if there is room at this moment.
+    pub(crate) fn try_share(self: &Arc<Self>, client: &str, amount: usize) -> Option<Share> {
+        let share = || Share { pool: self.clone(), client: client.to_owned(), amount };
+        self.try_take(client, amount).then(share)
+    }
+
     fn give_back(&self, client: &str, amount: usize) {
         let mut taken = self.taken();
         taken.all -= amount;
@@ -70,8 +76,8 @@ impl Pool {
             tokio::pin!(freed);
             // Listening from here on, so that nothing is missed between the look and the wait.
             freed.as_mut().enable();
-            if self.try_take(client, amount) {
-                return Share { pool: self.clone(), client: client.to_owned(), amount };
+            if let Some(share) = self.try_share(client, amount) {
+                return share;
             }
             freed.await;
         }

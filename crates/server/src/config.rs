@@ -133,6 +133,8 @@ settings! {
     lease: Span = Span::seconds(30);
     /// Connections at the same time; half of them from one address. At the limit the one that is idle for longest is closed. Fewer where the limit of open files does not allow so many.
     max_connections: usize = 2048;
+    /// Polls that wait (`?wait=`) and streams of events at the same time; half of them for one key. Beyond that polls are answered at once, and streams 503.
+    max_waiting: usize = 1024;
     /// The largest request body.
     max_body: Size = Size(64 << 20);
     /// The memory that all request bodies may take together, a quarter of it for those of up to 1 MiB. When there is no room for 15 s, a request is answered 503.
@@ -163,6 +165,8 @@ settings! {
     fetch_proxy: Option<ProxyUrl> = None;
     /// Ports that pictures are fetched from; none: all. Ranges in `fetch_allow` are open on every port.
     fetch_ports: Vec<u16> = vec![80, 443];
+    /// Secret that messages to `webhook_url` are signed with: any text of 16 characters or more, or `whsec_` and base64. Unset: requests with a `webhook_url` are refused.
+    webhook_secret: Option<Secret> = None;
     /// Models that are switched off: answered 410.
     retired_models: Vec<String> = Vec::new();
 }

@@ -124,6 +124,17 @@ impl Failure {
         Self::new(StatusCode::NOT_ACCEPTABLE, "Insufficient credits. You have 0.0 credits.")
     }
 
+    pub(crate) fn bad_idempotency_key(longest: usize) -> Self {
+        let error =
+            format!("Idempotency-Key: must be 1 to {longest} visible ASCII characters without blanks");
+        Self::new(StatusCode::BAD_REQUEST, error)
+    }
+
+    /// A parameter of a query that is not understood.
+    pub(crate) fn bad_query(error: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, error)
+    }
+
     pub(crate) fn too_large(limit: usize) -> Self {
         let limit = crate::config::Size(limit);
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, format!("Request body too large (limit {limit})"))
@@ -156,6 +167,11 @@ impl Failure {
         match error {
             jobs::Error::Exhausted { .. } => Self::no_credits(),
             jobs::Error::Closed => Self::unavailable(),
+            jobs::Error::KeyReused { id } => {
+                let error =
+                    "Idempotency-Key was used for another request; use a new key for what is not the same";
+                Self::new(StatusCode::CONFLICT, error).about(*id)
+            }
             jobs::Error::Kept { what, wait } => {
                 let error = format!("Too much is kept: {what}. Retry in {} s", whole_seconds(*wait));
                 Self::new(StatusCode::TOO_MANY_REQUESTS, error).retry_after(*wait).reset(*wait)

@@ -24,13 +24,17 @@ mod body;
 mod cors;
 mod extract;
 mod files;
+mod follow;
 mod form;
 mod middleware;
 mod ops;
+mod own;
 mod pages;
 mod stream;
 mod v1;
 mod v2;
+
+pub(crate) use v2::message;
 
 /// Files are what they are called, whatever they hold.
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
@@ -70,7 +74,9 @@ fn api_routes() -> Router<Arc<App>> {
         .route("/v1/{slug}", post(v1::submit))
         .route("/v2/{slug}", post(v2::submit))
         .route("/v2/requests/{id}/status", get(v2::status))
-        .route("/v2/requests/{id}", get(v2::result))
+        .route("/v2/requests/{id}", get(v2::result).delete(own::delete))
+        .route("/v2/requests/{id}/events", get(follow::events))
+        .route("/v2/requests", get(own::list))
         .route("/v2/requests/{id}/cancel", post(v2::cancel))
         .route("/v1/requests/{id}", get(v2::result))
         .route("/v1/get-user-credits", get(account::credits))

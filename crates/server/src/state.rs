@@ -9,10 +9,11 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use crate::about::About;
-use crate::budget::Budget;
+use crate::budget::{Budget, Pool};
 use crate::config::Config;
 use crate::decoding::Decoding;
 use crate::error::Error;
+use crate::estimate::Estimator;
 use crate::homes::Homes;
 use crate::keys::{KeyRing, quotas};
 use crate::lifecycle::{Lifecycle, Phase};
@@ -44,6 +45,10 @@ pub struct App {
     pub(crate) metrics: Metrics,
     /// The memory of bodies.
     pub(crate) bodies: Budget,
+    /// Polls and streams that wait for a job.
+    pub(crate) waiting: Arc<Pool>,
+    /// How long jobs are going to take.
+    pub(crate) estimator: Estimator,
     /// For parsing small bodies, and long ones.
     pub(crate) parsing: [Arc<Semaphore>; 2],
     /// The memory of decoding.
@@ -101,6 +106,8 @@ impl App {
             fetcher: Fetcher::new(config.fetch_policy())?,
             metrics: Metrics::default(),
             bodies: Budget::new(config.body_memory.0, config.max_body.0),
+            waiting: Pool::new(config.max_waiting, config.max_waiting.div_ceil(2)),
+            estimator: Estimator::default(),
             parsing: PARSED_AT_ONCE.map(|permits| Arc::new(Semaphore::new(permits))),
             decoding: Decoding::new(config.decode_limits()),
             about: OnceLock::new(),

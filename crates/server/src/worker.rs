@@ -19,6 +19,7 @@ use crate::failure::INTERNAL;
 use crate::fetching;
 use crate::lifecycle::{Phase, WorkerState};
 use crate::state::App;
+use crate::webhooks;
 
 mod run;
 
@@ -59,6 +60,7 @@ impl Workers {
         }
         if app.config.api {
             tokio::spawn(fetching::run(app.clone()));
+            tokio::spawn(webhooks::run(app.clone()));
         }
         Ok(Self { app: app.clone(), ended })
     }

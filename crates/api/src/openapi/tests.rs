@@ -50,6 +50,7 @@ fn both_posts_take_every_parameter() {
         "mask_feather",
         "background",
         "provenance",
+        "webhook_url",
     ];
     assert_eq!(keys(&request["properties"]), names.map(String::from).into());
     assert_eq!(request["required"], json!(["material_image", "subject_image"]));

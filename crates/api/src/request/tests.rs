@@ -47,7 +47,7 @@ fn defaults() {
         provenance: true,
     };
     assert_eq!(request.parameters, expected);
-    assert!(!request.base64);
+    assert!(!request.control.base64);
     let nulls = json!({ "prompt": null, "negative_prompt": null, "guidance_scale": null, "steps": null, "seed": null,
         "material_strength": null, "max_width": null, "max_height": null, "output_format": null,
         "output_quality": null, "return_intermediate_images": null, "base64": null });
@@ -114,9 +114,9 @@ fn what_is_accepted() {
     for changes in good {
         assert!(read(&changes).is_ok(), "{changes}");
     }
-    assert!(read(&json!({ "base64": true })).unwrap().base64);
+    assert!(read(&json!({ "base64": true })).unwrap().control.base64);
     assert!(
-        !read(&json!({ "base64": "maybe" })).unwrap().base64,
+        !read(&json!({ "base64": "maybe" })).unwrap().control.base64,
         "no parameter of the model: never an error"
     );
     assert!(read(&json!({ "return_intermediate_images": 1 })).unwrap().parameters.return_intermediate_images);

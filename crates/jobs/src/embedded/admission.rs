@@ -5,10 +5,13 @@ use std::{sync::Arc, time::Duration};
 use serde_json::Value;
 
 use super::{index::Record, transitions::Transaction};
-use crate::{BlobKey, Error, Job, NewJob, Result, State};
+use crate::{BlobKey, Error, Job, NewJob, PENDING_NOTICES, Result, State};
 
 impl Transaction<'_> {
     pub(super) fn submit(&mut self, new: NewJob) -> Result<Arc<Job>> {
+        if let Some(job) = self.submitted_before(&new)? {
+            return Ok(job);
+        }
         self.context.health.require(&self.context.blobs, self.context.reserve)?;
         let (limit, each) = (self.context.queue_limit, self.context.queue_limit_each);
         if self.index.counts().queued >= limit {
@@ -16,6 +19,10 @@ impl Transaction<'_> {
         }
         if self.index.waiting_of(client_of(&new)) >= each {
             return Err(Error::ClientFull { limit: each });
+        }
+        if new.webhook.is_some() && self.index.notices().pending_of(client_of(&new)) >= PENDING_NOTICES {
+            let what = "as many webhooks of this client as may be are still to be delivered";
+            return Err(Error::Kept { what, wait: Duration::from_secs(60) });
         }
         self.require_stored(&new.inputs)?;
         self.make_room(client_of(&new))?;
@@ -30,6 +37,18 @@ impl Transaction<'_> {
         }
         self.set(job.id, Some(record));
         Ok(job)
+    }
+
+    /// The job that its client has submitted under the same idempotency key.
+    fn submitted_before(&self, new: &NewJob) -> Result<Option<Arc<Job>>> {
+        let Some(given) = &new.idempotency else { return Ok(None) };
+        let now = self.context.time.now();
+        let record = self.index.by_idempotency_key(client_of(new), &given.key);
+        match record.filter(|record| !record.gone(now)).map(|record| &record.job) {
+            Some(job) if job.idempotency.as_ref() == Some(given) => Ok(Some(Arc::clone(job))),
+            Some(job) => Err(Error::KeyReused { id: job.id }),
+            None => Ok(None),
+        }
     }
 
     pub(super) fn deposit(

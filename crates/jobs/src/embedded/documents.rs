@@ -1,4 +1,4 @@
-//! The job documents on disk: `jobs.redb`, with the tables `jobs` (id → JSON of a [`Record`]), `doomed` (the files
+//! The job documents on disk: `jobs.redb`, with the tables `jobs` (id → JSON of a [`Record`]), `notices` (id → JSON of a [`Notice`]), `doomed` (the files
 //! whose deletion is pending, so that a deletion cut short is finished by the next start), `used` (owner → credits used; changed in the
 //! commit of the job that takes or returns one) and `meta` (format, latest moment seen).
 //!
@@ -21,12 +21,13 @@ use super::{
     blob_dir::{make_private, private, sync_folder},
     index::{Index, Record},
 };
-use crate::{BlobKey, Error, Result};
+use crate::{BlobKey, Error, Notice, Result};
 
 const JOBS: TableDefinition<u128, &[u8]> = TableDefinition::new("jobs");
 /// Under the name that stores of the first format have.
 const PENDING_DELETES: TableDefinition<&str, ()> = TableDefinition::new("doomed");
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
+const NOTICES: TableDefinition<u128, &[u8]> = TableDefinition::new("notices");
 const USED: TableDefinition<&str, u64> = TableDefinition::new("used");
 /// The format of the documents; a store written by a newer one is refused.
 const FORMAT: u64 = 1;
@@ -58,6 +59,7 @@ pub(super) struct Recovered {
     pub(super) pending_deletes: Vec<BlobKey>,
     pub(super) used: BTreeMap<String, u64>,
     pub(super) latest: u64,
+    pub(super) notices: Vec<Notice>,
     /// Jobs whose time had passed, and that were not read therefore.
     expired: HashSet<Uuid>,
     /// The bytes of the documents.
@@ -212,12 +214,39 @@ fn read(database: &Database, wall: u64) -> Read<std::result::Result<Recovered, S
         Err(redb::TableError::TableDoesNotExist(_)) => {}
         Err(error) => return Err(error.into()),
     }
+    if let Err(reason) = read_notices(&read, &mut recovered)? {
+        return Ok(Err(reason));
+    }
     for row in read.open_table(PENDING_DELETES)?.iter()? {
         if let Ok(key) = BlobKey::parse(row?.0.value()) {
             recovered.pending_deletes.push(key);
         }
     }
     Ok(Ok(recovered))
+}
+
+/// The notices that are still to be delivered, and those of jobs that are still there; the others go with the next commit.
+fn read_notices(
+    read: &redb::ReadTransaction,
+    recovered: &mut Recovered,
+) -> Read<std::result::Result<(), String>> {
+    let table = match read.open_table(NOTICES) {
+        Ok(table) => table,
+        // A file of a version that left none.
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Ok(())),
+        Err(error) => return Err(error.into()),
+    };
+    let known: HashSet<Uuid> = recovered.records.iter().map(|record| record.job.id).collect();
+    for row in table.iter()? {
+        let (id, document) = row?;
+        let id = Uuid::from_u128(id.value());
+        match serde_json::from_slice::<Notice>(document.value()) {
+            Ok(notice) if notice.next_at.is_some() || known.contains(&id) => recovered.notices.push(notice),
+            Ok(_) => _ = recovered.expired.insert(id),
+            Err(error) => return Ok(Err(format!("the notice of job {id} is unreadable ({error})"))),
+        }
+    }
+    Ok(Ok(()))
 }
 
 fn commit(
@@ -238,6 +267,16 @@ fn commit(
                     jobs.insert(id.as_u128(), document.as_slice())?;
                 }
                 None => _ = jobs.remove(id.as_u128())?,
+            }
+        }
+        let mut notices = write.open_table(NOTICES)?;
+        for id in ids {
+            match entry.index.notices().get(*id) {
+                Some(notice) => {
+                    let document = serde_json::to_vec(&**notice).map_err(io::Error::from)?;
+                    notices.insert(id.as_u128(), document.as_slice())?;
+                }
+                None => _ = notices.remove(id.as_u128())?,
             }
         }
         let mut used = write.open_table(USED)?;

@@ -5,14 +5,15 @@
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{fair_queue::FairQueue, usage::Usage};
-use crate::{BlobKey, Counts, Job, LeaseToken, State};
+use super::{catalogue::Catalogue, fair_queue::FairQueue, notices::Notices, usage::Usage};
+use crate::{BlobKey, Counts, Job, LeaseToken, Listing, Notice, State};
 
 /// A job document as it is stored, and what only the running process needs to know about it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,7 +21,7 @@ pub(super) struct Record {
     /// Its place in the order of submission; kept when an interrupted job goes back to the queue.
     pub(super) seq: u64,
     /// The job. Whoever asks for it shares it.
-    #[serde(with = "shared")]
+    #[serde(with = "crate::shared")]
     pub(super) job: Arc<Job>,
     /// Whether the job has expired and only its files are kept.
     #[serde(default, rename = "faded")]
@@ -40,23 +41,6 @@ pub(super) struct Record {
     /// The claim it is leased under. Not stored: no lease outlives the process.
     #[serde(skip)]
     pub(super) claim: Option<Uuid>,
-}
-
-/// An [`Arc`] is written like what is in it.
-mod shared {
-    use std::sync::Arc;
-
-    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
-
-    use crate::Job;
-
-    pub(super) fn serialize<S: Serializer>(job: &Arc<Job>, serializer: S) -> Result<S::Ok, S::Error> {
-        (**job).serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<Job>, D::Error> {
-        Job::deserialize(deserializer).map(Arc::new)
-    }
 }
 
 impl Record {
@@ -90,6 +74,11 @@ impl Record {
     /// Whether its time is over at `now` (unix ms).
     pub(super) fn expired(&self, now: u64) -> bool {
         self.job.expires_at.is_some_and(|at| at <= now)
+    }
+
+    /// Whether nobody may see it any more at `now` (unix ms).
+    pub(super) fn gone(&self, now: u64) -> bool {
+        self.expired(now) || self.job.discarded
     }
 
     /// Whether its files' time is over at `now` (unix ms).
@@ -126,6 +115,8 @@ pub(super) struct Index {
     /// Running jobs that were interrupted before.
     suspects: usize,
     usage: Usage,
+    catalogue: Catalogue,
+    notices: Notices,
     /// How many credits each owner has used.
     used: HashMap<String, u64>,
     expiry: BTreeSet<(u64, Uuid)>,
@@ -169,10 +160,11 @@ impl Index {
         for key in record.blobs() {
             *self.named.entry(key.clone()).or_default() += 1;
         }
-        if !record.tombstone {
+        if !record.tombstone && !job.discarded {
             *self.count_of(job.state) += 1;
         }
         self.usage.list(record);
+        self.catalogue.list(record);
     }
 
     fn unlist(&mut self, record: &Record) {
@@ -197,10 +189,11 @@ impl Index {
                 }
             }
         }
-        if !record.tombstone {
+        if !record.tombstone && !job.discarded {
             *self.count_of(job.state) -= 1;
         }
         self.usage.unlist(record);
+        self.catalogue.unlist(record);
     }
 
     fn count_of(&mut self, state: State) -> &mut usize {
@@ -215,6 +208,29 @@ impl Index {
     /// The record of `id`, expired or not.
     pub(super) fn get(&self, id: Uuid) -> Option<&Arc<Record>> {
         self.records.get(&id)
+    }
+
+    /// The job that was submitted under an idempotency key, expired or not.
+    pub(super) fn by_idempotency_key(&self, client: &str, key: &str) -> Option<&Arc<Record>> {
+        self.records.get(&self.catalogue.by_idempotency_key(client, key)?)
+    }
+
+    /// A page of a client's jobs at `now` (unix ms).
+    pub(super) fn page(&self, listing: &Listing, now: u64) -> Vec<Arc<Job>> {
+        let records = self.catalogue.newest_first(&listing.client, listing.after);
+        records
+            .filter_map(|id| self.records.get(&id))
+            .filter(|record| !record.gone(now) && record.job.owner == listing.owner)
+            .filter(|record| listing.state.is_none_or(|state| record.job.state == state))
+            .take(listing.limit)
+            .map(|record| Arc::clone(&record.job))
+            .collect()
+    }
+
+    /// How long the jobs took that were completed last, the latest first.
+    pub(super) fn recent_runs(&self, limit: usize) -> Vec<Duration> {
+        let completed = self.catalogue.latest_completed().filter_map(|id| self.records.get(&id));
+        completed.filter_map(|record| record.job.inference_time()).take(limit).collect()
     }
 
     /// The COMPLETED job that made the file.
@@ -252,6 +268,16 @@ impl Index {
     /// When the job that has waited longest was accepted, unix ms.
     pub(super) fn oldest_waiting(&self) -> Option<u64> {
         self.records.get(&self.fair_queue.first()?).map(|record| record.job.submitted_at)
+    }
+
+    /// The ends of jobs that are to be told.
+    pub(super) fn notices(&self) -> &Notices {
+        &self.notices
+    }
+
+    /// Puts or removes the notice of a job, and returns what there was.
+    pub(super) fn set_notice(&mut self, id: Uuid, notice: Option<Arc<Notice>>) -> Option<Arc<Notice>> {
+        self.notices.set(id, notice)
     }
 
     /// What is kept for whom.

@@ -5,19 +5,23 @@
 
 mod admission;
 mod blob_dir;
+mod catalogue;
 mod documents;
 mod fair_queue;
 mod health;
 mod index;
 mod leases;
 mod lock;
+mod notices;
+mod options;
 mod transitions;
 mod usage;
 mod writer;
 
+pub use options::Options;
 pub use usage::Caps;
 
-use std::{collections::BTreeMap, fs::File, path::Path, sync::Arc, time::Duration};
+use std::{fs::File, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -34,61 +38,9 @@ use self::{
     writer::{Published, Writer},
 };
 use crate::{
-    Beat, BlobKey, BlobStore, CancelOutcome, Claim, Clock, Counts, Endings, Error, Failure, Job, JobStore,
-    LeaseToken, NewJob, Result, State, SystemClock, clock::StoreTime,
+    Beat, BlobKey, BlobStore, CancelOutcome, Claim, Counts, Endings, Error, Failure, Job, JobStore,
+    LeaseToken, Listing, NewJob, Notice, Result, State, Try, clock::StoreTime,
 };
-
-/// How the embedded home is to behave.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// How many jobs may wait; the next one is [`Error::QueueFull`]. 100 unless said otherwise.
-    pub queue_limit: usize,
-    /// How many jobs of one client may wait; the next one is [`Error::ClientFull`]. As many as there may be at all unless
-    /// said otherwise.
-    pub queue_limit_each: usize,
-    /// What may be kept of jobs that are over. Where as much is kept, the oldest failed ones go; then it is
-    /// [`Error::Kept`].
-    pub caps: Caps,
-    /// The same for each client.
-    pub caps_each: Caps,
-    /// How many files (`jobs`), and how many bytes of them (`files`), each client may deposit.
-    pub caps_deposits: Caps,
-    /// Bytes on the disk that are left alone: with less, nothing new is accepted. 0 unless said otherwise.
-    pub reserve: u64,
-    /// How long a job lives after its end, with its files. One hour unless said otherwise (Segmind's retention).
-    pub result_ttl: Duration,
-    /// How long the output files live after the job's end, for files that are to outlive their job. `None`, or
-    /// anything less: as long as the job.
-    pub file_ttl: Option<Duration>,
-    /// What owners had used of their credits elsewhere; taken over for those that are not known here.
-    pub used: BTreeMap<String, u64>,
-    /// How long a file lives that no job names, from its storing on. `None`: as long as a result, and ten minutes at least,
-    /// since it may be stored long before the job that names it is there or over.
-    pub unclaimed_ttl: Option<Duration>,
-    /// Where the time comes from: the operating system, except in tests.
-    pub clock: Arc<dyn Clock>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        let hour = Duration::from_secs(3600);
-        Self {
-            queue_limit: 100,
-            queue_limit_each: usize::MAX,
-            caps: UNLIMITED,
-            caps_each: UNLIMITED,
-            caps_deposits: UNLIMITED,
-            reserve: 0,
-            result_ttl: hour,
-            file_ttl: None,
-            used: BTreeMap::new(),
-            unclaimed_ttl: None,
-            clock: Arc::new(SystemClock::default()),
-        }
-    }
-}
-
-const UNLIMITED: Caps = Caps { jobs: usize::MAX, documents: u64::MAX, files: u64::MAX };
 
 /// The least time that a file lives which no job names yet.
 const UNCLAIMED_AT_LEAST: Duration = Duration::from_secs(600);
@@ -135,6 +87,9 @@ impl Embedded {
         for record in recovered.records {
             index.set(record.job.id, Some(Arc::new(record)));
         }
+        for notice in recovered.notices {
+            index.set_notice(notice.job.id, Some(Arc::new(notice)));
+        }
         for (owner, used) in recovered.used {
             index.set_used(&owner, Some(used));
         }
@@ -156,7 +111,7 @@ impl Embedded {
         if !over(&record, self.context.time.now()) {
             return Some(record);
         }
-        if !record.tombstone {
+        if !record.tombstone && !record.job.discarded {
             self.writer.change_later(|transaction| _ = transaction.expire());
         }
         None
@@ -257,7 +212,20 @@ impl JobStore for Embedded {
     }
 
     async fn get(&self, id: Uuid) -> Result<Option<Arc<Job>>> {
-        Ok(self.live(|index| index.get(id), Record::expired).map(|record| Arc::clone(&record.job)))
+        Ok(self.live(|index| index.get(id), Record::gone).map(|record| Arc::clone(&record.job)))
+    }
+
+    async fn by_idempotency_key(&self, client: &str, key: &str) -> Result<Option<Arc<Job>>> {
+        let record = self.live(|index| index.by_idempotency_key(client, key), Record::gone);
+        Ok(record.map(|record| Arc::clone(&record.job)))
+    }
+
+    async fn list(&self, listing: &Listing) -> Result<Vec<Arc<Job>>> {
+        Ok(self.published.index().page(listing, self.context.time.now()))
+    }
+
+    async fn recent_runs(&self, limit: usize) -> Result<Vec<Duration>> {
+        Ok(self.published.index().recent_runs(limit))
     }
 
     async fn cancel(&self, id: Uuid) -> Result<CancelOutcome> {
@@ -326,14 +294,33 @@ impl JobStore for Embedded {
         let _ = self.published.claimable.subscribe().wait_for(|claimable| *claimable).await;
     }
 
-    async fn wait_terminal(&self, id: Uuid) -> Result<Option<Arc<Job>>> {
-        let mut ends = self.published.ends.subscribe();
+    async fn wait_change(&self, id: Uuid, seen: State) -> Result<Option<Arc<Job>>> {
+        let mut moves = self.published.moves.subscribe();
         loop {
             match JobStore::get(self, id).await? {
-                Some(job) if !job.state.is_terminal() => ends.changed().await.map_err(|_| Error::Closed)?,
-                over => return Ok(over),
+                Some(job) if job.state == seen => moves.changed().await.map_err(|_| Error::Closed)?,
+                other => return Ok(other),
             }
         }
+    }
+
+    async fn take_notices(
+        &self,
+        busy: &[String],
+        each: usize,
+        limit: usize,
+        _lease: Duration,
+    ) -> Result<Vec<Arc<Notice>>> {
+        // The directory is one process's, which says itself what it is busy with.
+        Ok(self.published.index().notices().due(self.context.time.now(), busy, each, limit))
+    }
+
+    async fn note_try(&self, id: Uuid, attempt: Try, next_at: Option<u64>) -> Result<()> {
+        self.writer.change(move |transaction| Ok(transaction.note_try(id, attempt, next_at))).await
+    }
+
+    async fn notice(&self, id: Uuid) -> Result<Option<Arc<Notice>>> {
+        Ok(self.published.index().notices().get(id).cloned())
     }
 
     async fn sweep(&self) -> Result<usize> {

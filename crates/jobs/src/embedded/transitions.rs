@@ -14,7 +14,7 @@ use super::{
     usage::Caps,
 };
 use crate::{
-    BlobKey, CancelOutcome, Claim, Error, Failure, Job, LeaseToken, Result, State, clock::StoreTime,
+    BlobKey, CancelOutcome, Claim, Error, Failure, Job, LeaseToken, Notice, Result, State, clock::StoreTime,
 };
 
 /// What transitions need besides the records: clock, files, leases, health and limits.
@@ -50,6 +50,8 @@ pub(super) struct Transaction<'a> {
     pub(super) before: Vec<(Uuid, Option<Arc<Record>>)>,
     /// The credits used before, in the order of the changes.
     pub(super) before_used: Vec<(String, Option<u64>)>,
+    /// The notices before, in the order of the changes.
+    pub(super) before_notices: Vec<(Uuid, Option<Arc<Notice>>)>,
 }
 
 /// Numbers that are given out.
@@ -62,12 +64,16 @@ pub(super) struct Next {
 
 impl<'a> Transaction<'a> {
     pub(super) fn new(context: &'a Context, index: &'a mut Index, next: &'a mut Next) -> Self {
-        Self { context, index, next, before: Vec::new(), before_used: Vec::new() }
+        Self { context, index, next, before: Vec::new(), before_used: Vec::new(), before_notices: Vec::new() }
     }
 
     pub(super) fn set(&mut self, id: Uuid, record: Option<Record>) {
+        let goes = record.is_none();
         let before = self.index.set(id, record.map(Arc::new));
         self.before.push((id, before));
+        if goes {
+            self.drop_spent_notice(id);
+        }
     }
 
     pub(super) fn set_used(&mut self, owner: &str, used: u64) {
@@ -95,6 +101,9 @@ impl<'a> Transaction<'a> {
         }
         for (owner, used) in self.before_used.into_iter().rev() {
             self.index.set_used(&owner, used);
+        }
+        for (id, notice) in self.before_notices.into_iter().rev() {
+            self.index.set_notice(id, notice);
         }
     }
 
@@ -204,7 +213,7 @@ impl<'a> Transaction<'a> {
 
     pub(super) fn cancel(&mut self, id: Uuid) -> CancelOutcome {
         let now = self.context.time.now();
-        let Some(record) = self.index.get(id).filter(|record| !record.expired(now)) else {
+        let Some(record) = self.index.get(id).filter(|record| !record.gone(now)) else {
             return CancelOutcome::Unknown;
         };
         let mut record = Record::clone(record);
@@ -227,12 +236,23 @@ impl<'a> Transaction<'a> {
 
     pub(super) fn delete(&mut self, id: Uuid) -> bool {
         let now = self.context.time.now();
-        let over = |record: &&Arc<Record>| record.job.state.is_terminal() && !record.expired(now);
-        let found = self.index.get(id).filter(over).is_some();
-        if found {
+        let Some(record) = self.index.get(id).filter(|record| !record.gone(now)) else { return false };
+        let mut record = Record::clone(record);
+        if record.job.state.is_terminal() {
             self.set(id, None);
+            if self.index.notices().get(id).is_some() {
+                self.set_notice(id, None);
+            }
+            return true;
         }
-        found
+        let job = record.job_mut();
+        (job.cancel_requested, job.discarded) = (true, true);
+        if job.state == State::Queued {
+            self.finish_failed(record, Failure::cancelled());
+        } else {
+            self.set(id, Some(record));
+        }
+        true
     }
 
     /// Removes the expired jobs, except for files that live longer, and returns how many it touched.
@@ -303,7 +323,8 @@ impl<'a> Transaction<'a> {
         self.finish(record, State::Failed)
     }
 
-    /// Ends a job. In the same step a failed one gives its credit back, so that no crash can come in between.
+    /// Ends a job. In the same step a failed one gives its credit back, so that no crash can come in between, and one that was
+    /// deleted while it ran goes.
     pub(super) fn finish(&mut self, mut record: Record, state: State) -> Arc<Job> {
         let now = self.context.time.now();
         let outputs = &record.job.outputs;
@@ -327,6 +348,10 @@ impl<'a> Transaction<'a> {
         record.weigh();
         let job = Arc::clone(&record.job);
         self.set(job.id, Some(record));
+        self.announce(&job);
+        if job.discarded {
+            self.set(job.id, None);
+        }
         job
     }
 

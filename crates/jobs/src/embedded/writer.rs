@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::{
     documents::{Documents, Entry},
-    index::Index,
+    index::{Index, Record},
     transitions::{Context, Next, Transaction},
 };
 use crate::{Blame, Endings, Error, Job, Result, State};
@@ -35,15 +35,15 @@ pub(super) struct Published {
     /// Counts the jobs that came in wanting inputs.
     pub(super) arrivals: watch::Sender<u64>,
     endings: Mutex<Endings>,
-    /// Counts the moments at which some job became terminal or went.
-    pub(super) ends: watch::Sender<u64>,
+    /// Counts the moments at which some job came into another state or went.
+    pub(super) moves: watch::Sender<u64>,
 }
 
 impl Published {
     fn of(index: Index) -> Self {
         let claimable = watch::Sender::new(index.next_up().is_some());
-        let (arrivals, ends) = (watch::Sender::new(0), watch::Sender::new(0));
-        Self { index: RwLock::new(index), claimable, arrivals, endings: Mutex::default(), ends }
+        let (arrivals, moves) = (watch::Sender::new(0), watch::Sender::new(0));
+        Self { index: RwLock::new(index), claimable, arrivals, endings: Mutex::default(), moves }
     }
 
     /// What has become of jobs so far.
@@ -160,7 +160,8 @@ impl WriterState {
 
 /// Makes a transaction durable and visible, or undoes it.
 fn commit(transaction: Transaction<'_>, documents: &mut Documents, published: &Published) -> Result<()> {
-    let touched: HashSet<Uuid> = transaction.before.iter().map(|(id, _)| *id).collect();
+    let noticed = transaction.before_notices.iter().map(|(id, _)| *id);
+    let touched: HashSet<Uuid> = transaction.before.iter().map(|(id, _)| *id).chain(noticed).collect();
     let owners: Vec<String> = transaction.before_used.iter().map(|(owner, _)| owner.clone()).collect();
     if touched.is_empty() && owners.is_empty() && documents.settled() {
         return Ok(());
@@ -204,7 +205,7 @@ fn commit(transaction: Transaction<'_>, documents: &mut Documents, published: &P
 }
 
 fn publish(published: &Published, committed: &Index, touched: &HashSet<Uuid>, owners: &[String]) {
-    let (mut ended, mut arrived) = (false, 0);
+    let (mut moved, mut arrived) = (false, 0);
     let mut endings = published.endings();
     let claimable = {
         let mut index = published.index.write().unwrap_or_else(PoisonError::into_inner);
@@ -213,8 +214,14 @@ fn publish(published: &Published, committed: &Index, touched: &HashSet<Uuid>, ow
         }
         for id in touched {
             let record = committed.get(*id).cloned();
-            ended |= record.as_ref().is_none_or(|record| record.job.state.is_terminal());
+            index.set_notice(*id, committed.notices().get(*id).cloned());
             let before = index.set(*id, record.clone());
+            let standing = |record: &Arc<Record>| (record.job.state, record.job.discarded);
+            moved |= before.as_ref().map(standing) != record.as_ref().map(standing);
+            if record.is_none() && before.as_ref().is_some_and(|before| !before.job.state.is_terminal()) {
+                // Deleted before its end.
+                endings.cancelled += 1;
+            }
             let Some(record) = record.filter(|record| !record.deposit) else { continue };
             arrived += u64::from(record.job.wanting && before.is_none());
             count(&mut endings, before.as_ref().map(|before| &*before.job), &record.job);
@@ -226,8 +233,8 @@ fn publish(published: &Published, committed: &Index, touched: &HashSet<Uuid>, ow
     if arrived > 0 {
         published.arrivals.send_modify(|arrivals| *arrivals += arrived);
     }
-    if ended {
-        published.ends.send_modify(|ends| *ends += 1);
+    if moved {
+        published.moves.send_modify(|moves| *moves += 1);
     }
 }
 

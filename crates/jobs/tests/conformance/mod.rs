@@ -5,8 +5,10 @@ pub(crate) mod credits;
 pub(crate) mod files;
 pub(crate) mod keeping;
 pub(crate) mod leases;
+pub(crate) mod notices;
 pub(crate) mod queue;
 pub(crate) mod retention;
+pub(crate) mod steering;
 pub(crate) mod turns;
 
 use std::{sync::Arc, time::Duration};
@@ -119,6 +121,10 @@ macro_rules! conformance {
                 lapsing_cancelled, progress_is_told, dropped_claims_come_back;
             retention: gone_at_the_very_moment, failed_ones_go_too, reading_changes_nothing, sweeping_leaves_nothing,
                 waiting_and_running_never_expire, an_expired_id_is_unknown;
+            steering: the_same_key_makes_one_job, at_the_same_time_one_job_too, lists_have_pages, runs_are_measured,
+                waiting_for_a_change, deleting_what_runs;
+            notices: every_end_leaves_one, lanes_are_kept_apart, tries_are_noted_until_it_is_told,
+                what_was_told_stays_as_long_as_its_job;
             files: whole_files, replacing, inputs_go_at_the_end, shared_inputs_stay, orphans_go, results_are_no_orphans;
         );
     };

@@ -55,6 +55,11 @@ impl Config {
                 return refuse(name, &format!("must be at most {}", Span(LONGEST)));
             }
         }
+        if let Some(secret) = &self.webhook_secret
+            && let Err(reason) = crate::webhooks::Signer::new(&secret.0)
+        {
+            return refuse("webhook_secret", reason);
+        }
         if self.api_key.iter().any(|key| key.0.trim().is_empty()) {
             return refuse("api_key", "an API key must not be empty");
         }

@@ -11,7 +11,7 @@ use axum::extract::Request;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use jobs::{BlobKey, Job, NewJob};
+use jobs::{BlobKey, Idempotency, Job, NewJob};
 use pipeline::Picture;
 use serde_json::Value;
 use uuid::Uuid;
@@ -21,10 +21,12 @@ use super::form;
 use crate::base_url::{self, base_url};
 use crate::budget::{SMALL, Share};
 use crate::failure::{Failure, RATE_RESET, REQUEST_ID};
+use crate::idempotency;
 use crate::keys::{Admitted, Caller, Transfer};
 use crate::state::{App, SLUG};
 use crate::task::{ImageRef, Task, TransferTask};
 use crate::unclaimed::Unclaimed;
+use crate::webhooks;
 
 /// A request that has become a job.
 pub(super) struct Accepted {
@@ -34,6 +36,8 @@ pub(super) struct Accepted {
     pub(super) caller: Admitted<Transfer>,
     /// v1: answer JSON with the picture in base64.
     pub(super) base64: bool,
+    /// Whether it had become one before.
+    pub(super) replayed: bool,
 }
 
 /// All checks, then the job under `id`. `late` turns bad parameters into a job that fails.
@@ -45,49 +49,110 @@ pub(super) async fn accept(
     late: bool,
 ) -> Result<Accepted, Failure> {
     let (parts, body) = request.into_parts();
-    let (caller, client, kind) = match admit(app, &parts, slug).await {
+    let admission = match admit(app, &parts, slug).await {
         Ok(admitted) => admitted,
         Err(failure) => {
             body::discard_body(&parts.headers, body);
             return Err(failure);
         }
     };
+    let Admission { caller, client, kind, key } = admission;
     let held = body::read(app, &client, &parts, body).await?;
     let base = base_url(&app.config, &parts);
-    let read = parse(app, kind, held).await;
-    let checked = match read {
-        Ok(read) => check_pictures(app, read).await,
-        Err(refusal) => Err(refusal),
-    };
-    let (job, base64) = match checked {
-        Ok(Read { request, share }) => {
-            let base64 = request.base64;
-            let mut new = new_job(app, id, &caller, client);
-            let mut inputs = Unclaimed::new(&app.blobs);
-            new.payload = store(app, &base, request, &mut inputs, &mut new.wanting).await?;
-            drop(share); // the pictures are on disk
-            new.inputs.clone_from(&inputs.keys);
-            let job = submit(app, new).await?;
-            inputs.claimed();
-            (job, base64)
+    let mut new = new_job(app, id, &caller, client);
+    let (job, base64) = match parse(app, kind, held, key.is_some()).await {
+        Ok(read) => {
+            new.idempotency = key.zip(read.digest.clone()).map(|(key, digest)| Idempotency { key, digest });
+            let base64 = read.request.control.base64;
+            match replay(app, &new).await? {
+                Some(job) => (job, base64),
+                None => (take_in(app, &base, read, new, late).await?, base64),
+            }
         }
-        Err(Refusal::Request(error @ RequestError::Fields(_))) if late => {
-            let mut new = new_job(app, id, &caller, client);
-            new.payload = payload(&Task::Refuse(error.to_string()))?;
-            (submit(app, new).await?, false)
-        }
-        Err(Refusal::Request(error)) => return Err(error.into()),
-        Err(Refusal::Failure(failure)) => return Err(failure),
+        Err(refusal) => (take_in_refused(app, refusal, new, key, late).await?, false),
     };
-    Ok(Accepted { job, parts, base, caller, base64 })
+    let replayed = job.id != id;
+    Ok(Accepted { job, parts, base, caller, base64, replayed })
+}
+
+/// The job that the client has submitted under the same idempotency key.
+async fn replay(app: &App, new: &NewJob) -> Result<Option<Arc<Job>>, Failure> {
+    let Some(given) = &new.idempotency else { return Ok(None) };
+    match app.jobs.by_idempotency_key(&new.client, &given.key).await? {
+        Some(job) if job.idempotency.as_ref() == Some(given) => Ok(Some(job)),
+        Some(job) => Err(jobs::Error::KeyReused { id: job.id }.into()),
+        None => Ok(None),
+    }
+}
+
+/// Checks and stores the pictures, and makes the job.
+async fn take_in(
+    app: &Arc<App>,
+    base: &str,
+    read: Read,
+    mut new: NewJob,
+    late: bool,
+) -> Result<Arc<Job>, Failure> {
+    let webhook = webhooks::wanted(app, base, read.request.control.webhook_url.as_ref());
+    let checked = match webhook {
+        Ok(webhook) => {
+            new.webhook = webhook;
+            check_pictures(app, read).await
+        }
+        Err(error) => Err(error.into()),
+    };
+    let Read { request, share, .. } = match checked {
+        Ok(read) => read,
+        Err(refusal) => {
+            let key = new.idempotency.take().map(|idempotency| idempotency.key);
+            return take_in_refused(app, refusal, new, key, late).await;
+        }
+    };
+    let mut inputs = Unclaimed::new(&app.blobs);
+    new.payload = store(app, base, request, &mut inputs, &mut new.wanting).await?;
+    drop(share); // the pictures are on disk
+    new.inputs.clone_from(&inputs.keys);
+    let id = new.id;
+    let job = submit(app, new).await?;
+    // Of two that come at once under one key, one is the job; the other one's files go.
+    if job.id == id {
+        inputs.claimed();
+    }
+    Ok(job)
+}
+
+/// Answers a request that is no transfer; `late` makes a job of it that fails.
+async fn take_in_refused(
+    app: &App,
+    refusal: Refusal,
+    mut new: NewJob,
+    key: Option<String>,
+    late: bool,
+) -> Result<Arc<Job>, Failure> {
+    match refusal {
+        Refusal::Request(error @ RequestError::Fields(_)) if late => {
+            let reason = error.to_string();
+            let digest = idempotency::digest_of_refusal(&reason);
+            new.idempotency = key.map(|key| Idempotency { key, digest });
+            new.payload = payload(&Task::Refuse(reason))?;
+            submit(app, new).await
+        }
+        Refusal::Request(error) => Err(error.into()),
+        Refusal::Failure(failure) => Err(failure),
+    }
+}
+
+/// Who wants something, and what it is sent in.
+struct Admission {
+    caller: Admitted<Transfer>,
+    client: String,
+    kind: body::Kind,
+    /// The idempotency key.
+    key: Option<String>,
 }
 
 /// Everything that is decided before the body is looked at.
-async fn admit(
-    app: &App,
-    parts: &Parts,
-    slug: &str,
-) -> Result<(Admitted<Transfer>, String, body::Kind), Failure> {
+async fn admit(app: &App, parts: &Parts, slug: &str) -> Result<Admission, Failure> {
     let address = base_url::client(&app.config, parts);
     let caller: Admitted<Transfer> = app.keys.admit(&parts.headers, address)?;
     if app.config.retired_models.iter().any(|retired| retired == slug) {
@@ -100,20 +165,34 @@ async fn admit(
     if !app.lifecycle.takes_work() {
         return Err(Failure::unavailable());
     }
-    if app.remaining(&caller.owner).await == 0 {
+    let client = app.keys.client(&caller, address);
+    let key = idempotency::key(&parts.headers)?;
+    let known = match &key {
+        Some(key) => app.jobs.by_idempotency_key(&client, key).await?.is_some(),
+        None => false,
+    };
+    // What was accepted before takes no credit and no place in the queue.
+    if !known && app.remaining(&caller.owner).await == 0 {
         return Err(Failure::no_credits());
     }
     if app.jobs.unwell().is_some() {
         return Err(Failure::disk());
     }
     app.rates.take(&caller.owner, caller.requests_per_minute, Instant::now()).map_err(Failure::rate)?;
-    let client = app.keys.client(&caller, address);
+    if !known {
+        check_queue(app, &client).await?;
+    }
+    Ok(Admission { caller, client, kind: body::kind(&parts.headers)?, key })
+}
+
+/// Room for one more.
+async fn check_queue(app: &App, client: &str) -> Result<(), Failure> {
     let waiting = app.jobs.counts().await?.queued;
-    let own = app.jobs.waiting_of(&client).await?;
+    let own = app.jobs.waiting_of(client).await?;
     if waiting >= app.config.queue_limit || own >= app.config.queue_limit_per_key {
         return Err(queue_full(app));
     }
-    Ok((caller, client, body::kind(&parts.headers)?))
+    Ok(())
 }
 
 /// A place in the queue gets free whenever a job has run; who is turned away later is told to come later.
@@ -128,6 +207,8 @@ fn queue_full(app: &App) -> Failure {
 struct Read {
     request: TransferRequest,
     share: Share,
+    /// What is asked for, hashed, if that is wanted.
+    digest: Option<String>,
 }
 
 /// Why a body is no transfer: what the schema says about it, which may wait until the job fails, or anything else.
@@ -150,7 +231,7 @@ impl From<Failure> for Refusal {
 
 /// Reads a body as a transfer, on a thread that may take its time. What belongs to the work goes with it, so that a client
 /// that hangs up frees nothing that is still in use.
-async fn parse(app: &Arc<App>, kind: body::Kind, held: Held) -> Result<Read, Refusal> {
+async fn parse(app: &Arc<App>, kind: body::Kind, held: Held, hashed: bool) -> Result<Read, Refusal> {
     let lane = &app.parsing[usize::from(held.bytes.len() > SMALL)];
     let permit = lane.clone().acquire_owned().await.map_err(|_| Failure::unavailable())?;
     let app = app.clone();
@@ -166,7 +247,8 @@ async fn parse(app: &Arc<App>, kind: body::Kind, held: Held) -> Result<Read, Ref
         };
         drop(bytes);
         share.shrink(request.inline_bytes());
-        Ok(Read { request, share })
+        let digest = hashed.then(|| idempotency::digest(&request));
+        Ok(Read { request, share, digest })
     };
     blocking(parse).await?
 }

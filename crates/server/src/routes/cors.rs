@@ -14,7 +14,7 @@ use crate::failure::Failure;
 use crate::state::App;
 
 /// What scripts of other sites may see of an answer.
-const EXPOSED: [&str; 8] = [
+const EXPOSED: [&str; 9] = [
     "x-request-id",
     "x-cost",
     "x-remaining-credits",
@@ -23,6 +23,7 @@ const EXPOSED: [&str; 8] = [
     "x-output-metadata",
     "x-rate-limit-reset-at-utc",
     "retry-after",
+    "idempotent-replayed",
 ];
 
 /// How long a browser may remember an answer to its question.
@@ -54,7 +55,7 @@ pub(super) fn layer(app: &Arc<App>) -> CorsLayer {
     };
     CorsLayer::new()
         .allow_origin(allowed)
-        .allow_methods([Method::GET, Method::POST, Method::HEAD, Method::OPTIONS])
+        .allow_methods([Method::GET, Method::POST, Method::DELETE, Method::HEAD, Method::OPTIONS])
         .allow_headers(AllowHeaders::mirror_request())
         .allow_private_network(AllowPrivateNetwork::predicate(move |value, _| {
             is_listed(&private, value) || (all(&private) && !private.keys.is_open())

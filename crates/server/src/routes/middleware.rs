@@ -61,7 +61,7 @@ pub(super) async fn around(State(app): State<Arc<App>>, request: Request, next: 
     };
     let response = answering.instrument(span).await;
     // Methods of a client's invention must not become labels.
-    let known = [Method::GET, Method::POST, Method::HEAD, Method::OPTIONS].contains(&method);
+    let known = [Method::GET, Method::POST, Method::DELETE, Method::HEAD, Method::OPTIONS].contains(&method);
     let label = if known { method.as_str() } else { "other" };
     app.metrics.answered(route.as_deref().unwrap_or("other"), label, response.status().as_u16());
     app.metrics.took(route.as_deref().unwrap_or("other"), started.elapsed());
@@ -82,6 +82,9 @@ fn methods(app: &App, route: &str) -> Option<HeaderValue> {
     }
     if operations.get("post").is_some() {
         methods.push("POST");
+    }
+    if operations.get("delete").is_some() {
+        methods.push("DELETE");
     }
     methods.push("OPTIONS");
     HeaderValue::from_str(&methods.join(", ")).ok()

@@ -10,7 +10,7 @@ use api::response::OutputMetadata;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use http::header::{self, HeaderName, HeaderValue};
-use http::{StatusCode, Version};
+use http::{HeaderMap, StatusCode, Version};
 use jobs::{Blame, CancelOutcome, Job, JobStore};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 use uuid::Uuid;
@@ -19,6 +19,7 @@ use super::admission::{Accepted, accept, account_headers};
 use super::extract::Slug;
 use super::stream;
 use crate::failure::Failure;
+use crate::idempotency;
 use crate::interim::Interim;
 use crate::lifecycle::Phase;
 use crate::state::App;
@@ -35,7 +36,7 @@ pub(super) async fn submit(
 ) -> Result<Response, Failure> {
     let id = Uuid::new_v4();
     // From before the job is there: a client may go away at any moment, and nobody else knows the id.
-    let call = Call::new(&app, id);
+    let call = Call::new(&app, id, request.headers());
     match accept(&app, &slug, request, id, false).await {
         Ok(accepted) => for_picture(&app, accepted, call).await,
         Err(failure) => {
@@ -51,7 +52,7 @@ async fn for_picture(app: &Arc<App>, accepted: Accepted, call: Call) -> Result<R
     call.over();
     match outcome? {
         Some(job) => answer(app, &accepted, &job).await,
-        None => Err(Failure::internal()),
+        None => Err(Failure::no_request(&accepted.job.id.to_string())),
     }
 }
 
@@ -120,6 +121,9 @@ async fn answer(app: &App, accepted: &Accepted, job: &Job) -> Result<Response, F
     };
     let headers = response.headers_mut();
     account_headers(app, &accepted.caller, job.id, headers).await;
+    if accepted.replayed {
+        headers.insert(idempotency::REPLAYED, HeaderValue::from_static("true"));
+    }
     for (name, value) in [
         ("x-generation-time", result.inference_time.to_string()),
         ("x-seed-value", result.seed.to_string()),
@@ -149,8 +153,10 @@ struct Call {
 }
 
 impl Call {
-    fn new(app: &App, id: Uuid) -> Self {
-        Self { jobs: Some(app.jobs.clone()), id }
+    /// With an idempotency key the job is left alone: the client may come again for it.
+    fn new(app: &App, id: Uuid, headers: &HeaderMap) -> Self {
+        let cancels = !headers.contains_key(idempotency::HEADER);
+        Self { jobs: cancels.then(|| app.jobs.clone()), id }
     }
 
     /// There is an answer.

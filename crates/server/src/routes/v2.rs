@@ -1,5 +1,5 @@
 //! `POST /v2/{slug}` and what is asked about a job afterwards: `/v2/requests/{id}/status`, `/v2/requests/{id}` (the same as
-//! `/v1/requests/{id}`) and `/v2/requests/{id}/cancel`.
+//! `/v1/requests/{id}`), and `/v2/requests/{id}/cancel`. Polls may wait ([`Wait`]).
 //!
 //! A failed job is 422 here and nowhere else. Unknown, expired and other people's jobs are all the same 404.
 
@@ -11,13 +11,17 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderValue, StatusCode};
 use jobs::{CancelOutcome, Job};
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::admission::{Accepted, accept, account_headers};
 use super::extract::{Base, OwnJob, Slug};
+use super::follow::Wait;
 use crate::failure::{Failure, REQUEST_ID};
+use crate::idempotency;
 use crate::state::App;
 use crate::task::TransferResult;
+use crate::webhooks;
 
 /// Queues a transfer.
 pub(super) async fn submit(
@@ -26,7 +30,8 @@ pub(super) async fn submit(
     request: Request,
 ) -> Result<Response, Failure> {
     let late = app.config.validate_late;
-    let Accepted { job, base, caller, .. } = accept(&app, &slug, request, Uuid::new_v4(), late).await?;
+    let Accepted { job, base, caller, replayed, .. } =
+        accept(&app, &slug, request, Uuid::new_v4(), late).await?;
     let id = job.id.to_string();
     let answer = Submitted {
         status: "QUEUED",
@@ -38,6 +43,9 @@ pub(super) async fn submit(
     };
     let mut response = Json(answer).into_response();
     account_headers(&app, &caller, job.id, response.headers_mut()).await;
+    if replayed {
+        response.headers_mut().insert(idempotency::REPLAYED, HeaderValue::from_static("true"));
+    }
     Ok(response)
 }
 
@@ -46,7 +54,9 @@ pub(super) async fn status(
     State(app): State<Arc<App>>,
     OwnJob(job): OwnJob,
     Base(base): Base,
+    wait: Wait,
 ) -> Result<Response, Failure> {
+    let job = wait.for_change(&app, job).await?;
     let body = status_of(&app, &job, &base).await?;
     Ok(answer(&job, body))
 }
@@ -56,14 +66,29 @@ pub(super) async fn result(
     State(app): State<Arc<App>>,
     OwnJob(job): OwnJob,
     Base(base): Base,
+    wait: Wait,
 ) -> Result<Response, Failure> {
+    let job = wait.for_end(&app, job).await?;
     if job.state != jobs::State::Completed {
         let body = status_of(&app, &job, &base).await?;
         return Ok(answer(&job, body));
     }
-    let result = TransferResult::of(&job)?;
-    let images: Vec<Image> = result.pictures.iter().map(|picture| image(&base, picture)).collect();
-    let body = Completed {
+    Ok(answer(&job, completed(&job, &base)?))
+}
+
+/// What a program is told of the end of a job: the result, or the status of one that failed.
+pub(crate) fn message(job: &Job, base: &str) -> Result<Value, Failure> {
+    let message = match job.state {
+        jobs::State::Completed => serde_json::to_value(completed(job, base)?),
+        _ => serde_json::to_value(standing(job, base)?),
+    };
+    message.map_err(|_| Failure::internal())
+}
+
+fn completed(job: &Job, base: &str) -> Result<Completed, Failure> {
+    let result = TransferResult::of(job)?;
+    let images: Vec<Image> = result.pictures.iter().map(|picture| image(base, picture)).collect();
+    Ok(Completed {
         request_id: job.id.to_string(),
         status: job.state.as_str(),
         output: images.first().map(|image| image.url.clone()).ok_or_else(Failure::internal)?,
@@ -76,9 +101,8 @@ pub(super) async fn result(
         },
         ignored: result.ignored.clone(),
         notes: result.notes.clone(),
-        metrics: metrics(&job, Some(&result)),
-    };
-    Ok(answer(&job, body))
+        metrics: metrics(job, Some(&result)),
+    })
 }
 
 /// Stops a job that waits or runs, and answers where it stands: FAILED if it was waiting, PROCESSING for a moment longer if
@@ -98,14 +122,24 @@ pub(super) async fn cancel(
     Ok(with_id(&job, Json(body).into_response()))
 }
 
-async fn status_of(app: &App, job: &Job, base: &str) -> Result<Status, Failure> {
-    let id = job.id.to_string();
-    let failed = job.state == jobs::State::Failed;
+pub(super) async fn status_of(app: &App, job: &Job, base: &str) -> Result<Status, Failure> {
     let (queue_position, progress) = match job.state {
         jobs::State::Queued => (app.jobs.position(job.id).await?, None),
         jobs::State::Processing => (None, app.jobs.progress(job.id).await?),
         jobs::State::Completed | jobs::State::Failed => (None, None),
     };
+    let eta_seconds = app.estimator.seconds(app, job, queue_position, progress).await;
+    let webhook = match &job.webhook {
+        Some(_) => Some(webhooks::told(app.jobs.notice(job.id).await?.as_deref())),
+        None => None,
+    };
+    Ok(Status { queue_position, progress, eta_seconds, webhook, ..standing(job, base)? })
+}
+
+/// What the job itself says about where it stands.
+pub(super) fn standing(job: &Job, base: &str) -> Result<Status, Failure> {
+    let id = job.id.to_string();
+    let failed = job.state == jobs::State::Failed;
     let result = if job.state == jobs::State::Completed { Some(TransferResult::of(job)?) } else { None };
     Ok(Status {
         status: job.state.as_str(),
@@ -113,8 +147,10 @@ async fn status_of(app: &App, job: &Job, base: &str) -> Result<Status, Failure> 
         response_url: (!failed).then(|| format!("{base}/v2/requests/{id}")),
         request_id: id,
         error: failed.then(|| job.error().unwrap_or(crate::failure::INTERNAL).to_owned()),
-        queue_position,
-        progress,
+        queue_position: None,
+        progress: None,
+        eta_seconds: None,
+        webhook: None,
         metrics: metrics(job, result.as_ref()),
     })
 }
@@ -154,7 +190,7 @@ fn answer(job: &Job, body: impl serde::Serialize) -> Response {
     with_id(job, (code, Json(body)).into_response())
 }
 
-fn with_id(job: &Job, mut response: Response) -> Response {
+pub(super) fn with_id(job: &Job, mut response: Response) -> Response {
     if let Ok(id) = HeaderValue::from_str(&job.id.to_string()) {
         response.headers_mut().insert(REQUEST_ID, id);
     }

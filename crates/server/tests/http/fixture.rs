@@ -141,6 +141,15 @@ impl Bench {
         Self { router: server::app(app.clone()), app, folder, _workers: workers }
     }
 
+    /// Stops it; what is in its folder is there for the next one.
+    pub(crate) fn close(self) -> tempfile::TempDir {
+        let Self { app, router, folder, _workers } = self;
+        drop((router, _workers));
+        let last = Arc::try_unwrap(app);
+        assert!(last.is_ok(), "nobody else holds the stores");
+        folder
+    }
+
     /// Requests to a state that is already there.
     pub(crate) fn around(app: Arc<App>) -> Self {
         Self { router: server::app(app.clone()), app, folder: tempfile::tempdir().unwrap(), _workers: None }

@@ -10,5 +10,7 @@ mod life;
 mod limits;
 mod messages;
 mod refusals;
+mod steering;
 mod strangers;
+mod webhooks;
 mod wire;

@@ -1,0 +1,249 @@
+//! What this server adds to steer jobs: waiting polls, submissions that come twice, lists, deleting, events.
+
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use serde_json::{Value, json};
+
+use crate::fixture::*;
+
+/// SHA-256 of the key that the fixture calls with.
+const SHA256_OF_K: &str = "86be9a55762d316a3026c2836d044f5fc76e34da10e1b45feee5f18be7edb177";
+
+fn id_of(submitted: &Answer) -> String {
+    submitted.json()["request_id"].as_str().unwrap().to_owned()
+}
+
+async fn named(bench: &Bench, version: &str, name: &str, changes: Value) -> Answer {
+    let headers = [("x-api-key", "K"), ("content-type", "application/json"), ("idempotency-key", name)];
+    let path = format!("/{version}/material-transfer");
+    bench.send(request("POST", &path, &headers, ok(changes).to_string().into())).await
+}
+
+async fn delete(bench: &Bench, id: &str) -> Answer {
+    bench.call("DELETE", &format!("/v2/requests/{id}"), Body::empty()).await
+}
+
+#[tokio::test]
+async fn a_poll_waits_for_the_next_state_and_no_longer() {
+    let bench = Bench::start(KEYS);
+    let first = id_of(&bench.v2(json!({ "prompt": "sleep 600" })).await);
+    let second = id_of(&bench.v2(json!({ "prompt": "sleep 100" })).await);
+    let begun = Instant::now();
+    let status = bench.get(&format!("/v2/requests/{second}/status?wait=60")).await.json();
+    assert_ne!(status["status"], "QUEUED", "its turn came");
+    let over = bench.get(&format!("/v2/requests/{second}?wait=60")).await;
+    assert_eq!(
+        (over.json()["status"].as_str(), over.json()["output"].is_string()),
+        (Some("COMPLETED"), true)
+    );
+    assert!(begun.elapsed() < Duration::from_secs(20), "nobody waited for the whole minute");
+    let again = Instant::now();
+    let over = bench.get(&format!("/v2/requests/{first}/status?wait=60")).await.json();
+    assert_eq!(over["status"], "COMPLETED");
+    assert!(again.elapsed() < Duration::from_secs(5), "what is over does not change");
+    bench.get(&format!("/v2/requests/{}?wait=60", uuid())).await.error(404);
+}
+
+fn uuid() -> &'static str {
+    "00000000-0000-4000-8000-000000000000"
+}
+
+#[tokio::test]
+async fn a_wait_has_an_end_and_a_limit() {
+    let bench = Bench::idle(&format!("{KEYS}max_waiting = 2"));
+    let id = id_of(&bench.v2(json!({})).await);
+    let url = format!("/v2/requests/{id}/status");
+    let begun = Instant::now();
+    assert_eq!(bench.get(&format!("{url}?wait=1")).await.json()["status"], "QUEUED");
+    assert!(begun.elapsed() >= Duration::from_secs(1));
+    for bad in ["61", "-1", "x", ""] {
+        let error = bench.get(&format!("{url}?wait={bad}")).await.error(400);
+        assert!(error.starts_with("wait: "), "{error}");
+    }
+    // Half of the places are one key's.
+    let path = format!("{url}?wait=60");
+    let (held, begun) = (bench.get(&path), Instant::now());
+    tokio::pin!(held);
+    assert!(tokio::time::timeout(Duration::from_millis(100), held.as_mut()).await.is_err());
+    assert_eq!(bench.get(&format!("{url}?wait=60")).await.json()["status"], "QUEUED", "answered at once");
+    bench.get(&format!("/v2/requests/{id}/events")).await.error(503);
+    assert_eq!(delete(&bench, &id).await.status, 204);
+    held.await.error(404);
+    assert!(begun.elapsed() < Duration::from_secs(10), "that it is gone is a change");
+}
+
+#[tokio::test]
+async fn the_same_key_leads_to_the_same_job() {
+    let bench = Bench::start(&format!("[[keys]]\nid = \"k\"\nsha256 = \"{SHA256_OF_K}\"\ncredits = 1\n"));
+    let first = named(&bench, "v2", "order-1", json!({})).await;
+    assert!(first.headers.get("idempotent-replayed").is_none());
+    let id = id_of(&first);
+    // Without credits, and after the end.
+    bench.get(&format!("/v2/requests/{id}?wait=60")).await;
+    let again = named(&bench, "v2", "order-1", json!({ "steps": "1" })).await;
+    assert_eq!((id_of(&again), again.header("idempotent-replayed")), (id.clone(), "true"));
+    assert_eq!(again.json()["status_url"], first.json()["status_url"]);
+    let v1 = named(&bench, "v1", "order-1", json!({})).await;
+    v1.picture();
+    assert_eq!(v1.header("x-request-id"), id);
+    let other = named(&bench, "v2", "order-1", json!({ "seed": 8 })).await;
+    assert!(other.error(409).contains("Idempotency-Key"));
+    assert_eq!(other.json()["request_id"], id);
+    named(&bench, "v2", "order-2", json!({})).await.error(406);
+    assert!(named(&bench, "v2", "a b", json!({})).await.error(400).starts_with("Idempotency-Key: "));
+    assert_eq!(delete(&bench, &id).await.status, 204);
+    named(&bench, "v2", "order-1", json!({})).await.error(406);
+}
+
+#[tokio::test]
+async fn keys_that_come_at_once_make_one_job_and_leave_no_files() {
+    let bench = Bench::idle(KEYS);
+    let calls = (0..6).map(|_| named(&bench, "v2", "once", json!({})));
+    let ids: std::collections::HashSet<_> =
+        futures::future::join_all(calls).await.iter().map(id_of).collect();
+    assert_eq!(ids.len(), 1);
+    let stored = || {
+        let files = std::fs::read_dir(bench.folder.path().join("blobs")).unwrap();
+        files.filter(|file| file.as_ref().unwrap().path().extension().is_some_and(|e| e == "png")).count()
+    };
+    let begun = Instant::now();
+    while stored() > 2 {
+        assert!(begun.elapsed() < Duration::from_secs(10), "{} files; the job has two pictures", stored());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(stored(), 2);
+}
+
+#[tokio::test]
+async fn a_key_is_known_after_a_restart() {
+    let bench = Bench::idle(KEYS);
+    let id = id_of(&named(&bench, "v2", "order", json!({})).await);
+    let folder = bench.close();
+    let bench = Bench::on(folder, KEYS, false);
+    assert_eq!(id_of(&named(&bench, "v2", "order", json!({})).await), id);
+    named(&bench, "v2", "order", json!({ "seed": 8 })).await.error(409);
+}
+
+/// A client whose call broke off comes again for the same picture.
+#[tokio::test]
+async fn a_named_call_outlives_its_connection() {
+    let bench = Bench::start(KEYS);
+    let call = named(&bench, "v1", "call", json!({ "prompt": "sleep 500" }));
+    assert!(tokio::time::timeout(Duration::from_millis(150), call).await.is_err());
+    let again = named(&bench, "v1", "call", json!({ "prompt": "sleep 500" })).await;
+    again.picture();
+    assert_eq!(again.header("idempotent-replayed"), "true");
+}
+
+#[tokio::test]
+async fn one_lists_ones_own_jobs() {
+    let bench = Bench::idle(KEYS);
+    let mut ids = Vec::new();
+    for _ in 0..5 {
+        ids.insert(0, id_of(&bench.v2(json!({})).await));
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    bench.post("/upload-asset", &json!({ "data_urls": [data_uri(&png(96, 96, 1))] })).await;
+    let (mut listed, mut cursor) = (Vec::new(), String::new());
+    for _ in 0..3 {
+        let page = bench.get(&format!("/v2/requests?limit=2&cursor={cursor}")).await.json();
+        for job in page["requests"].as_array().unwrap() {
+            assert_eq!((&job["status"], job["metrics"].is_object()), (&json!("QUEUED"), true));
+            assert!(job["submitted_at"].as_str().unwrap().ends_with('Z'));
+            listed.push(job["request_id"].as_str().unwrap().to_owned());
+        }
+        cursor = page["next_cursor"].as_str().unwrap_or_default().to_owned();
+    }
+    assert_eq!((listed, cursor), (ids.clone(), String::new()));
+    bench.call("POST", &format!("/v2/requests/{}/cancel", ids[0]), Body::empty()).await;
+    let failed = bench.get("/v2/requests?status=failed").await.json();
+    assert_eq!(failed["requests"].as_array().unwrap().len(), 1);
+    assert_eq!(failed["requests"][0]["error"], "Request was cancelled");
+    for bad in ["limit=0", "limit=101", "status=DONE", "cursor=x"] {
+        let error = bench.get(&format!("/v2/requests?{bad}")).await.error(400);
+        assert!(error.starts_with(bad.split('=').next().unwrap()), "{error}");
+    }
+    let other = bench.send(request("GET", "/v2/requests", &[("x-api-key", "K2")], Body::empty())).await;
+    assert_eq!(other.json(), json!({ "requests": [] }));
+    bench.send(request("GET", "/v2/requests", &[], Body::empty())).await.error(401);
+}
+
+#[tokio::test]
+async fn what_is_deleted_is_gone_at_once() {
+    let bench = Bench::start(KEYS);
+    let (submitted, _) = bench.run(json!({})).await;
+    let id = submitted["request_id"].as_str().unwrap();
+    let picture =
+        bench.get(&format!("/v2/requests/{id}")).await.json()["output"].as_str().unwrap().to_owned();
+    let running = id_of(&bench.v2(json!({ "prompt": "sleep 60000" })).await);
+    let waiting = id_of(&bench.v2(json!({})).await);
+    bench.get(&format!("/v2/requests/{running}/status?wait=10")).await;
+    let stranger = [("x-api-key", "K2")];
+    let path = format!("/v2/requests/{id}");
+    bench.send(request("DELETE", &path, &stranger, Body::empty())).await.error(404);
+    for id in [id, &running, &waiting] {
+        let gone = delete(&bench, id).await;
+        assert_eq!((gone.status.as_u16(), gone.bytes.len(), gone.header("x-request-id")), (204, 0, id));
+        delete(&bench, id).await.error(404);
+        bench.get(&format!("/v2/requests/{id}/status")).await.error(404);
+    }
+    bench.get(&picture).await.error(404);
+    assert_eq!(bench.get("/v2/requests").await.json()["requests"], json!([]));
+    let begun = Instant::now();
+    bench.v1(json!({})).await.picture();
+    assert!(begun.elapsed() < Duration::from_secs(10), "the worker is free again");
+}
+
+#[tokio::test]
+async fn what_was_measured_tells_how_long_it_takes() {
+    let bench = Bench::start(KEYS);
+    let first = id_of(&bench.v2(json!({ "prompt": "sleep 1500" })).await);
+    let status = bench.get(&format!("/v2/requests/{first}/status")).await.json();
+    assert!(status.get("eta_seconds").is_none(), "nothing was measured yet: {status}");
+    bench.get(&format!("/v2/requests/{first}?wait=60")).await;
+    tokio::time::sleep(Duration::from_millis(2100)).await;
+    let running = id_of(&bench.v2(json!({ "prompt": "sleep 1500" })).await);
+    let waiting = id_of(&bench.v2(json!({})).await);
+    let eta =
+        async |id: &str| bench.get(&format!("/v2/requests/{id}/status")).await.json()["eta_seconds"].as_u64();
+    let (soon, later) = (eta(&running).await.unwrap(), eta(&waiting).await.unwrap());
+    assert!((1..=3).contains(&soon) && (2..=5).contains(&later), "{soon} {later}");
+    bench.get(&format!("/v2/requests/{waiting}?wait=60")).await;
+    assert_eq!(eta(&waiting).await, None);
+}
+
+/// The data of each event.
+fn events(stream: &Answer) -> Vec<Value> {
+    assert_eq!(stream.header("content-type"), "text/event-stream");
+    let text = String::from_utf8(stream.bytes.clone()).unwrap();
+    let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
+    data.map(|data| serde_json::from_str(data).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn events_tell_every_state_and_end_with_the_job() {
+    let bench = Bench::start(KEYS);
+    let first = id_of(&bench.v2(json!({ "prompt": "sleep 500" })).await);
+    let second = id_of(&bench.v2(json!({ "prompt": "sleep 2500" })).await);
+    let url = format!("/v2/requests/{second}/events");
+    let stream = bench.get(&url).await;
+    let said = events(&stream);
+    let states: Vec<&str> = said.iter().map(|status| status["status"].as_str().unwrap()).collect();
+    let mut order = states.clone();
+    order.dedup();
+    assert_eq!(order, ["QUEUED", "PROCESSING", "COMPLETED"]);
+    assert!(
+        states.iter().filter(|state| **state == "PROCESSING").count() > 1,
+        "progress is told: {states:?}"
+    );
+    assert_eq!(said.last(), Some(&bench.get(&format!("/v2/requests/{second}/status")).await.json()));
+    assert_eq!(events(&bench.get(&url).await).len(), 1, "the last state is told again");
+    let headers = [("x-api-key", "K"), ("last-event-id", "COMPLETED")];
+    assert_eq!(bench.send(request("GET", &url, &headers, Body::empty())).await.status, 204);
+    let failed = id_of(&bench.v2(json!({ "prompt": "fail" })).await);
+    let said = events(&bench.get(&format!("/v2/requests/{failed}/events")).await);
+    assert_eq!(said.last().unwrap()["error"], "Internal server error");
+    bench.get(&format!("/v2/requests/{}/events", uuid())).await.error(404);
+    bench.send(request("GET", &format!("/v2/requests/{first}/events"), &[], Body::empty())).await.error(401);
+}
