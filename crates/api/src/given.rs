@@ -65,11 +65,28 @@ pub(crate) enum Holds {
     Pictures,
 }
 
-/// The known fields that were given, each with its last value.
+/// How many names that are not known are kept, and how many characters of each.
+const MOST_STRAYS: usize = 8;
+const LONGEST_STRAY: usize = 64;
+
+/// The known fields that were given, each with its last value; and the first names that are not known.
 #[derive(Debug, Default)]
-pub(crate) struct Fields<'a>(Vec<(&'static str, Given<'a>)>);
+pub(crate) struct Fields<'a>(Vec<(&'static str, Given<'a>)>, Vec<String>);
 
 impl<'a> Fields<'a> {
+    /// Notes a name that is not known.
+    pub(crate) fn stray(&mut self, name: &str) {
+        let shortened = || name.chars().take(LONGEST_STRAY).collect::<String>();
+        if self.1.len() < MOST_STRAYS && !self.1.contains(&shortened()) {
+            self.1.push(shortened());
+        }
+    }
+
+    /// The names that are not known, as far as they were noted.
+    pub(crate) fn strays(&self) -> &[String] {
+        &self.1
+    }
+
     /// Notes a field; a later value takes the place of an earlier one.
     pub(crate) fn put(&mut self, name: &'static str, value: Given<'a>) {
         self.remove(name);
@@ -147,8 +164,8 @@ impl<'de> Visitor<'de> for Object<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut fields = Fields::default();
-        while let Some(name) = map.next_key_seed(Name(self.0))? {
-            match name {
+        while let Some(known) = map.next_key_seed(Name(self.0, &mut fields))? {
+            match known {
                 Some((name, holds)) => {
                     fields.put(name, map.next_value_seed(Value { known: self.0, holds })?);
                 }
@@ -188,10 +205,10 @@ impl<'de> Visitor<'de> for Object<'_> {
     }
 }
 
-/// The name of a field, if it is known.
-struct Name<'k>(Known<'k>);
+/// The name of a field, if it is known; else it is noted.
+struct Name<'k, 'f, 'a>(Known<'k>, &'f mut Fields<'a>);
 
-impl<'de> DeserializeSeed<'de> for Name<'_> {
+impl<'de> DeserializeSeed<'de> for Name<'_, '_, '_> {
     type Value = Option<(&'static str, Holds)>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
@@ -199,7 +216,7 @@ impl<'de> DeserializeSeed<'de> for Name<'_> {
     }
 }
 
-impl Visitor<'_> for Name<'_> {
+impl Visitor<'_> for Name<'_, '_, '_> {
     type Value = Option<(&'static str, Holds)>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -207,7 +224,11 @@ impl Visitor<'_> for Name<'_> {
     }
 
     fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
-        Ok(self.0.find(name))
+        let known = self.0.find(name);
+        if known.is_none() {
+            self.1.stray(name);
+        }
+        Ok(known)
     }
 }
 

@@ -151,7 +151,8 @@ const SUBMIT_ERRORS: [&str; 14] =
 fn submit_v1() -> Value {
     let mut picture = picture();
     picture["headers"] = headers();
-    picture["content"]["application/json"] = json!({ "schema": reference("Base64Image") });
+    picture["content"]["application/json"] =
+        json!({ "schema": { "oneOf": [reference("Base64Image"), reference("DryRun")] } });
     json!({
         "summary": "Transfer a material and wait for the picture",
         "parameters": [steering::idempotency_key()],
@@ -165,7 +166,7 @@ fn submit_v2() -> Value {
         "summary": "Queue a transfer",
         "parameters": [steering::idempotency_key()],
         "requestBody": request_body(),
-        "responses": with_errors(json!({ "200": json_answer("Accepted.", "Submitted") }), &SUBMIT_ERRORS),
+        "responses": with_errors(json!({ "200": steering::accepted() }), &SUBMIT_ERRORS),
     })
 }
 

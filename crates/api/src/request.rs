@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::control::{BASE64, Control, WEBHOOK_URL};
+use crate::control::{self, BASE64, Control, DRY_RUN, WEBHOOK_URL};
 use crate::error::{FieldError, RequestError};
 use crate::given::{Fields, Given, Holds, Known};
 use crate::image_source::ImageSource;
@@ -107,7 +107,7 @@ macro_rules! parameters {
         }
 
         /// The names of the fields that hold no pictures.
-        const PLAIN: &[&str] = &[$(stringify!($name),)* BASE64.name, WEBHOOK_URL.name];
+        const PLAIN: &[&str] = &[$(stringify!($name),)* BASE64.name, WEBHOOK_URL.name, DRY_RUN.name];
     };
 }
 
@@ -275,7 +275,10 @@ impl Schema {
     pub fn from_form(&self, form: Vec<(String, FormValue)>) -> Result<TransferRequest, RequestError> {
         let (known, mut fields) = (self.known(), Fields::default());
         for (name, value) in form {
-            let Some((name, holds)) = known.find(&name) else { continue };
+            let Some((name, holds)) = known.find(&name) else {
+                fields.stray(&name);
+                continue;
+            };
             let picture = |value| match value {
                 FormValue::File(bytes) => ImageSource::from_file(bytes),
                 FormValue::Text(text) => ImageSource::from_text(&text),
@@ -298,10 +301,11 @@ impl Schema {
     }
 
     fn read(&self, given: Fields<'_>) -> Result<TransferRequest, RequestError> {
+        let notes = control::strays(given.strays(), &self.names());
         let mut reader = Reader { given, bad: Vec::new() };
         let pictures = reader.pictures();
         let parameters = self.read_plain(&mut reader);
-        let control = Control::read(&mut reader);
+        let control = Control::read(&mut reader, notes);
         match (pictures, parameters, control) {
             (Some(pictures), Some(parameters), Some(control)) => {
                 Ok(TransferRequest { pictures, parameters, control })
@@ -314,6 +318,12 @@ impl Schema {
     #[must_use]
     pub fn describe(&self) -> Value {
         object_schema(FIRST.into_iter().chain(self.plain()).chain(FURTHER).chain(Control::described()))
+    }
+
+    /// The names of all fields.
+    fn names(&self) -> Vec<&'static str> {
+        let all = FIRST.into_iter().chain(self.plain()).chain(FURTHER).chain(Control::described());
+        all.map(Described::name).collect()
     }
 
     /// What people are told about every parameter, the pictures first.

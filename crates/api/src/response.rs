@@ -120,6 +120,40 @@ pub struct Delivery {
     pub outcome: String,
 }
 
+/// Answer of both POST routes with `dry_run`.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct DryRun {
+    /// Always true.
+    #[schemars(extend("const" = true))]
+    pub dry_run: bool,
+    /// All parameters as they would count: defaults filled in, the size held to the server's limit. `seed` is null where one
+    /// would be drawn.
+    #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
+    pub parameters: serde_json::Value,
+    /// The pictures, which can be read.
+    pub pictures: Vec<CheckedPicture>,
+    /// What it would cost, in credits.
+    pub cost: u64,
+    /// Remarks, a sentence each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// A picture of a request that was fetched and decoded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct CheckedPicture {
+    /// The parameter that it came in.
+    pub name: &'static str,
+    /// Media type.
+    pub content_type: &'static str,
+    /// In bytes.
+    pub file_size: usize,
+    /// In pixels, upright.
+    pub width: u32,
+    /// In pixels.
+    pub height: u32,
+}
+
 /// One job in a list.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Listed {

@@ -22,6 +22,7 @@ mod account;
 mod admission;
 mod body;
 mod cors;
+mod dry_run;
 mod extract;
 mod files;
 mod follow;

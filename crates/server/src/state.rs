@@ -47,6 +47,8 @@ pub struct App {
     pub(crate) bodies: Budget,
     /// Polls and streams that wait for a job.
     pub(crate) waiting: Arc<Pool>,
+    /// Requests that are only to be tried, each with a picture in memory.
+    pub(crate) dry_runs: Arc<Pool>,
     /// How long jobs are going to take.
     pub(crate) estimator: Estimator,
     /// For parsing small bodies, and long ones.
@@ -107,6 +109,7 @@ impl App {
             metrics: Metrics::default(),
             bodies: Budget::new(config.body_memory.0, config.max_body.0),
             waiting: Pool::new(config.max_waiting, config.max_waiting.div_ceil(2)),
+            dry_runs: Pool::new(config.fetch_at_once, config.fetch_at_once.div_ceil(2)),
             estimator: Estimator::default(),
             parsing: PARSED_AT_ONCE.map(|permits| Arc::new(Semaphore::new(permits))),
             decoding: Decoding::new(config.decode_limits()),

@@ -27,6 +27,9 @@ pub(crate) struct TransferTask {
     pub(crate) parameters: Parameters,
     /// Drawn on acceptance if the client gave none, so that a second run after a crash makes the same picture.
     pub(crate) seed: u64,
+    /// Remarks on the request, for the result.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) notes: Vec<String>,
 }
 
 /// Where an input picture is.

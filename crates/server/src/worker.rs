@@ -24,6 +24,7 @@ use crate::webhooks;
 mod run;
 
 use run::Stopped;
+pub(crate) use run::within;
 
 /// Makes the engine of the worker of this number, from 0; called on the worker's own thread, which may open a GPU of its own.
 pub type EngineFactory =

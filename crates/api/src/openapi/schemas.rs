@@ -3,7 +3,7 @@
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use crate::response::{Base64Image, Completed, Credits, Requests, Status, Submitted, Uploaded};
+use crate::response::{Base64Image, Completed, Credits, DryRun, Requests, Status, Submitted, Uploaded};
 use crate::{ErrorBody, Schema};
 
 /// `components.schemas`.
@@ -28,6 +28,7 @@ fn answers() -> Map<String, Value> {
     generator.subschema_for::<Status>();
     generator.subschema_for::<Completed>();
     generator.subschema_for::<Requests>();
+    generator.subschema_for::<DryRun>();
     generator.subschema_for::<ErrorBody>();
     generator.subschema_for::<Base64Image>();
     generator.subschema_for::<Credits>();

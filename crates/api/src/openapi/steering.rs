@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{ADDITIONS, Paths, json_answer, with_errors};
+use super::{ADDITIONS, Paths, json_answer, reference, with_errors};
 
 /// The operations. `id` is the parameter of the path.
 pub(super) fn add(paths: &mut Paths, id: &Value) {
@@ -77,5 +77,14 @@ fn list() -> Value {
             parameter("cursor", "The `next_cursor` of the page before.", json!({ "type": "string" })),
         ],
         "responses": with_errors(json!({ "200": json_answer("A page.", "Requests") }), &["400", "401", "403"]),
+    })
+}
+
+/// The answer to a submission.
+pub(super) fn accepted() -> Value {
+    let schema = json!({ "oneOf": [reference("Submitted"), reference("DryRun")] });
+    json!({
+        "description": "Accepted; with `dry_run`: what it would have been done with.",
+        "content": { "application/json": { "schema": schema } },
     })
 }

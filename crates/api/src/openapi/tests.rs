@@ -51,6 +51,7 @@ fn both_posts_take_every_parameter() {
         "background",
         "provenance",
         "webhook_url",
+        "dry_run",
     ];
     assert_eq!(keys(&request["properties"]), names.map(String::from).into());
     assert_eq!(request["required"], json!(["material_image", "subject_image"]));

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use api::{ImageSource, RequestError, TransferRequest};
+use axum::Json;
 use axum::extract::Request;
+use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -17,7 +19,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::body::{self, Held};
-use super::form;
+use super::{dry_run, form};
 use crate::base_url::{self, base_url};
 use crate::budget::{SMALL, Share};
 use crate::failure::{Failure, RATE_RESET, REQUEST_ID};
@@ -27,6 +29,14 @@ use crate::state::{App, SLUG};
 use crate::task::{ImageRef, Task, TransferTask};
 use crate::unclaimed::Unclaimed;
 use crate::webhooks;
+
+/// What has become of a request.
+pub(super) enum Answered {
+    /// It is a job.
+    Accepted(Box<Accepted>),
+    /// It was only to be tried.
+    Tried(Box<Response>),
+}
 
 /// A request that has become a job.
 pub(super) struct Accepted {
@@ -47,7 +57,7 @@ pub(super) async fn accept(
     request: Request,
     id: Uuid,
     late: bool,
-) -> Result<Accepted, Failure> {
+) -> Result<Answered, Failure> {
     let (parts, body) = request.into_parts();
     let admission = match admit(app, &parts, slug).await {
         Ok(admitted) => admitted,
@@ -61,6 +71,10 @@ pub(super) async fn accept(
     let base = base_url(&app.config, &parts);
     let mut new = new_job(app, id, &caller, client);
     let (job, base64) = match parse(app, kind, held, key.is_some()).await {
+        Ok(read) if read.request.control.dry_run => {
+            let tried = dry_run::check(app, &base, read, &new).await?;
+            return Ok(Answered::Tried(Box::new(Json(tried).into_response())));
+        }
         Ok(read) => {
             new.idempotency = key.zip(read.digest.clone()).map(|(key, digest)| Idempotency { key, digest });
             let base64 = read.request.control.base64;
@@ -72,7 +86,7 @@ pub(super) async fn accept(
         Err(refusal) => (take_in_refused(app, refusal, new, key, late).await?, false),
     };
     let replayed = job.id != id;
-    Ok(Accepted { job, parts, base, caller, base64, replayed })
+    Ok(Answered::Accepted(Box::new(Accepted { job, parts, base, caller, base64, replayed })))
 }
 
 /// The job that the client has submitted under the same idempotency key.
@@ -204,9 +218,9 @@ fn queue_full(app: &App) -> Failure {
 }
 
 /// A request in memory, and the part of the budget that its pictures take.
-struct Read {
-    request: TransferRequest,
-    share: Share,
+pub(super) struct Read {
+    pub(super) request: TransferRequest,
+    pub(super) share: Share,
     /// What is asked for, hashed, if that is wanted.
     digest: Option<String>,
 }
@@ -293,7 +307,9 @@ fn inline(request: &TransferRequest) -> Vec<(&'static str, &[u8])> {
 }
 
 /// Runs what keeps a thread busy where it holds up nobody.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Failure> {
     tokio::task::spawn_blocking(work).await.map_err(|_| Failure::internal())
 }
 
@@ -325,7 +341,8 @@ async fn store(
     let pictures = places.try_map(|_, ()| stored.next().ok_or_else(Failure::internal))?;
     *wanting = pictures.iter().any(|(_, image)| matches!(image, ImageRef::Url(_)));
     let seed = pipeline::Settings::seed_of(&request.parameters);
-    let task = TransferTask { pictures, parameters: request.parameters, seed };
+    let (parameters, notes) = (request.parameters, request.control.notes);
+    let task = TransferTask { pictures, parameters, seed, notes };
     payload(&Task::Transfer(Box::new(task)))
 }
 

@@ -11,7 +11,7 @@ const MOST_PARTS: usize = 64;
 /// The longest head of a part, in bytes. Browsers send a few hundred.
 const LONGEST_HEAD: usize = 8 << 10;
 
-/// The known fields of a form in their order. Blocks for as long as copying the pictures takes.
+/// The fields of a form in their order, those that are not known without their values. Blocks for as long as copying the pictures takes.
 pub(super) fn read(
     body: Bytes,
     boundary: &str,
@@ -30,7 +30,12 @@ async fn fields(
     let bad = |error: multer::Error| Failure::bad_form(&error.to_string());
     let mut fields = Vec::new();
     while let Some(mut field) = form.next_field().await.map_err(bad)? {
-        let Some(name) = field.name().filter(|name| schema.knows(name)).map(str::to_owned) else { continue };
+        let Some(name) = field.name().map(str::to_owned) else { continue };
+        if !schema.knows(&name) {
+            // Only that it was there.
+            fields.push((name, FormValue::Text(String::new())));
+            continue;
+        }
         let is_file = field.file_name().is_some();
         let mut bytes = Vec::new();
         while let Some(piece) = field.chunk().await.map_err(bad)? {
@@ -91,7 +96,7 @@ mod tests {
         let form =
             part("steps", "1") + &part("x", &"y".repeat(1 << 20)) + &part("seed", "2") + &part("steps", "3");
         let text = |name: &str, value: &str| (name.to_owned(), FormValue::Text(value.to_owned()));
-        assert_eq!(of(form).unwrap(), [text("seed", "2"), text("steps", "3")]);
+        assert_eq!(of(form).unwrap(), [text("x", ""), text("seed", "2"), text("steps", "3")]);
         assert_eq!(of(String::new()).unwrap_or_default(), []);
     }
 

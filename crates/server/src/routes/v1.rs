@@ -15,7 +15,7 @@ use jobs::{Blame, CancelOutcome, Job, JobStore};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 use uuid::Uuid;
 
-use super::admission::{Accepted, accept, account_headers};
+use super::admission::{Accepted, Answered, accept, account_headers};
 use super::extract::Slug;
 use super::stream;
 use crate::failure::Failure;
@@ -38,7 +38,11 @@ pub(super) async fn submit(
     // From before the job is there: a client may go away at any moment, and nobody else knows the id.
     let call = Call::new(&app, id, request.headers());
     match accept(&app, &slug, request, id, false).await {
-        Ok(accepted) => for_picture(&app, accepted, call).await,
+        Ok(Answered::Accepted(accepted)) => for_picture(&app, *accepted, call).await,
+        Ok(Answered::Tried(answer)) => {
+            call.over();
+            Ok(*answer)
+        }
         Err(failure) => {
             call.over();
             Err(failure)

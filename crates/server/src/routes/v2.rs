@@ -14,7 +14,7 @@ use jobs::{CancelOutcome, Job};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::admission::{Accepted, accept, account_headers};
+use super::admission::{Accepted, Answered, accept, account_headers};
 use super::extract::{Base, OwnJob, Slug};
 use super::follow::Wait;
 use crate::failure::{Failure, REQUEST_ID};
@@ -31,7 +31,10 @@ pub(super) async fn submit(
 ) -> Result<Response, Failure> {
     let late = app.config.validate_late;
     let Accepted { job, base, caller, replayed, .. } =
-        accept(&app, &slug, request, Uuid::new_v4(), late).await?;
+        match accept(&app, &slug, request, Uuid::new_v4(), late).await? {
+            Answered::Accepted(accepted) => *accepted,
+            Answered::Tried(answer) => return Ok(*answer),
+        };
     let id = job.id.to_string();
     let answer = Submitted {
         status: "QUEUED",

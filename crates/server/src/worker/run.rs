@@ -156,7 +156,7 @@ impl Attempt<'_> {
                 .map(|(stage, span)| ((*stage).to_owned(), span.as_secs_f64()))
                 .collect(),
             ignored: outcome.ignored.iter().map(|name| (*name).to_owned()).collect(),
-            notes: outcome.notes,
+            notes: task.notes.iter().cloned().chain(outcome.notes).collect(),
             cost: self.app.cost(owner),
             remaining_credits: self.runtime.block_on(self.app.remaining(owner)),
             pictures,
@@ -204,7 +204,7 @@ impl Attempt<'_> {
 }
 
 /// The box for a picture that is at most `wanted` wide and high, never enlarged, and has at most `most` pixels.
-fn within((width, height): (u32, u32), wanted: (u32, u32), most: u64) -> (u32, u32) {
+pub(crate) fn within((width, height): (u32, u32), wanted: (u32, u32), most: u64) -> (u32, u32) {
     let (w, h) = (f64::from(width), f64::from(height));
     let ratio = (f64::from(wanted.0) / w).min(f64::from(wanted.1) / h).min(1.0);
     let pixels = (w * ratio).round() * (h * ratio).round();

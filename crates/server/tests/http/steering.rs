@@ -247,3 +247,48 @@ async fn events_tell_every_state_and_end_with_the_job() {
     bench.get(&format!("/v2/requests/{}/events", uuid())).await.error(404);
     bench.send(request("GET", &format!("/v2/requests/{first}/events"), &[], Body::empty())).await.error(401);
 }
+
+#[tokio::test]
+async fn a_dry_run_checks_everything_and_does_nothing() {
+    let key = format!("[[keys]]\nid = \"k\"\nsha256 = \"{SHA256_OF_K}\"\ncredits = 1\n");
+    let bench = Bench::idle(&format!("fetch_allow = [\"127.0.0.0/8\"]\n{key}"));
+    let host = picture_host().await;
+    let changes = json!({
+        "dry_run": true, "subject_image": format!("{host}/subject.png"), "seed": "absent", "max_width": 10_000,
+        "max_height": 10_000, "stepz": 3,
+    });
+    for answer in [bench.v2(changes.clone()).await, bench.v1(changes.clone()).await] {
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let said = answer.json();
+        assert_eq!((&said["dry_run"], &said["cost"]), (&json!(true), &json!(1)));
+        assert_eq!(
+            (&said["parameters"]["steps"], &said["parameters"]["guidance_scale"]),
+            (&json!(1), &json!(2.0))
+        );
+        assert_eq!(said["parameters"]["seed"], json!(null));
+        let subject = json!({
+            "name": "subject_image", "content_type": "image/png", "file_size": png(160, 96, 40).len(), "width": 160, "height": 96,
+        });
+        assert!(said["pictures"].as_array().unwrap().contains(&subject), "{said}");
+        assert_eq!(said["notes"], json!(["stepz is not a parameter; did you mean steps?"]));
+    }
+    for (picture, part) in [("/page.html", "not a readable image"), ("/none.png", "HTTP 404")] {
+        let wrong = json!({ "dry_run": true, "subject_image": format!("{host}{picture}") });
+        let error = bench.v2(wrong).await.error(400);
+        assert!(error.starts_with("subject_image: ") && error.contains(part), "{error}");
+    }
+    bench.v2(json!({ "dry_run": true, "steps": 0 })).await.error(400);
+    assert_eq!(bench.get("/v2/requests").await.json()["requests"], json!([]));
+    assert_eq!(bench.get("/v1/get-user-credits").await.json()["credits"], 1);
+}
+
+#[tokio::test]
+async fn what_is_no_parameter_is_named_in_the_result() {
+    let bench = Bench::start(KEYS);
+    let (submitted, _) = bench.run(json!({ "stepz": 3, "scheduler": "ddim" })).await;
+    let result = bench.get(submitted["response_url"].as_str().unwrap()).await.json();
+    let notes = result["notes"].as_array().unwrap();
+    assert_eq!(notes[0], "scheduler is not a parameter and was ignored");
+    assert_eq!(notes[1], "stepz is not a parameter; did you mean steps?");
+    assert_eq!(notes.len(), 3, "and what the engine says: {notes:?}");
+}
