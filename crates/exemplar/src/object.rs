@@ -61,7 +61,7 @@ impl Look {
         }
         let sphere = Sphere::read(&picture, &form.normals, &usual);
         let sphere = sphere.without_side(&picture, &form.normals, &part, UNSIDED).of_one_tint(&typical);
-        let sphere = if is_white(&typical) { sphere.as_bright_as(WHITE) } else { sphere };
+        let sphere = if is_white(&typical) { sphere.brightened_to(WHITE) } else { sphere };
         let grained = surface.is_grained();
         // Where normals are a few degrees off, a small highlight is averaged away.
         let polish = if grained { 0.0 } else { SMOOTH_POLISH };

@@ -116,7 +116,7 @@ impl Sphere {
     }
 
     /// Brightened until its bright side (one cell in ten) has the luminance `wanted`, by half at most.
-    pub(crate) fn as_bright_as(self, wanted: f32) -> Self {
+    pub(crate) fn brightened_to(self, wanted: f32) -> Self {
         let mut lights: Vec<f32> = self.picture.data.chunks_exact(3).map(luma).collect();
         let at = lights.len() * 9 / 10;
         let bright = *lights.select_nth_unstable_by(at, f32::total_cmp).1;

@@ -316,7 +316,12 @@ impl JobStore for Embedded {
     }
 
     async fn note_try(&self, id: Uuid, attempt: Try, next_at: Option<u64>) -> Result<()> {
-        self.writer.change(move |transaction| Ok(transaction.note_try(id, attempt, next_at))).await
+        self.writer
+            .change(move |transaction| {
+                transaction.note_try(id, attempt, next_at);
+                Ok(())
+            })
+            .await
     }
 
     async fn notice(&self, id: Uuid) -> Result<Option<Arc<Notice>>> {

@@ -40,7 +40,8 @@ async fn keys_paths_and_methods() {
     }
     for (method, path, allowed) in [
         ("GET", "/v1/material-transfer", "POST"),
-        ("DELETE", "/v2/requests/not-even-an-id", "GET"),
+        ("PUT", "/v2/requests/not-even-an-id", "GET"),
+        ("PUT", "/v2/requests/not-even-an-id", "DELETE"),
         ("POST", zero, "GET"),
         ("PUT", "/health", "GET"),
     ] {
