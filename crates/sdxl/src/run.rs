@@ -1,6 +1,7 @@
 //! One transfer: the workflow's nodes in an order that keeps few networks in memory at a time.
 
 mod conditions;
+mod start;
 
 use std::cell::Cell;
 use std::ops::ControlFlow;
@@ -21,7 +22,7 @@ use super::{Plane, background, blur, exact, greyout, inpaint, resize, save};
 use crate::profile::Sampling;
 use crate::{
     Background, Cancel, Clock, Engine, Error, Intermediate, MaterialFit, Outcome, Picture, Progress,
-    Settings, Silent, Transfer, View,
+    Settings, Transfer, View,
 };
 
 /// SDXL's factor between the autoencoder's latents and those the UNet was trained on.
@@ -246,29 +247,6 @@ impl<'a> Run<'a> {
         self.keep("subject_grey", &grey);
         self.clock.lap("mask");
         Ok(Subject { picture, mask, grey })
-    }
-
-    /// The picture that a hybrid transfer sets out from: another engine's, inside the same mask.
-    fn start(&mut self, transfer: &Transfer, subject: &Subject) -> Result<Option<RgbImage>, Error> {
-        let Some((painter, _)) = &self.engine.start else { return Ok(None) };
-        self.enter("start")?;
-        let (width, height) = subject.picture.dimensions();
-        let mut pictures = transfer.pictures.clone();
-        pictures.subject_image = Picture::opaque(subject.picture.clone());
-        if pictures.masks.is_empty() {
-            pictures.subject_mask = Some(Picture::opaque(save::grey(&subject.mask)));
-        }
-        let settings = Settings {
-            max_width: width,
-            max_height: height,
-            feather: 0.0,
-            intermediates: false,
-            ..self.settings.clone()
-        };
-        let made = painter.transfer(&Transfer { pictures, settings }, &Silent, self.cancel)?;
-        self.keep("start", &made.picture.rgb);
-        self.clock.lap("start");
-        Ok(Some(made.picture.rgb))
     }
 
     /// A picture's latent, scaled for the UNet: (1, 4, h, w) in f32 (node 41).
