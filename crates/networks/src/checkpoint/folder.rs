@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::{PredictionType, edm};
-use crate::weights::{Joined, Source, WeightFile};
+use crate::weights::{self, Joined, Source, WeightFile};
 use crate::{Error, Result};
 
 /// Names diffusers and transformers give their files, best first.
@@ -65,7 +65,7 @@ impl Folder {
             for stem in STEMS {
                 let file = folder.join(format!("{stem}.{ending}"));
                 if file.exists() {
-                    return Ok(Arc::new(WeightFile::open(&file)?));
+                    return weights::open(&file);
                 }
                 let index = folder.join(match ending.strip_suffix(".safetensors") {
                     Some(variant) => format!("{stem}.safetensors.index.{variant}.json"),
@@ -78,7 +78,7 @@ impl Folder {
         }
         let torch = TORCH.iter().map(|file| folder.join(file)).find(|file| file.exists());
         match torch {
-            Some(file) => Ok(Arc::new(WeightFile::open(&file)?)),
+            Some(file) => weights::open(&file),
             None => Err(Error::file(&folder, "holds no weights (model.safetensors and the like)")),
         }
     }
@@ -93,7 +93,7 @@ fn shards(folder: &Path, index: &Path) -> Result<Arc<dyn Source>> {
         }
         parts.push(Arc::new(WeightFile::open(&folder.join(file))?));
     }
-    Ok(Arc::new(Joined(parts)))
+    Ok(weights::scaled(index.display().to_string(), Arc::new(Joined(parts))))
 }
 
 fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {

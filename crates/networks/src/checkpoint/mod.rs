@@ -13,7 +13,7 @@ use candle_core::{DType, Device};
 
 use crate::lora::{Lora, LoraPart};
 use crate::unet::UNetConfig;
-use crate::weights::{Change, Renamed, Source, WeightFile};
+use crate::weights::{self, Change, Renamed, Source};
 use crate::{Error, Result, Weights};
 
 const UNET: &str = "model.diffusion_model.";
@@ -54,7 +54,7 @@ impl Checkpoint {
             let prediction = folder.prediction()?;
             (Parts::Folder(folder), prediction)
         } else {
-            let file: Arc<dyn Source> = Arc::new(WeightFile::open(path)?);
+            let file = weights::open(path)?;
             let prediction = prediction(path, file.as_ref())?;
             (Parts::Single(file), prediction)
         };

@@ -80,9 +80,10 @@ impl Source for WeightFile {
         let stored = self.index.get(name).ok_or_else(|| missing(&origin(), name))?;
         let map = self.maps.get(stored.file).ok_or_else(|| missing(&origin(), name))?;
         let bytes = &map[stored.bytes.clone()];
-        let tensor = match &stored.strides {
-            None => Tensor::from_raw_buffer(bytes, stored.dtype, &stored.shape, &Device::Cpu)?,
-            Some(strides) => {
+        let tensor = match (&stored.strides, stored.float8) {
+            (None, Some(float8)) => float8.tensor(bytes, &stored.shape)?,
+            (None, None) => Tensor::from_raw_buffer(bytes, stored.dtype, &stored.shape, &Device::Cpu)?,
+            (Some(strides), _) => {
                 let size = stored.dtype.size_in_bytes();
                 let gathered = gather(bytes, &stored.shape, strides, size);
                 Tensor::from_raw_buffer(&gathered, stored.dtype, &stored.shape, &Device::Cpu)?

@@ -5,10 +5,14 @@ use std::ops::Range;
 
 use candle_core::DType;
 
+use super::float8::Float8;
+
 /// Where a tensor lies in a file.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Stored {
     pub(super) dtype: DType,
+    /// What bytes (`U8`) stand for.
+    pub(super) float8: Option<Float8>,
     pub(super) shape: Vec<usize>,
     /// In elements; None: row-major.
     pub(super) strides: Option<Vec<usize>>,

@@ -6,6 +6,7 @@
 //! `Weights` answers every request with zeros that take no memory: it lists a network's tensors at full size.
 
 mod file;
+mod float8;
 mod index;
 mod onnx;
 mod pickle;
@@ -22,6 +23,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_core::{DType, Device, Tensor};
 
 pub use file::WeightFile;
+pub(crate) use float8::{open, scaled};
 pub use source::{Change, Joined, Memory, Renamed, Source};
 
 use crate::{Error, Result};
@@ -59,8 +61,7 @@ impl Weights {
     /// # Errors
     /// Those of [`WeightFile::open`].
     pub fn open(path: &Path, dtype: DType, device: &Device) -> Result<Self> {
-        let source = Arc::new(WeightFile::open(path)?);
-        Ok(Self::new(path.display().to_string(), source, dtype, device))
+        Ok(Self::new(path.display().to_string(), open(path)?, dtype, device))
     }
 
     /// Zeros of whatever name and shape is asked for, without memory.

@@ -110,7 +110,7 @@ impl GraphReader {
             (None, true) if span == 0 => (0, 0..0),
             (None, true) => return Ok(()), // Integers in a typed field: shapes and axes.
         };
-        self.index.insert(name, Stored { dtype, shape, strides: None, file, bytes });
+        self.index.insert(name, Stored { dtype, float8: None, shape, strides: None, file, bytes });
         Ok(())
     }
 

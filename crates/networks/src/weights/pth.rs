@@ -168,6 +168,7 @@ impl Tensors<'_> {
         let start = range.start.checked_add(first.checked_mul(storage.dtype.size_in_bytes())?)?;
         let end = start.checked_add(Stored::span(storage.dtype, &shape, strides.as_deref())?)?;
         (end <= range.end).then_some(Stored {
+            float8: None,
             dtype: storage.dtype,
             shape,
             strides,

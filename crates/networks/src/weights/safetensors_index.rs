@@ -3,6 +3,7 @@
 use candle_core::DType;
 use safetensors::{Dtype, SafeTensors};
 
+use super::float8::Float8;
 use super::index::{Index, Stored};
 
 /// Whether the file begins like safetensors: a plausible header length followed by `{`.
@@ -19,7 +20,13 @@ pub(super) fn index(bytes: &[u8]) -> Result<Index, String> {
             .ok_or_else(|| format!("tensor `{name}` has the unsupported type {:?}", info.dtype))?;
         let start = 8 + header;
         let bytes = start + info.data_offsets.0..start + info.data_offsets.1;
-        index.insert(name, Stored { dtype, shape: info.shape.clone(), strides: None, file: 0, bytes });
+        let float8 = match info.dtype {
+            Dtype::F8_E4M3 => Some(Float8::E4M3),
+            Dtype::F8_E5M2 => Some(Float8::E5M2),
+            _ => None,
+        };
+        let shape = info.shape.clone();
+        index.insert(name, Stored { dtype, float8, shape, strides: None, file: 0, bytes });
     }
     Ok(index)
 }
@@ -33,7 +40,7 @@ fn dtype(dtype: Dtype) -> Option<DType> {
         Dtype::I64 => DType::I64,
         Dtype::I32 => DType::I32,
         Dtype::U32 => DType::U32,
-        Dtype::U8 | Dtype::BOOL => DType::U8,
+        Dtype::U8 | Dtype::BOOL | Dtype::F8_E4M3 | Dtype::F8_E5M2 => DType::U8,
         _ => return None,
     })
 }

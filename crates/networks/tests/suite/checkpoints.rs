@@ -112,7 +112,14 @@ fn loras_merge() -> Result<()> {
     let layers = [
         "lora_unet_input_blocks_4_1_transformer_blocks_0_attn1_to_q.lora_down.weight",
         "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q.lora_down.weight",
+        "lora_unet.input_blocks.4.1.transformer_blocks.0.attn1.to_q.lora_down.weight",
+        "lycoris_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q.lora_down.weight",
+        "diffusion_model.input_blocks.4.1.transformer_blocks.0.attn1.to_q.lora_down.weight",
+        "input_blocks.4.1.transformer_blocks.0.attn1.to_q.lora_A.weight",
+        "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q.lora_A.weight",
+        "base_model.model.down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q.lora_A.default.weight",
         "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q.lora_A.weight",
+        "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q.lora_linear_layer.down.weight",
         "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn1.processor.to_q_lora.down.weight",
     ];
     let target = "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q.weight";
@@ -124,7 +131,8 @@ fn loras_merge() -> Result<()> {
         let up_key = down_key
             .replace("lora_down", "lora_up")
             .replace("lora_A", "lora_B")
-            .replace("lora.down", "lora.up");
+            .replace("lora.down", "lora.up")
+            .replace("layer.down", "layer.up");
         let mut tensors = HashMap::from([(down_key.to_owned(), down.clone()), (up_key, up.clone())]);
         // alpha/rank = 3/2 with an alpha, 1 without.
         let mut expected = 0.8 * 0.5;
@@ -185,6 +193,42 @@ fn a_lora_for_another_model_is_refused() -> Result<()> {
     assert!(error.to_string().contains(key), "{error}");
     let loha = HashMap::from([("layer.hada_w1_a".to_owned(), ones)]);
     assert!(Lora::new("LoHa".to_owned(), Arc::new(Memory(loha))).is_err());
+    Ok(())
+}
+
+/// Whatever its keys are, no LoRA is passed over without a word.
+#[test]
+fn keys_that_belong_nowhere_are_named() -> Result<()> {
+    let open = |layers: &[&str], roles: &[&str]| {
+        let names = layers.iter().flat_map(|layer| roles.iter().map(move |role| format!("{layer}.{role}")));
+        let tensors = names.map(|name| Ok((name, Tensor::ones((1, 64), F32, &CPU)?)));
+        Lora::new("file".to_owned(), Arc::new(Memory(tensors.collect::<Result<_>>()?)))
+    };
+    let both = ["lora_down.weight", "lora_up.weight"];
+    for layer in [
+        "lora_te_text_model_encoder_layers_0_mlp_fc1", // Stable Diffusion 1.5
+        "text_model.encoder.layers.0.mlp.fc1",         // of which of the two?
+        "transformer.single_transformer_blocks.0.attn.to_q", // Flux
+        "lora_transformer_single_transformer_blocks_0_attn_to_q",
+        "lora_unet",
+        "down_blocksish.0",
+        "",
+    ] {
+        let error = open(&[layer], &both).err().unwrap().to_string();
+        assert!(error.contains(&format!("`{layer}`")) && error.contains("lora_te2_"), "{error}");
+    }
+    assert!(open(&[], &both).err().unwrap().to_string().contains("no tensor"), "an empty file");
+    let half = open(&["unet.conv_in"], &both[..1]).err().unwrap().to_string();
+    assert!(half.contains("unet.conv_in") && half.contains("factors"), "{half}");
+    let layer = "attentions.0.transformer_blocks.0.attn1.to_q";
+    let twice = [
+        format!("unet.down_blocks.1.{layer}"),
+        format!("lora_unet_down_blocks_1_{}", layer.replace('.', "_")),
+    ];
+    let lora = open(&[&twice[0], &twice[1]], &both)?;
+    let error =
+        golden::tiny_checkpoint()?.with_lora(lora, 1.0).unet(&golden::tiny_unet(), F32, &CPU).err().unwrap();
+    assert!(error.to_string().contains("twice"), "{error}");
     Ok(())
 }
 

@@ -145,3 +145,87 @@ fn a_file_that_is_not_there_is_named() {
     let error = WeightFile::open(Path::new("/nowhere/model.safetensors")).err().unwrap();
     assert!(error.to_string().starts_with("/nowhere/model.safetensors: cannot be opened"), "{error}");
 }
+
+/// A safetensors file of tensors given by type, shape and bytes.
+fn safetensors(tensors: &[(&str, &str, &[usize], Vec<u8>)]) -> Vec<u8> {
+    let (mut header, mut values) = (serde_json::Map::new(), Vec::new());
+    for (name, dtype, shape, bytes) in tensors {
+        let from = values.len();
+        values.extend_from_slice(bytes);
+        let entry =
+            serde_json::json!({ "dtype": dtype, "shape": shape, "data_offsets": [from, values.len()] });
+        header.insert((*name).to_owned(), entry);
+    }
+    let header = serde_json::to_vec(&header).unwrap();
+    [&(header.len() as u64).to_le_bytes()[..], &header, &values].concat()
+}
+
+/// Both kinds of 8 bits, by the values of the publication's table 1 and their neighbours.
+#[test]
+fn eight_bits() -> Result<()> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("eight.safetensors");
+    let e4m3 = vec![0x00, 0x01, 0x07, 0x08, 0x38, 0x39, 0x7E, 0x80, 0xB8, 0xFE];
+    let e5m2 = vec![0x00, 0x01, 0x03, 0x04, 0x3C, 0x3D, 0x7B, 0x7C, 0xBC, 0xFB];
+    let all = |from: u8| vec![from; 1];
+    let file = safetensors(&[
+        ("four", "F8_E4M3", &[2, 5], e4m3),
+        ("five", "F8_E5M2", &[2, 5], e5m2),
+        ("no number", "F8_E4M3", &[1], all(0x7F)),
+    ]);
+    std::fs::write(&path, file).unwrap();
+    let file = WeightFile::open(&path)?;
+    assert_eq!((file.shape("four"), file.read("four")?.dtype()), (Some(vec![2, 5]), DType::F16));
+    let power = |exponent: i32| 2f64.powi(exponent);
+    let four = vec![0.0, power(-9), 7.0 * power(-9), power(-6), 1.0, 1.125, 448.0, -0.0, -1.0, -448.0];
+    assert_eq!(values(&file, "four")?, four);
+    let five = vec![
+        0.0,
+        power(-16),
+        3.0 * power(-16),
+        power(-14),
+        1.0,
+        1.25,
+        57_344.0,
+        f64::INFINITY,
+        -1.0,
+        -57_344.0,
+    ];
+    assert_eq!(values(&file, "five")?, five);
+    assert!(values(&file, "no number")?[0].is_nan());
+    Ok(())
+}
+
+/// Factors as ComfyUI writes them, old and new, for all of a weight and for each of its rows.
+#[test]
+fn weights_with_factors() -> Result<()> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("scaled.safetensors");
+    let floats = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
+    let ones = || vec![0x38; 6];
+    let tensors = [
+        ("a.weight", "F8_E4M3", &[2, 3][..], ones()),
+        ("a.scale_weight", "F32", &[1], floats(&[0.25])),
+        ("a.scale_input", "F32", &[1], floats(&[9.0])),
+        ("b.weight", "F8_E4M3", &[2, 3], ones()),
+        ("b.weight_scale", "F32", &[2, 1], floats(&[0.5, 1e-6])),
+        ("b.comfy_quant", "U8", &[2], b"{}".to_vec()),
+        ("c.weight", "F16", &[2], vec![0, 0x3C, 0, 0x3C]),
+        ("scaled_fp8", "F8_E4M3", &[0], Vec::new()),
+    ];
+    std::fs::write(&path, safetensors(&tensors)).unwrap();
+    let weights = Weights::open(&path, DType::F32, &Device::Cpu)?;
+    let read = |name: &str, shape: &[usize]| -> Result<Vec<f32>> {
+        Ok(weights.get_compact(name, shape)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
+    };
+    assert_eq!(read("a.weight", &[2, 3])?, [0.25; 6]);
+    assert_eq!(read("b.weight", &[2, 3])?, [0.5, 0.5, 0.5, 1e-6, 1e-6, 1e-6]);
+    assert_eq!(read("c.weight", &[2])?, [1.0; 2]);
+    weights.finish()?; // nothing else is a weight
+    let mut wrong = tensors.to_vec();
+    wrong[1] = ("a.scale_weight", "F32", &[3], floats(&[0.25; 3]));
+    std::fs::write(&path, safetensors(&wrong)).unwrap();
+    let error = Weights::open(&path, DType::F32, &Device::Cpu)?.get("a.weight", &[2, 3]).unwrap_err();
+    assert!(error.to_string().contains("a.scale_weight"), "{error}");
+    Ok(())
+}
