@@ -7,7 +7,7 @@ use image::RgbImage;
 use pixels::Raster;
 
 /// Width of the low pass that continues the difference of tones into the mask, as a share of the picture's diagonal.
-const REACH: f32 = 0.02;
+const REACH: f32 = 0.06;
 
 /// A mask below this is outside.
 const OUTSIDE: f32 = 0.02;
@@ -32,7 +32,7 @@ pub fn background(original: &RgbImage, painted: &RgbImage, mask: &Raster) -> Rgb
         if m <= 0.0 {
             continue;
         }
-        let share = (2.0 * near.data[at]).min(1.0);
+        let share = (4.0 * near.data[at]).min(1.0);
         for (c, value) in pixel.0.iter_mut().enumerate() {
             let k = 3 * at + c;
             let matched = new.data[k] + share * tone.data[k];

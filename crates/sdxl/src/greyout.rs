@@ -17,6 +17,16 @@ pub fn greyed(image: &RgbImage, mask: &Plane, brightness: f32) -> RgbImage {
     })
 }
 
+/// The same by an alpha blend, which leaves no seam.
+#[must_use]
+pub fn blended(image: &RgbImage, mask: &Plane) -> RgbImage {
+    RgbImage::from_fn(image.width(), image.height(), |x, y| {
+        let Rgb(colour) = *image.get_pixel(x, y);
+        let (m, grey) = (mask.get_pixel(x, y)[0], f32::from(luminance(colour)));
+        Rgb(colour.map(|v| (f32::from(v) + m * (grey - f32::from(v))).round() as u8))
+    })
+}
+
 /// ITU-R BT.601 luminance in 16-bit fixed point, rounded.
 fn luminance([r, g, b]: [u8; 3]) -> u8 {
     ((19_595 * u32::from(r) + 38_470 * u32::from(g) + 7_471 * u32::from(b) + 32_768) >> 16) as u8
@@ -25,6 +35,14 @@ fn luminance([r, g, b]: [u8; 3]) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_blend_has_no_seam() {
+        let image = RgbImage::from_pixel(3, 1, Rgb([200, 200, 200]));
+        let mask = super::super::plane(3, 1, [1.0, 0.5, 0.0].into_iter());
+        assert!(blended(&image, &mask).pixels().all(|p| p.0 == [200; 3]));
+        assert!(greyed(&image, &mask, 1.0).get_pixel(1, 0)[0] < 140, "the reference's seam");
+    }
 
     #[test]
     fn a_hard_mask_pastes_grey() {

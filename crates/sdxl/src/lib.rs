@@ -21,6 +21,7 @@ pub mod crop;
 mod denoiser;
 pub mod depth;
 pub mod exact;
+mod frame;
 pub mod greyout;
 pub mod hint;
 pub mod inpaint;
@@ -36,8 +37,8 @@ pub mod save;
 mod sdxl;
 
 pub use self::profile::{
-    Conditioning, Dimensions, HintStrength, Hybrid, ImageLayers, LoraFile, MemoryPlan, Precision, Sampling,
-    SdxlProfile, VaePrecision, WeightFiles,
+    Conditioning, Corrected, Corrections, Dimensions, Fidelity, HintStrength, Hybrid, ImageLayers, LoraFile,
+    MemoryPlan, Precision, Sampling, SdxlProfile, VaePrecision, WeightFiles,
 };
 pub use self::sdxl::Sdxl;
 

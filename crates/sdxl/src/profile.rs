@@ -2,6 +2,7 @@
 //! `weights`, the sizes of its networks in `dimensions`; `docs/profiles.md` explains every key to people.
 
 mod dimensions;
+mod fidelity;
 mod weights;
 
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 pub use self::dimensions::Dimensions;
+pub use self::fidelity::{Corrected, Corrections, Fidelity};
 pub use self::weights::{LoraFile, WeightFiles};
 use crate::Error;
 
@@ -21,6 +23,12 @@ use crate::Error;
 pub struct SdxlProfile {
     /// `sdxl`, or `hybrid`.
     pub engine: String,
+    /// How close it keeps to the reference.
+    #[serde(default)]
+    pub fidelity: Fidelity,
+    /// Defects of the reference that are put right, or not.
+    #[serde(default)]
+    pub corrections: Corrections,
     /// Where `hybrid` sets out from.
     #[serde(default)]
     pub hybrid: Hybrid,

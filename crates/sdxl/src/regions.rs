@@ -10,6 +10,7 @@ use pixels::Raster;
 use pixels::raster::Kernel;
 
 use super::crop::{LATENT_CELL, Window};
+use super::frame::Frame;
 use super::{Plane, plane};
 use crate::{Error, Picture, Pictures, Settings};
 
@@ -18,7 +19,7 @@ const HALVINGS: u32 = 3;
 
 /// The most of a mask. The reference's blurred masks stay below 1 by rounding, and at the first noise level the mask is to admit
 /// no pixel.
-const SOLID: f32 = 1.0 - 1.0 / 4096.0;
+pub(super) const SOLID: f32 = 1.0 - 1.0 / 4096.0;
 
 /// The given masks of a transfer.
 pub(super) struct Regions {
@@ -27,19 +28,20 @@ pub(super) struct Regions {
 }
 
 impl Regions {
-    /// `None` when no mask was given. `size` is that of the subject's picture (width, height).
+    /// `None` when no mask was given.
     ///
     /// # Errors
     /// [`Error::Unfit`] for a mask of another shape.
     pub(super) fn given(
         pictures: &Pictures<Picture>,
-        size: (u32, u32),
+        frame: &Frame,
         settings: &Settings,
     ) -> std::result::Result<Option<Self>, Error> {
         let mut masks: Vec<Raster> = Vec::new();
         for region in pictures.regions() {
             let Some((name, mask)) = region.mask else { return Ok(None) };
-            let mask = given_mask(name, mask, size, settings.feather)?;
+            let mask = given_mask(name, mask, frame.size, settings.feather)?;
+            let mask = raster(frame.padded(&as_plane(mask)));
             for earlier in &mut masks {
                 earlier.data.iter_mut().zip(&mask.data).for_each(|(e, m)| *e *= 1.0 - m);
             }
@@ -68,6 +70,20 @@ impl Regions {
             RegionMask::new(&levels).map(Some)
         });
         masks.collect()
+    }
+}
+
+/// One channel as a plane, and back.
+fn as_plane(mask: Raster) -> Plane {
+    plane(mask.width as u32, mask.height as u32, mask.data.into_iter())
+}
+
+fn raster(mask: Plane) -> Raster {
+    Raster {
+        width: mask.width() as usize,
+        height: mask.height() as usize,
+        channels: 1,
+        data: mask.into_raw(),
     }
 }
 

@@ -16,9 +16,10 @@ use pixels::Raster;
 
 use super::crop::{LATENT_CELL, Window};
 use super::denoiser::UNetDenoiser;
-use super::regions::Regions;
+use super::frame::Frame;
+use super::regions::{Regions, SOLID};
 use super::sdxl::Sdxl;
-use super::{Plane, background, blur, exact, greyout, inpaint, resize, save};
+use super::{Plane, background, blur, exact, greyout, inpaint, save};
 use crate::profile::Sampling;
 use crate::{
     Background, Cancel, Clock, Engine, Error, Intermediate, MaterialFit, Outcome, Picture, Progress,
@@ -134,10 +135,10 @@ impl<'a> Run<'a> {
     }
 
     pub(super) fn outcome(mut self, transfer: &Transfer) -> Result<Outcome, Error> {
-        let picture = self.resized(&transfer.subject().rgb)?;
-        let regions = Regions::given(&transfer.pictures, picture.dimensions(), self.settings)?;
-        let noise = self.noise(&picture)?;
-        let subject = self.subject(picture, regions.as_ref())?;
+        let frame = self.framed(transfer.subject())?;
+        let regions = Regions::given(&transfer.pictures, &frame, self.settings)?;
+        let noise = self.noise(&frame.picture)?;
+        let subject = self.subject(&frame, regions.as_ref())?;
         let hints = self.hints(&subject)?;
         let known = match self.start(transfer, &subject)? {
             Some(start) => self.known(&start)?,
@@ -147,14 +148,15 @@ impl<'a> Run<'a> {
         let denoiser = self.denoiser(&subject, &positive, negative.as_ref(), hints)?;
         let latent = self.sample(&subject, known, denoiser, noise)?;
         let mut picture = self.decoded(&latent)?;
-        if self.settings.background == Background::Exact {
+        let composite = self.keeps_background();
+        if composite {
             picture = subject.behind(&picture);
             self.clock.lap("background");
         }
         self.progress.advance("decode", self.total, self.total);
         Ok(Outcome {
-            picture: Picture::opaque(picture),
-            composite: self.settings.background == Background::Exact,
+            picture: frame.result(picture),
+            composite,
             ignored: self.ignored(),
             notes: self.notes(transfer),
             intermediates: self.intermediates,
@@ -190,15 +192,21 @@ impl<'a> Run<'a> {
     }
 
     /// At the size of the output (node 60).
-    fn resized(&self, given: &RgbImage) -> Result<RgbImage, Error> {
+    fn framed(&self, given: &Picture) -> Result<Frame, Error> {
         self.enter("mask")?;
         let limit = (self.settings.max_width, self.settings.max_height);
-        let picture = match resize::capped_size(given.dimensions(), limit) {
-            Some(size) => resize::nearest(given, size),
-            None => given.clone(),
-        };
-        self.show("resized", &picture);
-        Ok(picture)
+        let frame = Frame::of(given, limit, self.engine.corrected);
+        self.show("resized", &frame.picture);
+        Ok(frame)
+    }
+
+    /// Do the subject's own pixels come back outside the mask?
+    fn keeps_background(&self) -> bool {
+        match self.settings.background {
+            Background::Exact => true,
+            Background::Painted => false,
+            Background::Auto => self.engine.corrected.exact_background,
+        }
     }
 
     /// The noise of the whole way, the first of which is there; the other is drawn while everything before sampling computes.
@@ -231,11 +239,13 @@ impl<'a> Run<'a> {
 
     /// Masked and greyed (nodes 13, 12, 37 and 36).
     ///
-    /// Where masks were given the network is not asked, nor loaded.
-    fn subject(&mut self, picture: RgbImage, regions: Option<&Regions>) -> Result<Subject, Error> {
-        let mask = match regions {
-            Some(regions) => regions.union(),
-            None => {
+    /// Where masks were given, or an alpha channel counts, the network is not asked, nor loaded.
+    fn subject(&mut self, frame: &Frame, regions: Option<&Regions>) -> Result<Subject, Error> {
+        let picture = frame.picture.clone();
+        let mask = match (regions, frame.mask(SOLID)) {
+            (Some(regions), _) => regions.union(),
+            (None, Some(alpha)) => alpha,
+            (None, None) => {
                 let input = background::network_input(&picture)?.to_device(self.device())?;
                 let saliency = self.engine.models.background()?.forward(&input)?;
                 let alpha = background::mask(&values(&saliency)?, picture.dimensions());
@@ -243,7 +253,10 @@ impl<'a> Run<'a> {
             }
         };
         self.keep("mask", &save::grey(&mask));
-        let grey = greyout::greyed(&picture, &mask, 1.0);
+        let grey = match self.engine.corrected.clean_edges {
+            true => greyout::blended(&picture, &mask),
+            false => greyout::greyed(&picture, &mask, 1.0),
+        };
         self.keep("subject_grey", &grey);
         self.clock.lap("mask");
         Ok(Subject { picture, mask, grey })
@@ -342,8 +355,8 @@ impl<'a> Run<'a> {
 
     fn notes(&self, transfer: &Transfer) -> Vec<String> {
         let mut notes = Vec::new();
-        if transfer.subject().alpha.is_some() && transfer.pictures.regions().iter().any(|r| r.mask.is_none())
-        {
+        let unused = transfer.subject().alpha.is_some() && !self.engine.corrected.alpha;
+        if unused && transfer.pictures.regions().iter().any(|r| r.mask.is_none()) {
             notes.push("the subject's alpha channel was not used: its mask is the network's".to_owned());
         }
         if self.settings.fit == MaterialFit::Crop {

@@ -8,17 +8,18 @@ use diffusion::SigmaTable;
 use super::cache::Cache;
 use super::loader::Loader;
 use super::models::{Models, vae_tiles};
-use crate::profile::{Conditioning, Sampling, SdxlProfile, WeightFiles};
+use crate::profile::{Conditioning, Corrected, Sampling, SdxlProfile, WeightFiles};
 use crate::{Engine, Error};
 
 /// The `sdxl` engine.
 ///
-/// The subject's alpha channel is ignored, as in the reference; a note says so. A profile for a distilled model fixes
+/// The subject's alpha channel is ignored, as in the reference, unless the profile corrects that; a note says so. A profile for a distilled model fixes
 /// steps and guidance; [`Outcome::ignored`](engine::Outcome::ignored) then lists them.
 pub struct Sdxl {
     pub(super) models: Models,
     pub(super) sampling: Sampling,
     pub(super) conditioning: Conditioning,
+    pub(super) corrected: Corrected,
     /// Side and overlap of the autoencoder's tiles in latent pixels; none: never tiled.
     pub(super) tiles: Option<(usize, usize)>,
     pub(super) table: SigmaTable,
@@ -37,6 +38,7 @@ impl Sdxl {
             models: Models::new(Loader::open(profile, files, device)?, profile.memory)?,
             sampling: profile.sampling.clone(),
             conditioning: profile.conditioning.clone(),
+            corrected: profile.corrections.at(profile.fidelity),
             tiles: vae_tiles(profile),
             table: SigmaTable::scaled_linear(),
             cache: Cache::default(),

@@ -236,3 +236,34 @@ fn more_layers_see_more_of_the_material() {
     let [style, layout, all] = ["style", "style+layout", "all"].map(with);
     assert!(style == usual && layout != style && all != layout);
 }
+
+#[test]
+fn the_enhanced_pipeline_keeps_size_transparency_and_background() {
+    let folder = tiny::folder();
+    let path = folder.path().join("tiny.toml");
+    let profile = std::fs::read_to_string(&path).expect("read");
+    let profile = profile.replace("engine = \"sdxl\"", "engine = \"sdxl\"\nfidelity = \"enhanced\"");
+    let hints = "\n[conditioning]\ndepth = { strength = 0.0 }\nlineart = { strength = 0.0 }\n";
+    std::fs::write(&path, profile.clone() + hints).expect("written");
+    let enhanced = engine(&folder);
+    let rgb = RgbImage::from_fn(139, 157, |x, y| Rgb([(x + 40) as u8, (y + 30) as u8, 120]));
+    let alpha = image::GrayImage::from_fn(139, 157, |x, _| image::Luma([if x < 60 { 0 } else { 255 }]));
+    let outcome = run(enhanced.as_ref(), |t| {
+        t.pictures.subject_image = Picture { rgb: rgb.clone(), alpha: Some(alpha.clone()) };
+    });
+    assert_eq!(outcome.picture.rgb.dimensions(), (139, 157));
+    assert_eq!(outcome.picture.alpha, Some(alpha));
+    assert!(
+        outcome.composite && outcome.notes.iter().all(|note| !note.contains("alpha")),
+        "{:?}",
+        outcome.notes
+    );
+    assert_eq!(apart(&outcome.picture.rgb, &rgb, |x, _| x < 60), 0.0, "to the byte");
+    assert!(apart(&outcome.picture.rgb, &rgb, |x, _| x > 70) > 1.0);
+    // One switch alone.
+    let profile =
+        profile.replace("fidelity = \"enhanced\"", "") + "\n[corrections]\nfull_size = true\n" + hints;
+    std::fs::write(&path, profile).expect("written");
+    let outcome = run(engine(&folder).as_ref(), |t| t.pictures.subject_image = Picture::opaque(rgb.clone()));
+    assert_eq!((outcome.picture.rgb.dimensions(), outcome.composite), ((139, 157), false));
+}
