@@ -40,6 +40,10 @@ const LEAST_LIT: f32 = 0.4;
 const BRIGHTER: f32 = 0.012;
 const MOST_ISLANDS: f32 = 0.03;
 
+/// Of a large opening with a sharp edge (this share of the mask), islands may have this share: a clock's face has more figures.
+const LARGE: f32 = 0.03;
+const MOST_FIGURES: f32 = 0.06;
+
 /// Openings smaller than this share of the mask are left alone.
 const LEAST_OPENING: f32 = 0.004;
 
@@ -49,6 +53,7 @@ pub(super) fn opened(picture: &Raster, mask: Raster) -> Raster {
     let scene = Scene::of(picture, &mask, ground);
     let covered = mask.data.iter().filter(|m| **m > 0.5).count();
     let least = (LEAST_OPENING * covered as f32).max(8.0) as usize;
+    let large = (LARGE * covered as f32) as usize;
     let mut flood = Flood::new(mask.width, mask.height);
     let mut out = mask.clone();
     for start in 0..mask.pixels() {
@@ -60,7 +65,9 @@ pub(super) fn opened(picture: &Raster, mask: Raster) -> Raster {
             continue;
         }
         // A clock's white face has figures on it; what is behind a wheel shows nothing between the spokes.
-        if scene.sharpness(&part, false) >= SHARP && !has_islands(&part, mask.width) {
+        if scene.sharpness(&part, false) >= SHARP
+            && (part.len() < large || islands(&part, mask.width) <= MOST_FIGURES)
+        {
             part.iter().for_each(|at| out.data[*at] = 0.0);
         } else if let Some(part) = scene.with_shadow(&part) {
             part.iter().for_each(|at| out.data[*at] = 0.0);
@@ -118,7 +125,7 @@ impl<'a> Scene<'a> {
             && (lit as f32) >= LEAST_LIT * whole.len() as f32
             && closed()
             && self.sharpness(&whole, true) >= SHARP
-            && !has_islands(&whole, w);
+            && islands(&whole, w) <= MOST_ISLANDS;
         is_opening.then_some(whole)
     }
 
@@ -150,12 +157,12 @@ impl<'a> Scene<'a> {
     }
 }
 
-/// Does a part surround places that are not its own, in a row or a column, on more than a small share of its own?
-fn has_islands(part: &[usize], width: usize) -> bool {
+/// How much of what is not its own a part surrounds, as a share of its own.
+fn islands(part: &[usize], width: usize) -> f32 {
     let mut rows: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     let own: HashSet<usize> = part.iter().copied().collect();
     part.iter().for_each(|at| rows.entry(at / width).or_default().push(at % width));
-    let (Some(top), Some(bottom)) = (rows.keys().next(), rows.keys().next_back()) else { return false };
+    let (Some(top), Some(bottom)) = (rows.keys().next(), rows.keys().next_back()) else { return 0.0 };
     let left = rows.values().flatten().min().copied().unwrap_or(0);
     let right = rows.values().flatten().max().copied().unwrap_or(0);
     // Its surroundings, from a frame around it; what they do not reach lies within.
@@ -166,7 +173,7 @@ fn has_islands(part: &[usize], width: usize) -> bool {
         !(inner && own.contains(&((top + y - 1) * width + left + x - 1)))
     };
     let around = Flood::new(w, h).from(0, foreign).len();
-    (w * h - around - part.len()) as f32 > MOST_ISLANDS * part.len() as f32
+    (w * h - around - part.len()) as f32 / part.len().max(1) as f32
 }
 
 /// The ground's colour, when it is plain.
