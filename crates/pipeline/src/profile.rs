@@ -20,8 +20,8 @@ pub const EMBEDDED: [(&str, &str); 5] = [
     ("exemplar", exemplar::PROFILE),
     ("juggernaut-x", include_str!("../../../configs/profiles/juggernaut-x.toml")),
     ("sdxl-base", include_str!("../../../configs/profiles/sdxl-base.toml")),
-    ("hybrid", include_str!("../../../configs/profiles/hybrid.toml")),
     ("sdxl-lightning", include_str!("../../../configs/profiles/sdxl-lightning.toml")),
+    ("hybrid", include_str!("../../../configs/profiles/hybrid.toml")),
 ];
 
 /// A profile, by engine.

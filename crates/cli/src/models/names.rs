@@ -106,8 +106,8 @@ mod tests {
     #[test]
     fn files_know_their_profiles() {
         let profiles = |name| profiles_with(manifest(name).expect("known")).expect("loads");
-        assert_eq!(profiles("u2net"), ["juggernaut-x", "sdxl-base", "sdxl-lightning"]);
-        assert_eq!(profiles("sdxl-base"), ["sdxl-base"]);
+        assert_eq!(profiles("u2net"), ["juggernaut-x", "sdxl-base", "sdxl-lightning", "hybrid"]);
+        assert_eq!(profiles("sdxl-base"), ["sdxl-base", "hybrid"]);
         assert!(profiles("sdxl-vae-fp16-fix").is_empty());
     }
 }

@@ -95,7 +95,7 @@ mod tests {
     fn a_profile_leaves_what_others_need() {
         assert_eq!(removed(&["juggernaut-x"]), ["juggernaut-x"]);
         assert_eq!(plan(&["juggernaut-x"]).kept.len(), 8);
-        assert_eq!(plan(&["juggernaut-x"]).kept[0].1, ["sdxl-base", "sdxl-lightning"]);
+        assert_eq!(plan(&["juggernaut-x"]).kept[0].1, ["sdxl-base", "sdxl-lightning", "hybrid"]);
     }
 
     #[test]
