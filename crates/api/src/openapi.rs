@@ -31,6 +31,9 @@ pub fn openapi(schema: &Schema, slug: &str, prefix: &str, version: &str, keyed: 
             "securitySchemes": { "ApiKey": {
                 "type": "apiKey", "in": "header", "name": "x-api-key",
                 "description": "Not needed where the operator has configured no keys.",
+            }, "Bearer": {
+                "type": "http", "scheme": "bearer",
+                "description": "The same key, for `/v1/images/edits`; elsewhere where the operator has switched it on.",
             } },
             "schemas": schemas::all(schema),
             "responses": responses(),

@@ -102,7 +102,7 @@ fn the_list_shows_files_and_who_needs_them() {
     let line = |start: &str| said.lines().find(|line| line.trim_start().starts_with(start)).expect("listed");
     assert!(line("juggernaut-x ").contains("7.11 GB  absent  CreativeML Open RAIL-M"), "{said}");
     assert!(line("sdxl-vae-fp16-fix ").contains("~335 MB  absent  MIT"), "{said}");
-    assert!(line("for juggernaut-x, sdxl-base, ").ends_with("sdxl-lightning"), "{said}");
+    assert!(line("for juggernaut-x, sdxl-base, ").ends_with("sdxl-lightning, hybrid"), "{said}");
     assert!(line("exemplar ").contains("needs no download"), "{said}");
     assert!(line("sdxl-lightning ").contains("~13.2 GB  0 of 9 files here"), "{said}");
 
@@ -113,7 +113,7 @@ fn the_list_shows_files_and_who_needs_them() {
         files.into_iter().find(|file| file["name"] == "lineart").expect("listed")
     };
     assert_eq!(lineart(&list)["path"], Value::Null);
-    assert_eq!(lineart(&list)["profiles"], json!(["juggernaut-x", "sdxl-base", "sdxl-lightning"]));
+    assert_eq!(lineart(&list)["profiles"], json!(["juggernaut-x", "sdxl-base", "sdxl-lightning", "hybrid"]));
 
     place.done(&["pull", "lineart"]);
     let list = place.json(&["list"]);
@@ -275,7 +275,7 @@ fn remove_gives_the_bytes_back_and_spares_what_others_need() {
     place.done(&["pull", "lineart", "clip-tokenizer-merges"]);
     let said = place.done(&["remove", "juggernaut-x"]);
     assert!(said.contains("juggernaut-x: was not there"), "{said}");
-    assert!(said.contains("lineart: kept, sdxl-base and sdxl-lightning can use it too"), "{said}");
+    assert!(said.contains("lineart: kept, sdxl-base, sdxl-lightning and hybrid can use it too"), "{said}");
     assert!(said.ends_with("0 bytes freed (0 B)\n"), "{said}");
     let said = place.done(&["remove", "juggernaut-x", "lineart"]);
     assert!(said.contains("lineart: removed, 5000 bytes") && said.ends_with("5000 bytes freed (5.00 kB)\n"));

@@ -7,6 +7,7 @@ use api::{ErrorBody, RequestError};
 use axum::Json;
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
+use serde_json::json;
 
 use crate::state::SLUG;
 
@@ -85,6 +86,23 @@ impl Failure {
             _ => "Invalid content type. Use application/json or multipart/form-data",
         };
         Self::new(StatusCode::NOT_ACCEPTABLE, error)
+    }
+
+    pub(crate) fn not_form() -> Self {
+        Self::new(StatusCode::NOT_ACCEPTABLE, "Invalid content type. Use multipart/form-data")
+    }
+
+    /// The same in the shape that clients of OpenAI's API read.
+    pub(crate) fn for_openai(self) -> Response {
+        let kind = match self.status.as_u16() {
+            401 | 403 => "authentication_error",
+            429 => "rate_limit_error",
+            500.. => "server_error",
+            _ => "invalid_request_error",
+        };
+        let param = self.body.details.first().map(|bad| bad.field);
+        let error = json!({ "message": self.body.error, "type": kind, "param": param, "code": null });
+        (self.status, AppendHeaders(self.headers), Json(json!({ "error": error }))).into_response()
     }
 
     pub(crate) fn not_json() -> Self {

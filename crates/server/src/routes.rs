@@ -28,9 +28,11 @@ mod files;
 mod follow;
 mod form;
 mod middleware;
+mod openai;
 mod ops;
 mod own;
 mod pages;
+mod reading;
 mod stream;
 mod v1;
 mod v2;
@@ -80,6 +82,7 @@ fn api_routes() -> Router<Arc<App>> {
         .route("/v2/requests", get(own::list))
         .route("/v2/requests/{id}/cancel", post(v2::cancel))
         .route("/v1/requests/{id}", get(v2::result))
+        .route("/v1/images/edits", post(openai::edit))
         .route("/v1/get-user-credits", get(account::credits))
         .route("/upload-asset", post(account::upload))
         .route("/files/{key}", get(files::file))

@@ -10,6 +10,7 @@ pub(super) fn add(paths: &mut Paths, id: &Value) {
     paths.add(ADDITIONS, "delete", "/v2/requests/{id}", "deleteRequest", delete(id));
     paths.add(ADDITIONS, "get", "/v2/requests/{id}/events", "followRequest", events(id));
     paths.add(ADDITIONS, "get", "/v2/requests", "listRequests", list());
+    paths.add(ADDITIONS, "post", "/v1/images/edits", "editImage", edit());
 }
 
 /// The parameter of polls that wait.
@@ -64,6 +65,38 @@ fn events(id: &Value) -> Value {
             the last one.",
         "parameters": id,
         "responses": with_errors(answers, &["401", "403", "404", "503"]),
+    })
+}
+
+fn edit() -> Value {
+    let text = |description: &str| json!({ "type": "string", "description": description });
+    let form = json!({ "type": "object", "required": ["image[]"], "properties": {
+        "image[]": { "type": "array", "minItems": 2, "maxItems": 2, "items": { "type": "string", "format": "binary" },
+            "description": "The subject, then the material." },
+        "prompt": text("As in a transfer."),
+        "size": text("`auto`, or the most the result may be wide and high, such as `1024x1024`."),
+        "output_format": { "type": "string", "enum": ["png", "jpeg", "webp"], "default": "png" },
+        "output_compression": { "type": "integer", "minimum": 0, "maximum": 100 },
+        "response_format": { "type": "string", "enum": ["b64_json", "url"], "default": "b64_json" },
+    } });
+    let data = json!({ "type": "array", "items": { "type": "object", "properties": {
+        "b64_json": { "type": "string", "contentEncoding": "base64" }, "url": { "type": "string", "format": "uri" },
+    } } });
+    let answer = json!({ "type": "object", "required": ["created", "data"], "properties": {
+        "created": { "type": "integer" }, "output_format": { "type": "string" }, "size": { "type": "string" }, "data": data,
+    } });
+    let error =
+        json!({ "type": "object", "required": ["error"], "properties": { "error": { "type": "object" } } });
+    json!({
+        "summary": "A transfer in the words of OpenAI's API",
+        "description": "For programs that are written for `images.edit`. The key comes as `Authorization: Bearer`; errors have that \
+            API's shape. Everything else is as in `POST /v1/material-transfer`.",
+        "security": [{ "Bearer": [] }, { "ApiKey": [] }],
+        "requestBody": { "required": true, "content": { "multipart/form-data": { "schema": form } } },
+        "responses": {
+            "200": { "description": "The picture.", "content": { "application/json": { "schema": answer } } },
+            "default": { "description": "What is wrong.", "content": { "application/json": { "schema": error } } },
+        },
     })
 }
 

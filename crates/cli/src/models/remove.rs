@@ -71,9 +71,18 @@ pub(super) fn run(hub: &Hub, given: &[String], all: bool, as_json: bool) -> Resu
     }
     for (manifest, by) in plan.kept.iter().filter(|(manifest, _)| here(manifest)) {
         let name = &manifest.name;
-        stdout::line(&format!("{name}: kept, {} can use it too; name it to remove it", by.join(" and ")))?;
+        stdout::line(&format!("{name}: kept, {} can use it too; name it to remove it", listed(by)))?;
     }
     stdout::line(&format!("{total} bytes freed ({})", Size::exact(total)))
+}
+
+/// `a, b and c`.
+fn listed(names: &[&str]) -> String {
+    match names {
+        [] => String::new(),
+        [one] => (*one).to_owned(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
 }
 
 #[cfg(test)]

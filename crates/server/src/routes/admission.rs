@@ -14,14 +14,12 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use jobs::{BlobKey, Idempotency, Job, NewJob};
-use pipeline::Picture;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::body::{self, Held};
-use super::{dry_run, form};
+use super::reading::{Dialect, Read, Refusal, check_pictures, parse};
+use super::{body, dry_run};
 use crate::base_url::{self, base_url};
-use crate::budget::{SMALL, Share};
 use crate::failure::{Failure, RATE_RESET, REQUEST_ID};
 use crate::idempotency;
 use crate::keys::{Admitted, Caller, Transfer};
@@ -50,14 +48,23 @@ pub(super) struct Accepted {
     pub(super) replayed: bool,
 }
 
-/// All checks, then the job under `id`. `late` turns bad parameters into a job that fails.
+/// How a request is taken in.
+pub(super) struct Manner {
+    /// The id of the job that it becomes.
+    pub(super) id: Uuid,
+    /// Whether bad parameters make a job that fails.
+    pub(super) late: bool,
+    pub(super) dialect: Dialect,
+}
+
+/// All checks, then the job.
 pub(super) async fn accept(
     app: &Arc<App>,
     slug: &str,
     request: Request,
-    id: Uuid,
-    late: bool,
+    manner: &Manner,
 ) -> Result<Answered, Failure> {
+    let Manner { id, late, dialect } = *manner;
     let (parts, body) = request.into_parts();
     let admission = match admit(app, &parts, slug).await {
         Ok(admitted) => admitted,
@@ -70,7 +77,7 @@ pub(super) async fn accept(
     let held = body::read(app, &client, &parts, body).await?;
     let base = base_url(&app.config, &parts);
     let mut new = new_job(app, id, &caller, client);
-    let (job, base64) = match parse(app, kind, held, key.is_some()).await {
+    let (job, base64) = match parse(app, kind, dialect, held, key.is_some()).await {
         Ok(read) if read.request.control.dry_run => {
             let tried = dry_run::check(app, &base, read, &new).await?;
             return Ok(Answered::Tried(Box::new(Json(tried).into_response())));
@@ -215,102 +222,6 @@ fn queue_full(app: &App) -> Failure {
     let each = typical / u32::try_from(app.config.workers).unwrap_or(1);
     let each = each.clamp(Duration::from_millis(100), Duration::from_secs(120));
     Failure::queue_full(app.turnstile.wait(each, Instant::now()))
-}
-
-/// A request in memory, and the part of the budget that its pictures take.
-pub(super) struct Read {
-    pub(super) request: TransferRequest,
-    pub(super) share: Share,
-    /// What is asked for, hashed, if that is wanted.
-    digest: Option<String>,
-}
-
-/// Why a body is no transfer: what the schema says about it, which may wait until the job fails, or anything else.
-enum Refusal {
-    Request(RequestError),
-    Failure(Failure),
-}
-
-impl From<RequestError> for Refusal {
-    fn from(error: RequestError) -> Self {
-        Self::Request(error)
-    }
-}
-
-impl From<Failure> for Refusal {
-    fn from(failure: Failure) -> Self {
-        Self::Failure(failure)
-    }
-}
-
-/// Reads a body as a transfer, on a thread that may take its time. What belongs to the work goes with it, so that a client
-/// that hangs up frees nothing that is still in use.
-async fn parse(app: &Arc<App>, kind: body::Kind, held: Held, hashed: bool) -> Result<Read, Refusal> {
-    let lane = &app.parsing[usize::from(held.bytes.len() > SMALL)];
-    let permit = lane.clone().acquire_owned().await.map_err(|_| Failure::unavailable())?;
-    let app = app.clone();
-    let parse = move || {
-        let _permit = permit;
-        let Held { bytes, mut share } = held;
-        let request = match kind {
-            body::Kind::Json => app.schema.from_json(&bytes)?,
-            body::Kind::Form(boundary) => {
-                let fields = form::read(bytes.clone(), &boundary, &app.schema)?;
-                app.schema.from_form(fields)?
-            }
-        };
-        drop(bytes);
-        share.shrink(request.inline_bytes());
-        let digest = hashed.then(|| idempotency::digest(&request));
-        Ok(Read { request, share, digest })
-    };
-    blocking(parse).await?
-}
-
-/// Decodes inline pictures once, so that a broken one is refused now and not by a failed job.
-async fn check_pictures(app: &Arc<App>, read: Read) -> Result<Read, Refusal> {
-    if read.request.inline_bytes() == 0 {
-        return Ok(read);
-    }
-    let decoding = app.decoding.clone();
-    let (read, most) = blocking(move || {
-        // One after the other, so that the larger one's room is enough.
-        let costs = inline(&read.request).into_iter().map(|(field, file)| {
-            decoding.cost(file).map_err(|error| RequestError::field(field, error.to_string()))
-        });
-        let most = costs.collect::<Result<Vec<u64>, _>>()?.into_iter().max().unwrap_or(0);
-        Ok::<_, RequestError>((read, most))
-    })
-    .await??;
-    let room = app.decoding.check(most).await;
-    let limits = *app.decoding.limits();
-    let read = blocking(move || {
-        // Of the work and not of the call: a client that hangs up does not end the decoding.
-        let _room = room;
-        for (field, file) in inline(&read.request) {
-            Picture::decode(file, &limits).map_err(|error| RequestError::field(field, error.to_string()))?;
-        }
-        Ok::<_, RequestError>(read)
-    });
-    Ok(read.await??)
-}
-
-/// The pictures that came with the request.
-fn inline(request: &TransferRequest) -> Vec<(&'static str, &[u8])> {
-    let pictures = request.pictures.iter();
-    pictures
-        .filter_map(|(field, image)| match image {
-            ImageSource::Inline(file) => Some((field, file.as_slice())),
-            ImageSource::Url(_) => None,
-        })
-        .collect()
-}
-
-/// Runs what keeps a thread busy where it holds up nobody.
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Failure> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| Failure::internal())
 }
 
 /// A job of a caller's with nothing to do yet.

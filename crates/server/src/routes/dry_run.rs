@@ -8,8 +8,8 @@ use bytes::Bytes;
 use jobs::NewJob;
 use pipeline::Picture;
 
-use super::admission::{Read, blocking};
 use super::files;
+use super::reading::{Read, blocking};
 use crate::failure::Failure;
 use crate::state::App;
 use crate::webhooks;

@@ -11,27 +11,45 @@ const MOST_PARTS: usize = 64;
 /// The longest head of a part, in bytes. Browsers send a few hundred.
 const LONGEST_HEAD: usize = 8 << 10;
 
+/// Which fields of a form are kept.
+pub(super) trait Fields: Sync {
+    /// Is this field read? Of all others only that they are there is told.
+    fn knows(&self, name: &str) -> bool;
+    /// May it be there several times? Else the last one counts.
+    fn repeats(&self, name: &str) -> bool;
+}
+
+impl Fields for Schema {
+    fn knows(&self, name: &str) -> bool {
+        Self::knows(self, name)
+    }
+
+    fn repeats(&self, name: &str) -> bool {
+        Self::repeats(self, name)
+    }
+}
+
 /// The fields of a form in their order, those that are not known without their values. Blocks for as long as copying the pictures takes.
 pub(super) fn read(
     body: Bytes,
     boundary: &str,
-    schema: &Schema,
+    wanted: &dyn Fields,
 ) -> Result<Vec<(String, FormValue)>, Failure> {
     check(&body, boundary)?;
     let stream = futures::stream::once(async { Ok::<_, std::convert::Infallible>(body) });
     // The body is there, so nothing is waited for.
-    futures::executor::block_on(fields(multer::Multipart::new(stream, boundary), schema))
+    futures::executor::block_on(fields(multer::Multipart::new(stream, boundary), wanted))
 }
 
 async fn fields(
     mut form: multer::Multipart<'_>,
-    schema: &Schema,
+    wanted: &dyn Fields,
 ) -> Result<Vec<(String, FormValue)>, Failure> {
     let bad = |error: multer::Error| Failure::bad_form(&error.to_string());
     let mut fields = Vec::new();
     while let Some(mut field) = form.next_field().await.map_err(bad)? {
         let Some(name) = field.name().map(str::to_owned) else { continue };
-        if !schema.knows(&name) {
+        if !wanted.knows(&name) {
             // Only that it was there.
             fields.push((name, FormValue::Text(String::new())));
             continue;
@@ -47,7 +65,7 @@ async fn fields(
             Err(error) => FormValue::File(error.into_bytes()),
         };
         // The last one of a name counts, so that no more than one of each is held; but for lists, where all count.
-        if !schema.repeats(&name) {
+        if !wanted.repeats(&name) {
             fields.retain(|(each, _): &(String, FormValue)| *each != name);
         }
         fields.push((name, value));

@@ -24,20 +24,13 @@ pub(super) fn range(file: File, from: u64, length: u64) -> Body {
     Body::from_stream(pieces(file, from, length))
 }
 
-/// What stands around the base64 in a JSON answer.
-const AROUND: [&str; 2] = ["{\"image\":\"", "\"}"];
-
-/// The length of [`base64`]'s body.
-pub(super) fn base64_length(length: u64) -> u64 {
-    length.div_ceil(3) * 4 + AROUND.iter().map(|text| text.len() as u64).sum::<u64>()
-}
-
-/// `{"image":"…"}` with a file of `length` bytes in base64.
-pub(super) fn base64(file: File, length: u64) -> Body {
-    let text =
-        |at: usize| futures::stream::once(async move { Ok(Bytes::from_static(AROUND[at].as_bytes())) });
+/// A text with a file of `length` bytes in base64 between `head` and `tail`, and its length.
+pub(super) fn base64(file: File, length: u64, head: String, tail: &'static str) -> (u64, Body) {
+    let whole = length.div_ceil(3) * 4 + (head.len() + tail.len()) as u64;
+    let text = |text: Bytes| futures::stream::once(async move { Ok(text) });
     let encoded = pieces(file, 0, length).map_ok(|piece| Bytes::from(BASE64_STANDARD.encode(piece)));
-    Body::from_stream(text(0).chain(encoded).chain(text(1)))
+    let (head, tail) = (text(head.into()), text(Bytes::from_static(tail.as_bytes())));
+    (whole, Body::from_stream(head.chain(encoded).chain(tail)))
 }
 
 /// All but the last are [`PIECE`] bytes long.
@@ -80,8 +73,9 @@ mod tests {
             assert_eq!(all(bytes(open(), length as u64)).await, contents);
             let from = length / 3;
             assert_eq!(all(range(open(), from as u64, (length - from) as u64)).await, contents[from..]);
-            let wrapped = all(base64(open(), length as u64)).await;
-            assert_eq!(wrapped.len() as u64, base64_length(length as u64));
+            let (whole, body) = base64(open(), length as u64, "{\"image\":\"".to_owned(), "\"}");
+            let wrapped = all(body).await;
+            assert_eq!(wrapped.len() as u64, whole);
             let json: serde_json::Value = serde_json::from_slice(&wrapped).unwrap();
             assert_eq!(BASE64_STANDARD.decode(json["image"].as_str().unwrap()).unwrap(), contents);
         }

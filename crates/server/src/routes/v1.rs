@@ -15,8 +15,9 @@ use jobs::{Blame, CancelOutcome, Job, JobStore};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 use uuid::Uuid;
 
-use super::admission::{Accepted, Answered, accept, account_headers};
+use super::admission::{Accepted, Answered, Manner, accept, account_headers};
 use super::extract::Slug;
+use super::reading::Dialect;
 use super::stream;
 use crate::failure::Failure;
 use crate::idempotency;
@@ -34,28 +35,47 @@ pub(super) async fn submit(
     Slug(slug): Slug,
     request: Request,
 ) -> Result<Response, Failure> {
-    let id = Uuid::new_v4();
-    // From before the job is there: a client may go away at any moment, and nobody else knows the id.
-    let call = Call::new(&app, id, request.headers());
-    match accept(&app, &slug, request, id, false).await {
-        Ok(Answered::Accepted(accepted)) => for_picture(&app, *accepted, call).await,
-        Ok(Answered::Tried(answer)) => {
-            call.over();
-            Ok(*answer)
-        }
-        Err(failure) => {
-            call.over();
-            Err(failure)
-        }
+    match picture(&app, &slug, request, Dialect::Own).await? {
+        Made::Picture(accepted, job) => answer(&app, &accepted, &job).await,
+        Made::Tried(answer) => Ok(*answer),
     }
 }
 
-async fn for_picture(app: &Arc<App>, accepted: Accepted, call: Call) -> Result<Response, Failure> {
+/// What a call has led to.
+pub(super) enum Made {
+    /// A job that is COMPLETED.
+    Picture(Box<Accepted>, Arc<Job>),
+    /// It was only to be tried.
+    Tried(Box<Response>),
+}
+
+/// Makes a job of a request and waits until its picture is there.
+pub(super) async fn picture(
+    app: &Arc<App>,
+    slug: &str,
+    request: Request,
+    dialect: Dialect,
+) -> Result<Made, Failure> {
+    let id = Uuid::new_v4();
+    // From before the job is there: a client may go away at any moment, and nobody else knows the id.
+    let call = Call::new(app, id, request.headers());
+    let accepted = match accept(app, slug, request, &Manner { id, late: false, dialect }).await {
+        Ok(Answered::Accepted(accepted)) => accepted,
+        Ok(Answered::Tried(answer)) => {
+            call.over();
+            return Ok(Made::Tried(answer));
+        }
+        Err(failure) => {
+            call.over();
+            return Err(failure);
+        }
+    };
     let _waiting = app.lifecycle.waiting_call();
     let outcome = over(app, &accepted).await;
     call.over();
     match outcome? {
-        Some(job) => answer(app, &accepted, &job).await,
+        Some(job) if job.state == jobs::State::Failed => Err(failed(&job).about(job.id)),
+        Some(job) => Ok(Made::Picture(accepted, job)),
         None => Err(Failure::no_request(&accepted.job.id.to_string())),
     }
 }
@@ -95,15 +115,13 @@ fn interim(accepted: &Accepted) -> Option<&Interim> {
 }
 
 async fn answer(app: &App, accepted: &Accepted, job: &Job) -> Result<Response, Failure> {
-    if job.state == jobs::State::Failed {
-        return Err(failed(job).about(job.id));
-    }
     let result = TransferResult::of(job)?;
     let picture = result.pictures.first().ok_or_else(Failure::internal)?;
     let file = app.blobs.open(&picture.key).await?;
     let (file, length) = file.ok_or_else(|| Failure::no_request(&job.id.to_string()))?;
     let (kind, length, body) = if accepted.base64 {
-        ("application/json", stream::base64_length(length), stream::base64(file, length))
+        let (length, body) = stream::base64(file, length, "{\"image\":\"".to_owned(), "\"}");
+        ("application/json", length, body)
     } else {
         (result.output_format.media_type(), length, stream::bytes(file, length))
     };

@@ -14,9 +14,10 @@ use jobs::{CancelOutcome, Job};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::admission::{Accepted, Answered, accept, account_headers};
+use super::admission::{Accepted, Answered, Manner, accept, account_headers};
 use super::extract::{Base, OwnJob, Slug};
 use super::follow::Wait;
+use super::reading::Dialect;
 use crate::failure::{Failure, REQUEST_ID};
 use crate::idempotency;
 use crate::state::App;
@@ -29,12 +30,12 @@ pub(super) async fn submit(
     Slug(slug): Slug,
     request: Request,
 ) -> Result<Response, Failure> {
-    let late = app.config.validate_late;
-    let Accepted { job, base, caller, replayed, .. } =
-        match accept(&app, &slug, request, Uuid::new_v4(), late).await? {
-            Answered::Accepted(accepted) => *accepted,
-            Answered::Tried(answer) => return Ok(*answer),
-        };
+    let (id, late) = (Uuid::new_v4(), app.config.validate_late);
+    let manner = Manner { id, late, dialect: Dialect::Own };
+    let Accepted { job, base, caller, replayed, .. } = match accept(&app, &slug, request, &manner).await? {
+        Answered::Accepted(accepted) => *accepted,
+        Answered::Tried(answer) => return Ok(*answer),
+    };
     let id = job.id.to_string();
     let answer = Submitted {
         status: "QUEUED",

@@ -292,3 +292,66 @@ async fn what_is_no_parameter_is_named_in_the_result() {
     assert_eq!(notes[1], "stepz is not a parameter; did you mean steps?");
     assert_eq!(notes.len(), 3, "and what the engine says: {notes:?}");
 }
+
+/// A form with two pictures under `image[]`, and these texts.
+fn edit(texts: &[(&str, &str)], pictures: &[Vec<u8>]) -> Body {
+    let mut form = Vec::new();
+    for (name, value) in texts {
+        let head = format!("--B\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
+        form.extend_from_slice(head.as_bytes());
+    }
+    for picture in pictures {
+        form.extend_from_slice(
+            b"--B\r\nContent-Disposition: form-data; name=\"image[]\"; filename=\"a.png\"\r\nContent-Type: image/png\r\n\r\n",
+        );
+        form.extend_from_slice(picture);
+        form.extend_from_slice(b"\r\n");
+    }
+    form.extend_from_slice(b"--B--\r\n");
+    form.into()
+}
+
+#[tokio::test]
+async fn edits_in_the_words_of_openai() {
+    use base64::Engine as _;
+    let bench = Bench::start(KEYS);
+    let pictures = [png(160, 96, 40), png(96, 128, 200)];
+    let call = async |key: &str, body: Body| {
+        let headers = [("authorization", key), ("content-type", "multipart/form-data; boundary=B")];
+        bench.send(request("POST", "/v1/images/edits", &headers, body)).await
+    };
+    let inline =
+        call("Bearer K", edit(&[("prompt", "gold"), ("size", "128x128"), ("model", "any")], &pictures)).await;
+    assert_eq!(inline.status, 200, "{inline:?}");
+    let said = inline.json();
+    assert_eq!((&said["output_format"], &said["size"]), (&json!("png"), &json!("128x77")));
+    let file =
+        base64::prelude::BASE64_STANDARD.decode(said["data"][0]["b64_json"].as_str().unwrap()).unwrap();
+    assert_eq!(image::load_from_memory(&file).unwrap().to_rgb8().dimensions(), (128, 77));
+    assert_eq!(inline.header("content-length"), inline.bytes.len().to_string());
+    let job = bench.get(&format!("/v2/requests/{}", inline.header("x-request-id"))).await.json();
+    assert_eq!(job["prompt"], "gold", "it is a job like any other");
+    let texts = [("response_format", "url"), ("output_format", "jpeg")];
+    let by_url = call("Bearer K", edit(&texts, &pictures)).await.json();
+    assert_eq!(
+        bench.get(by_url["data"][0]["url"].as_str().unwrap()).await.header("content-type"),
+        "image/jpeg"
+    );
+    for (key, texts, pictures, status, kind, param) in [
+        ("Bearer wrong", vec![], &pictures[..], 401, "authentication_error", Value::Null),
+        ("", vec![], &pictures[..], 401, "authentication_error", Value::Null),
+        ("Bearer K", vec![], &pictures[..1], 400, "invalid_request_error", json!("image")),
+        ("Bearer K", vec![("n", "2")], &pictures[..], 400, "invalid_request_error", json!("n")),
+        ("Bearer K", vec![("prompt", "fail")], &pictures[..], 500, "server_error", Value::Null),
+    ] {
+        let refused = call(key, edit(&texts, pictures)).await;
+        assert_eq!(refused.status, status, "{refused:?}");
+        let error = &refused.json()["error"];
+        assert_eq!((&error["type"], &error["param"]), (&json!(kind), &param));
+        assert!(error["message"].as_str().is_some_and(|text| !text.is_empty()));
+    }
+    let body = json!({ "prompt": "gold" }).to_string();
+    let headers = [("authorization", "Bearer K"), ("content-type", "application/json")];
+    let refused = bench.send(request("POST", "/v1/images/edits", &headers, body.into())).await;
+    assert!(refused.json()["error"]["message"].as_str().unwrap().contains("multipart/form-data"));
+}
