@@ -79,7 +79,7 @@ pub(crate) async fn take(
 pub(crate) struct NoteTry {
     pub(crate) id: Uuid,
     pub(crate) attempt: Try,
-    pub(crate) next_at: Option<u64>,
+    pub(crate) again: Option<Duration>,
 }
 
 #[async_trait]
@@ -91,10 +91,10 @@ impl Change for NoteTry {
         let Some(row) = on.row(sql, parameters![self.id]).await? else { return Ok(()) };
         let mut tries = notice(&row)?.tries;
         tries.push(self.attempt.clone());
-        let next_at = self.next_at.map(u64::cast_signed);
+        let again = self.again.map(|again| i64::try_from(again.as_millis()).unwrap_or(i64::MAX / 4));
         on.run(
-            "UPDATE @notices SET tries = $2, next_at = $3 WHERE job = $1",
-            parameters![self.id, rows::text(&tries)?, next_at],
+            "UPDATE @notices SET tries = $2, next_at = @now_ms() + $3 WHERE job = $1",
+            parameters![self.id, rows::text(&tries)?, again],
         )
         .await?;
         on.run(

@@ -381,8 +381,8 @@ impl JobStore for PostgresJobs {
         notices::take(&self.shared, busy, each, limit, lease).await
     }
 
-    async fn note_try(&self, id: Uuid, attempt: Try, next_at: Option<u64>) -> Result<()> {
-        self.shared.database.change(NoteTry { id, attempt, next_at }).await
+    async fn note_try(&self, id: Uuid, attempt: Try, again: Option<Duration>) -> Result<()> {
+        self.shared.database.change(NoteTry { id, attempt, again }).await
     }
 
     async fn notice(&self, id: Uuid) -> Result<Option<Arc<Notice>>> {

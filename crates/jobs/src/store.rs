@@ -166,8 +166,8 @@ pub trait JobStore: Send + Sync {
         lease: Duration,
     ) -> Result<Vec<Arc<Notice>>>;
 
-    /// Notes a try to deliver the notice of a job, and when the next one is due (unix ms); `None`: it was the last.
-    async fn note_try(&self, id: Uuid, attempt: Try, next_at: Option<u64>) -> Result<()>;
+    /// Notes a try to deliver the notice of a job, and in how long the next one is due; `None`: it was the last.
+    async fn note_try(&self, id: Uuid, attempt: Try, again: Option<Duration>) -> Result<()>;
 
     /// The notice of a job's end, delivered or not; `None` if there is none.
     async fn notice(&self, id: Uuid) -> Result<Option<Arc<Notice>>>;

@@ -137,18 +137,16 @@ async fn deliver(app: &App, signer: &Signer, notice: &Notice) {
         Ok(status) => ((200..300).contains(&status), status == GONE, format!("HTTP {status}")),
         Err(reason) => (false, false, reason),
     };
-    let now = app.jobs.now();
-    let delay = DELAYS.get(notice.tries.len()).map(|seconds| {
+    let again = DELAYS.get(notice.tries.len()).filter(|_| !taken && !last).map(|seconds| {
         // Not all that failed together come back together.
-        seconds * 1000 + seconds * (id.as_u128() % 100) as u64
+        Duration::from_millis(seconds * 1000 + seconds * (id.as_u128() % 100) as u64)
     });
-    let next_at = delay.filter(|_| !taken && !last).map(|delay| now + delay);
-    match (taken, next_at) {
+    match (taken, again) {
         (true, _) => tracing::info!(%id, outcome, "a webhook was delivered"),
         (false, Some(_)) => tracing::info!(%id, outcome, "a webhook was not delivered; it is tried again"),
         (false, None) => tracing::warn!(%id, outcome, "a webhook was not delivered and is given up"),
     }
-    if let Err(error) = app.jobs.note_try(id, Try { at: now, taken, outcome }, next_at).await {
+    if let Err(error) = app.jobs.note_try(id, Try { at: app.jobs.now(), taken, outcome }, again).await {
         tracing::error!(%id, %error, "a try to deliver a webhook could not be noted; it may come twice");
         tokio::time::sleep(REST).await;
     }

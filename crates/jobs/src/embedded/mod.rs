@@ -315,10 +315,10 @@ impl JobStore for Embedded {
         Ok(self.published.index().notices().due(self.context.time.now(), busy, each, limit))
     }
 
-    async fn note_try(&self, id: Uuid, attempt: Try, next_at: Option<u64>) -> Result<()> {
+    async fn note_try(&self, id: Uuid, attempt: Try, again: Option<Duration>) -> Result<()> {
         self.writer
             .change(move |transaction| {
-                transaction.note_try(id, attempt, next_at);
+                transaction.note_try(id, attempt, again);
                 Ok(())
             })
             .await

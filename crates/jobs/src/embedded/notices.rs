@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
+    time::Duration,
 };
 
 use uuid::Uuid;
@@ -89,12 +90,13 @@ impl Transaction<'_> {
         }
     }
 
-    pub(super) fn note_try(&mut self, id: Uuid, attempt: Try, next_at: Option<u64>) {
+    pub(super) fn note_try(&mut self, id: Uuid, attempt: Try, again: Option<Duration>) {
         let Some(notice) = self.index.notices().get(id) else { return };
         let mut notice = Notice::clone(notice);
+        let now = self.context.time.now();
         notice.tries.push(attempt);
-        notice.next_at = next_at;
-        let spent = next_at.is_none() && self.index.get(id).is_none();
+        notice.next_at = again.map(|again| now.saturating_add(super::millis(again)));
+        let spent = notice.next_at.is_none() && self.index.get(id).is_none();
         self.set_notice(id, if spent { None } else { Some(notice) });
     }
 }
