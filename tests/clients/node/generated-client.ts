@@ -21,6 +21,8 @@ const submitted = await client.POST('/v2/material-transfer', {
   },
 });
 if (!submitted.data) throw new Error(submitted.error.error);
+// The other answer there is belongs to `dry_run`.
+if (!('request_id' in submitted.data)) throw new Error('no job');
 const params = { path: { id: submitted.data.request_id } };
 for (;;) {
   const { data, error } = await client.GET('/v2/requests/{id}/status', { params });
