@@ -74,6 +74,7 @@ def tiff(entries: list[tuple[int, int, int]]) -> bytes:
 SWOLLEN = {
     "nested WebP": nested_webp(40_000),
     "RGBA of 16 bits, 100 megapixels": png(10_000, 10_000, 6, 16, 8),
+    "RGB, 100 megapixels": png(10_000, 10_000, 2, 8, 3),
     "GIF with a huge frame": b"GIF89a@\0@\0\0\0\0,\0\0\0\0\xff\xff\xff\xff\0\x08\xff" + bytes(300),
     "TIFF of a quarter of a gigabyte": tiff([(256, 1, 64), (257, 1, 64), (258, 1 << 26, 8), (262, 1, 1), (273, 1 << 26, 8), (279, 1 << 26, 8)]),
     "TIFF with a tile of two gigabytes": tiff([(256, 1, 64), (257, 1, 64), (258, 1, 8), (262, 1, 1), (322, 1, 1 << 27), (323, 1, 16), (324, 1, 8), (325, 1, 9)]),
@@ -95,7 +96,7 @@ def mutated(stranger: Stranger) -> None:
 
 def hang_up(stranger: Stranger) -> None:
     """Has a large picture decoded and is gone."""
-    body = json.dumps(ok(subject_image=inline(SWOLLEN["RGBA of 16 bits, 100 megapixels"]))).encode()
+    body = json.dumps(ok(subject_image=inline(SWOLLEN["RGB, 100 megapixels"]))).encode()
     with stranger.connect() as line:
         line.sendall(stranger.head("/v2/material-transfer", len(body)) + body)
         time.sleep(0.35)

@@ -27,6 +27,7 @@ pub mod patch;
 mod pictures;
 mod resampling;
 mod sinusoid;
+mod system_heap;
 mod transposed;
 mod weight;
 mod window;

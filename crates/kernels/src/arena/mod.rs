@@ -22,6 +22,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::huge_pages::advise;
+use crate::system_heap;
 
 /// Smallest block that is kept.
 const LEAST: usize = 1 << 20;
@@ -78,8 +79,8 @@ impl Arena {
         self.give_back_while(|idle| idle.bytes > idle.most);
     }
 
-    /// Gives the system back what has lain unused for `age`, and forgets a part of how much was once in use. For a thread
-    /// that has nothing else to do, every few seconds.
+    /// Gives the system back what has lain unused for `age` and what the smaller blocks of the system's allocator have left
+    /// free, and forgets a part of how much was once in use. For a thread that has nothing else to do, every few seconds.
     pub fn trim(&self, age: Duration) {
         {
             let mut idle = self.idle();
@@ -89,6 +90,7 @@ impl Arena {
             let oldest = idle.blocks[..idle.count].first().and_then(|block| block.since);
             oldest.is_some_and(|since| since.elapsed() >= age)
         });
+        system_heap::give_back();
     }
 
     /// Gives back the blocks unused for longest, one after the other; the lock is not held meanwhile.
