@@ -164,25 +164,3 @@ fn threads_never_share_a_block() {
         }
     });
 }
-
-/// What small blocks leave free between others that stay goes back too.
-#[test]
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-fn trimming_gives_back_what_lies_between_blocks() {
-    let resident = || {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() >> 10
-    };
-    let mut blocks: Vec<Vec<u8>> = (0..20_000).map(|_| vec![1; 10_000]).collect();
-    let full = resident();
-    let mut number = 0;
-    blocks.retain(|_| {
-        number += 1;
-        number % 100 == 0
-    });
-    Arena::new().trim(Duration::ZERO);
-    let left = resident();
-    assert!(left + 100 < full, "{left} MiB of {full} are still there");
-    assert_eq!(blocks.len(), 200);
-}
