@@ -36,12 +36,13 @@ const UNUSED: Duration = Duration::from_secs(30);
 /// How often that is looked after.
 const ROUND: Duration = Duration::from_secs(5);
 
-/// Bounds what lies idle, and gives it back in time. Without the thread, which only a server needs, all is as before.
+/// Bounds what lies idle and what is reserved, and gives back in time. Without the thread, which only a server needs, all is as before.
 fn look_after_memory(serving: bool) {
     if let Some(limit) = pipeline::memory_limit() {
         ARENA.keep_at_most(limit / IDLE_SHARE);
     }
     if serving {
+        pipeline::share_heaps(std::thread::available_parallelism().map_or(2, |count| count.get().max(2)));
         let _ = std::thread::Builder::new().name("memory".to_owned()).spawn(|| {
             loop {
                 std::thread::sleep(ROUND);

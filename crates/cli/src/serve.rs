@@ -17,6 +17,9 @@ use crate::threads;
 
 /// How long the end waits for the log to be written.
 const LAST_LINES: Duration = Duration::from_millis(500);
+/// Threads for what blocks (the disk, parsing, decoding) at most; each takes 2 MiB of addresses. What there may be of parsing and
+/// decoding at a time is far less.
+const BLOCKING: usize = 64;
 
 /// Serves, or with `api` false only works for others.
 pub(crate) fn run(options: &ServeArguments, api: bool) -> Result<(), Failure> {
@@ -35,8 +38,11 @@ fn serve(options: &ServeArguments, api: bool) -> Result<(), Failure> {
     threads::set(config.threads)?;
     let about = about::program();
     let factory = engine_factory(&config, about.clone())?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
     runtime
+        .enable_all()
+        .max_blocking_threads(BLOCKING)
+        .build()
         .context("the server does not start")?
         .block_on(server::run(config, about, factory))
         .map_err(Failure::from)

@@ -53,4 +53,5 @@ pub use resampling::{
     upsample_nearest,
 };
 pub use sinusoid::sinusoid;
+pub use system_heap::share_heaps;
 pub use transposed::ConvTranspose2d;

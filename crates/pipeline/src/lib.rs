@@ -38,5 +38,5 @@ pub use engine::{
     Provenance, Region, Settings, Silent, Strength, Transfer, View,
 };
 pub use factory::{check_files, engine};
-pub use kernels::{Arena, memory_limit, set_threads};
+pub use kernels::{Arena, memory_limit, set_threads, share_heaps};
 pub use pixels::{Cost, DecodeLimits, OutputFormat, Picture, PictureError, fit_within};
