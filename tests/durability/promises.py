@@ -90,6 +90,23 @@ class Promises:
             elif age > self.ttl + MARGIN:
                 self.unknown(api, promise)
 
+    def run_out(self, api: Api, seconds: float = 300) -> None:
+        """Everything that was accepted comes to its end."""
+        ends = time.monotonic() + seconds
+        while self.open():
+            self.check(api)
+            assert time.monotonic() < ends, f"{len(self.open())} jobs never end"
+            time.sleep(0.2)
+        self.check(api)
+        assert self.all, "there was time for nothing"
+
+    def completed(self, api: Api, credits: int) -> None:
+        """Everything comes to its end as if nothing had been: completed, for one of the key's `credits` each."""
+        self.run_out(api)
+        assert {promise.ended.status for promise in self.all} == {"COMPLETED"}
+        left = api.get("/v1/get-user-credits").json()["credits"]
+        assert left == credits - len(self.all), f"{left} left of {credits} after {len(self.all)} jobs"
+
     @staticmethod
     def unchanged(api: Api, promise: Promise) -> None:
         ended = promise.ended

@@ -13,10 +13,9 @@ from client import Api
 from configurations import _key
 from material_server import KEY, MaterialServer
 from promises import Promises
-from test_kills import kinds
+from work import CREDITS, kinds
 
 SIZE = 24 << 20
-CREDITS = 1_000_000
 # The reserve would refuse new work before the disk is full: it is switched off, to see what happens without.
 SETTINGS = 'disk_reserve = 0\nlease = "5s"\n' + _key("first", KEY, f"credits = {CREDITS}")
 
@@ -58,7 +57,7 @@ def test_a_disk_that_is_full_at_every_step(tmp_path, request, small_disk):
             for spare in (0, 4 << 10, 64 << 10, 512 << 10):
                 for delay in (None, 0.0, 0.05, dice.uniform(0.1, 1.0)):
                     refused += one_step(server, api, promises, spare, delay)
-        run_out(api, promises)
+        promises.completed(api, CREDITS)
         assert refused, "the disk was never full enough to refuse anything"
         print(f"{len(promises.all)} accepted and completed, {refused} refused")
     except BaseException:
@@ -92,16 +91,3 @@ def one_step(server: MaterialServer, api: Api, promises: Promises, spare: int, d
         assert time.monotonic() < ends, "there is room, and it is not ready"
         time.sleep(0.2)
     return refused
-
-
-def run_out(api: Api, promises: Promises) -> None:
-    """Everything ends, at the first or second attempt, for one credit."""
-    ends = time.monotonic() + 300
-    while promises.open():
-        promises.check(api)
-        assert time.monotonic() < ends, f"{len(promises.open())} jobs never end"
-        time.sleep(0.2)
-    promises.check(api)
-    assert {promise.ended.status for promise in promises.all} == {"COMPLETED"}
-    credits = api.get("/v1/get-user-credits").json()["credits"]
-    assert credits == CREDITS - len(promises.all), f"{credits} left of {CREDITS} after {len(promises.all)} jobs"

@@ -3,29 +3,15 @@
 import random
 import time
 
-import pictures
 from client import Api
 from material_server import KEY, MaterialServer
 from promises import MARGIN, Load, Promises
+from work import OPEN, kinds
 
 # The server tidies up every few seconds; its files are gone by then.
 SWEPT = 8.0
-# How many jobs are open at a time.
-OPEN = 6
 # A round lasts up to so many jobs, so that most kills hit one, and not always the first.
 JOBS_A_ROUND = 6
-
-
-def kinds() -> list[tuple[str, dict]]:
-    """Work of different lengths, each with its seed, so that its picture is known once it was made."""
-    subject = pictures.data_uri(pictures.encoded(pictures.large_subject(256), "JPEG", quality=90))
-    larger = {"subject_image": subject, "max_width": 256, "max_height": 256}
-    return [
-        ("small", {"seed": 1}),
-        ("large", larger | {"seed": 2}),
-        ("small png", {"seed": 3, "output_format": "png"}),
-        ("large, more steps", larger | {"seed": 4, "steps": 8}),
-    ]
 
 
 def folders_files(server: MaterialServer) -> list[str]:
@@ -90,12 +76,7 @@ def in_the_end(server: MaterialServer, promises: Promises) -> None:
     """Everything that was accepted is run to its end; then its time passes and nothing is left of it."""
     server.start()
     api = Api(server.base, KEY)
-    ends = time.monotonic() + 10 * promises.ttl
-    while promises.open():
-        promises.check(api)
-        assert time.monotonic() < ends, f"{len(promises.open())} jobs never end"
-        time.sleep(0.2)
-    assert promises.all, "no round was long enough for anything"
+    promises.run_out(api, 10 * promises.ttl)
     last = max(promise.ended.at for promise in promises.all)
     failed = sum(promise.ended.status == "FAILED" for promise in promises.all)
     again = sum(b'"retry_count":1' in promise.ended.body for promise in promises.all)

@@ -2,7 +2,7 @@
 
 use url::Url;
 
-use crate::parameter::{Address, Described, Flag, Parameter as _};
+use crate::parameter::{Address, Described, Flag, Parameter, ParameterKind as _};
 use crate::request::Reader;
 
 /// What is to be done with a request.
@@ -19,23 +19,24 @@ pub struct Control {
     pub notes: Vec<String>,
 }
 
-pub(crate) const BASE64: Flag = Flag {
+pub(crate) const BASE64: Parameter<Flag> = Parameter {
     name: "base64",
     description: "v1 only: answer JSON with the picture as base64 under `image`, instead of the bytes",
-    default: false,
+    kind: Flag { default: false },
 };
 
-pub(crate) const WEBHOOK_URL: Address = Address {
+pub(crate) const WEBHOOK_URL: Parameter<Address> = Parameter {
     name: "webhook_url",
     description: "An addition of this server: a URL that is sent the result, or the reason of the failure, when the job is over; \
         for operators who have set `webhook_secret`",
+    kind: Address,
 };
 
-pub(crate) const DRY_RUN: Flag = Flag {
+pub(crate) const DRY_RUN: Parameter<Flag> = Parameter {
     name: "dry_run",
     description: "An addition of this server: check the request, fetch and decode its pictures, answer with what it would be done \
         with, and do nothing",
-    default: false,
+    kind: Flag { default: false },
 };
 
 /// How alike two names have to be for one to be meant by the other, 0 to 1.
@@ -56,7 +57,7 @@ pub(crate) fn strays(strays: &[String], names: &[&str]) -> Vec<String> {
 
 impl Control {
     pub(crate) fn read(reader: &mut Reader<'_>, notes: Vec<String>) -> Option<Self> {
-        let base64 = BASE64.read(reader.given.remove(BASE64.name)).unwrap_or(false);
+        let base64 = BASE64.kind.read(reader.given.remove(BASE64.name)).unwrap_or(false);
         let (webhook_url, dry_run) = (reader.value(&WEBHOOK_URL), reader.value(&DRY_RUN));
         Some(Self { base64, webhook_url: webhook_url?, dry_run: dry_run?, notes })
     }

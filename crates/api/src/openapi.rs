@@ -1,7 +1,7 @@
 //! The OpenAPI 3.1 document.
 //!
-//! The request body comes from [`Schema::describe`], which reads requests too. The schemas of answers are written here
-//! and held to the types of [`response`](crate::response) by a test that compares their fields.
+//! The request body comes from [`Schema::describe`], which reads requests too. The schemas of answers
+//! are derived from the types of [`response`](crate::response).
 
 use serde_json::{Map, Value, json};
 

@@ -18,10 +18,33 @@ use self::numbers::{integer, number};
 pub(crate) use self::pictures::{Image, Images};
 use crate::given::Given;
 
-/// A parameter that is read from what a client sent.
-pub(crate) trait Parameter: Described {
+/// A parameter by its name, with what kind of value it has.
+#[derive(Debug, Clone)]
+pub(crate) struct Parameter<K> {
+    /// Its name in the body.
+    pub(crate) name: &'static str,
+    /// What it is for, in one sentence without a full stop.
+    pub(crate) description: &'static str,
+    /// What may be given, and what counts when nothing is.
+    pub(crate) kind: K,
+}
+
+/// A kind of parameter: how values are read from what a client sent, and what is said of them.
+pub(crate) trait ParameterKind {
     /// What it is read into.
     type Value;
+
+    /// Its name for people.
+    const KIND: Kind;
+
+    /// The JSON Schema of a parameter that has this description.
+    fn schema(&self, description: &str) -> Value;
+
+    /// What may be given, for people.
+    fn allowed(&self) -> String;
+
+    /// What counts when it is not given, for people; `None` where it must be.
+    fn default(&self) -> Option<String>;
 
     /// Reads what was given; `None` and JSON's `null` mean the default. `Err` is the message without the name.
     ///
@@ -38,37 +61,28 @@ fn present(given: Option<Given<'_>>) -> Option<Given<'_>> {
 /// Free text.
 #[derive(Debug, Clone)]
 pub(crate) struct Text {
-    pub(crate) name: &'static str,
-    pub(crate) description: &'static str,
     pub(crate) default: &'static str,
     /// In characters, not bytes.
     pub(crate) max_length: usize,
 }
 
-impl Described for Text {
-    fn name(&self) -> &'static str {
-        self.name
-    }
+impl ParameterKind for Text {
+    type Value = String;
+    const KIND: Kind = Kind::Text;
 
-    fn schema(&self) -> Value {
+    fn schema(&self, description: &str) -> Value {
         json!({
-            "type": "string", "description": self.description, "default": self.default, "maxLength": self.max_length,
+            "type": "string", "description": description, "default": self.default, "maxLength": self.max_length,
         })
     }
 
-    fn facts(&self) -> Facts {
-        Facts {
-            name: self.name,
-            description: self.description,
-            kind: Kind::Text,
-            allowed: format!("at most {} characters", self.max_length),
-            default: Some(self.default.to_owned()),
-        }
+    fn allowed(&self) -> String {
+        format!("at most {} characters", self.max_length)
     }
-}
 
-impl Parameter for Text {
-    type Value = String;
+    fn default(&self) -> Option<String> {
+        Some(self.default.to_owned())
+    }
 
     fn read(&self, given: Option<Given<'_>>) -> Result<String, String> {
         match present(given) {
@@ -85,38 +99,29 @@ impl Parameter for Text {
 /// A number with both ends included.
 #[derive(Debug, Clone)]
 pub(crate) struct Number {
-    pub(crate) name: &'static str,
-    pub(crate) description: &'static str,
     pub(crate) default: f64,
     pub(crate) min: f64,
     pub(crate) max: f64,
 }
 
-impl Described for Number {
-    fn name(&self) -> &'static str {
-        self.name
-    }
+impl ParameterKind for Number {
+    type Value = f64;
+    const KIND: Kind = Kind::Number;
 
-    fn schema(&self) -> Value {
+    fn schema(&self, description: &str) -> Value {
         json!({
-            "type": "number", "description": self.description, "default": self.default,
+            "type": "number", "description": description, "default": self.default,
             "minimum": self.min, "maximum": self.max,
         })
     }
 
-    fn facts(&self) -> Facts {
-        Facts {
-            name: self.name,
-            description: self.description,
-            kind: Kind::Number,
-            allowed: format!("{} to {}", self.min, self.max),
-            default: Some(self.default.to_string()),
-        }
+    fn allowed(&self) -> String {
+        format!("{} to {}", self.min, self.max)
     }
-}
 
-impl Parameter for Number {
-    type Value = f64;
+    fn default(&self) -> Option<String> {
+        Some(self.default.to_string())
+    }
 
     fn read(&self, given: Option<Given<'_>>) -> Result<f64, String> {
         let Some(value) = present(given) else { return Ok(self.default) };
@@ -143,42 +148,33 @@ pub(crate) enum Wording {
 /// An integer with both ends included.
 #[derive(Debug, Clone)]
 pub(crate) struct Integer {
-    pub(crate) name: &'static str,
-    pub(crate) description: &'static str,
     pub(crate) default: u32,
     pub(crate) min: u32,
     pub(crate) max: u32,
     pub(crate) wording: Wording,
 }
 
-impl Described for Integer {
-    fn name(&self) -> &'static str {
-        self.name
-    }
+impl ParameterKind for Integer {
+    type Value = u32;
+    const KIND: Kind = Kind::Integer;
 
-    fn schema(&self) -> Value {
+    fn schema(&self, description: &str) -> Value {
         json!({
-            "type": "integer", "description": self.description, "default": self.default,
+            "type": "integer", "description": description, "default": self.default,
             "minimum": self.min, "maximum": self.max,
         })
     }
 
-    fn facts(&self) -> Facts {
-        Facts {
-            name: self.name,
-            description: self.description,
-            kind: Kind::Integer,
-            allowed: match self.wording {
-                Wording::Below => format!("at least {}", self.min),
-                Wording::Sides | Wording::Between => format!("{} to {}", self.min, self.max),
-            },
-            default: Some(self.default.to_string()),
+    fn allowed(&self) -> String {
+        match self.wording {
+            Wording::Below => format!("at least {}", self.min),
+            Wording::Sides | Wording::Between => format!("{} to {}", self.min, self.max),
         }
     }
-}
 
-impl Parameter for Integer {
-    type Value = u32;
+    fn default(&self) -> Option<String> {
+        Some(self.default.to_string())
+    }
 
     fn read(&self, given: Option<Given<'_>>) -> Result<u32, String> {
         let Some(value) = present(given) else { return Ok(self.default) };
@@ -200,36 +196,26 @@ impl Parameter for Integer {
 
 /// The noise seed: any integer from 0 to 2⁶⁴ − 1; `null`, absent or −1 asks for a random one.
 #[derive(Debug, Clone)]
-pub(crate) struct Seed {
-    pub(crate) name: &'static str,
-    pub(crate) description: &'static str,
-}
+pub(crate) struct Seed;
 
-impl Described for Seed {
-    fn name(&self) -> &'static str {
-        self.name
-    }
+impl ParameterKind for Seed {
+    type Value = Option<u64>;
+    const KIND: Kind = Kind::Integer;
 
-    fn schema(&self) -> Value {
+    fn schema(&self, description: &str) -> Value {
         json!({
-            "type": ["integer", "null"], "description": self.description, "default": null,
+            "type": ["integer", "null"], "description": description, "default": null,
             "minimum": -1, "maximum": u64::MAX,
         })
     }
 
-    fn facts(&self) -> Facts {
-        Facts {
-            name: self.name,
-            description: self.description,
-            kind: Kind::Integer,
-            allowed: format!("0 to {}; null or -1 for a random one", u64::MAX),
-            default: Some("random".to_owned()),
-        }
+    fn allowed(&self) -> String {
+        format!("0 to {}; null or -1 for a random one", u64::MAX)
     }
-}
 
-impl Parameter for Seed {
-    type Value = Option<u64>;
+    fn default(&self) -> Option<String> {
+        Some("random".to_owned())
+    }
 
     fn read(&self, given: Option<Given<'_>>) -> Result<Option<u64>, String> {
         let Some(value) = present(given) else { return Ok(None) };
@@ -249,8 +235,6 @@ const NO_SEED: &str = "must be a non-negative integer or -1";
 /// One word of a few, exactly as written.
 #[derive(Debug, Clone)]
 pub(crate) struct Choice<T: 'static> {
-    pub(crate) name: &'static str,
-    pub(crate) description: &'static str,
     /// The words with their meanings; the first is no better than the others.
     pub(crate) of: &'static [(&'static str, T)],
     pub(crate) default: &'static str,
@@ -262,28 +246,21 @@ impl<T> Choice<T> {
     }
 }
 
-impl<T> Described for Choice<T> {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn schema(&self) -> Value {
-        json!({ "type": "string", "description": self.description, "default": self.default, "enum": self.words() })
-    }
-
-    fn facts(&self) -> Facts {
-        Facts {
-            name: self.name,
-            description: self.description,
-            kind: Kind::Choice,
-            allowed: self.words().join(", "),
-            default: Some(self.default.to_owned()),
-        }
-    }
-}
-
-impl<T: Copy> Parameter for Choice<T> {
+impl<T: Copy> ParameterKind for Choice<T> {
     type Value = T;
+    const KIND: Kind = Kind::Choice;
+
+    fn schema(&self, description: &str) -> Value {
+        json!({ "type": "string", "description": description, "default": self.default, "enum": self.words() })
+    }
+
+    fn allowed(&self) -> String {
+        self.words().join(", ")
+    }
+
+    fn default(&self) -> Option<String> {
+        Some(self.default.to_owned())
+    }
 
     fn read(&self, given: Option<Given<'_>>) -> Result<T, String> {
         let given = present(given);
@@ -302,33 +279,24 @@ impl<T: Copy> Parameter for Choice<T> {
 /// Yes or no; `true`, `1`, `"True"` and `"1"` are yes.
 #[derive(Debug, Clone)]
 pub(crate) struct Flag {
-    pub(crate) name: &'static str,
-    pub(crate) description: &'static str,
     pub(crate) default: bool,
 }
 
-impl Described for Flag {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn schema(&self) -> Value {
-        json!({ "type": "boolean", "description": self.description, "default": self.default })
-    }
-
-    fn facts(&self) -> Facts {
-        Facts {
-            name: self.name,
-            description: self.description,
-            kind: Kind::Boolean,
-            allowed: "true or false".to_owned(),
-            default: Some(self.default.to_string()),
-        }
-    }
-}
-
-impl Parameter for Flag {
+impl ParameterKind for Flag {
     type Value = bool;
+    const KIND: Kind = Kind::Boolean;
+
+    fn schema(&self, description: &str) -> Value {
+        json!({ "type": "boolean", "description": description, "default": self.default })
+    }
+
+    fn allowed(&self) -> String {
+        "true or false".to_owned()
+    }
+
+    fn default(&self) -> Option<String> {
+        Some(self.default.to_string())
+    }
 
     fn read(&self, given: Option<Given<'_>>) -> Result<bool, String> {
         let answer = match present(given) {

@@ -69,32 +69,41 @@ impl<T> Pictures<T> {
 
     /// All of them with their names, in the order in which they are fetched and decoded.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, &T)> {
-        let named = |(name, picture): (&'static str, Option<_>)| Some((name, picture?));
-        [
-            ("material_image", self.material_image.as_ref()),
-            ("subject_image", Some(&self.subject_image)),
-            ("subject_mask", self.subject_mask.as_ref()),
-            ("blend_image", self.blend_image.as_ref()),
-        ]
-        .into_iter()
-        .filter_map(named)
-        .chain(MASK_NAMES.into_iter().zip(&self.masks))
-        .chain(MATERIAL_NAMES.into_iter().zip(&self.materials))
+        let pictures = Pictures {
+            material_image: self.material_image.as_ref(),
+            subject_image: &self.subject_image,
+            subject_mask: self.subject_mask.as_ref(),
+            blend_image: self.blend_image.as_ref(),
+            masks: self.masks.iter().collect(),
+            materials: self.materials.iter().collect(),
+        };
+        pictures.into_iter()
     }
 
     /// The same, to be changed.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (&'static str, &mut T)> {
-        let named = |(name, picture): (&'static str, Option<_>)| Some((name, picture?));
-        [
-            ("material_image", self.material_image.as_mut()),
-            ("subject_image", Some(&mut self.subject_image)),
-            ("subject_mask", self.subject_mask.as_mut()),
-            ("blend_image", self.blend_image.as_mut()),
-        ]
-        .into_iter()
-        .filter_map(named)
-        .chain(MASK_NAMES.into_iter().zip(&mut self.masks))
-        .chain(MATERIAL_NAMES.into_iter().zip(&mut self.materials))
+        let pictures = Pictures {
+            material_image: self.material_image.as_mut(),
+            subject_image: &mut self.subject_image,
+            subject_mask: self.subject_mask.as_mut(),
+            blend_image: self.blend_image.as_mut(),
+            masks: self.masks.iter_mut().collect(),
+            materials: self.materials.iter_mut().collect(),
+        };
+        pictures.into_iter()
+    }
+
+    /// The same places with nothing in them.
+    #[must_use]
+    pub fn places(&self) -> Pictures<()> {
+        Pictures {
+            material_image: self.material_image.as_ref().map(|_| ()),
+            subject_image: (),
+            subject_mask: self.subject_mask.as_ref().map(|_| ()),
+            blend_image: self.blend_image.as_ref().map(|_| ()),
+            masks: vec![(); self.masks.len()],
+            materials: vec![(); self.materials.len()],
+        }
     }
 
     /// The same pictures, each turned into something else, in the order of [`iter`](Self::iter).
@@ -113,6 +122,34 @@ impl<T> Pictures<T> {
             masks: all(MASK_NAMES, self.masks, &mut turn)?,
             materials: all(MATERIAL_NAMES, self.materials, &mut turn)?,
         })
+    }
+}
+
+impl<T> IntoIterator for Pictures<T> {
+    type Item = (&'static str, T);
+    type IntoIter = std::vec::IntoIter<Self::Item>;
+
+    /// All of them with their names, in the order in which they are fetched and decoded.
+    fn into_iter(self) -> Self::IntoIter {
+        let named = |(name, picture): (&'static str, Option<T>)| Some((name, picture?));
+        let single = [
+            ("material_image", self.material_image),
+            ("subject_image", Some(self.subject_image)),
+            ("subject_mask", self.subject_mask),
+            ("blend_image", self.blend_image),
+        ];
+        let (masks, materials) =
+            (MASK_NAMES.into_iter().zip(self.masks), MATERIAL_NAMES.into_iter().zip(self.materials));
+        let all = single.into_iter().filter_map(named).chain(masks).chain(materials);
+        all.collect::<Vec<_>>().into_iter()
+    }
+}
+
+impl Pictures<()> {
+    /// These places with `contents` in them, in the order of [`iter`](Self::iter). `None` if those are too few.
+    pub fn filled<T>(self, contents: impl IntoIterator<Item = T>) -> Option<Pictures<T>> {
+        let mut contents = contents.into_iter();
+        self.try_map(|_, ()| contents.next().ok_or(())).ok()
     }
 }
 
@@ -146,6 +183,9 @@ mod tests {
         assert_eq!(same.as_ref(), Ok(&pictures));
         assert_eq!(seen, pictures.iter().map(|(name, n)| (name, *n)).collect::<Vec<_>>());
         assert_eq!(seen, pictures.clone().iter_mut().map(|(name, n)| (name, *n)).collect::<Vec<_>>());
+        assert_eq!(seen, pictures.clone().into_iter().collect::<Vec<_>>());
+        assert_eq!(pictures.places().filled(1..=8), Some(pictures.clone()));
+        assert_eq!(pictures.places().filled(1..=7), None);
         assert_eq!(seen.iter().map(|(_, n)| *n).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6, 7, 8]);
     }
 

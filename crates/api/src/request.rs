@@ -3,15 +3,19 @@
 //! The schema is the parameter table: names, ranges, defaults and descriptions, once. It reads requests, and the OpenAPI
 //! document, the options of the command line and the table of the documentation follow from it. Parameters it does not know are ignored, because clients send control words along with the rest.
 
+mod pictures;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use self::pictures::{FIRST, FURTHER};
+pub(crate) use self::pictures::{LISTS, PICTURES};
 use crate::control::{self, BASE64, Control, DRY_RUN, WEBHOOK_URL};
 use crate::error::{FieldError, RequestError};
 use crate::given::{Fields, Given, Holds, Known};
 use crate::image_source::ImageSource;
 use crate::parameter::{
-    Choice, Described, Facts, Flag, Image, Images, Integer, Number, Parameter, Seed, Text, Wording,
+    Choice, Described, Facts, Flag, Integer, Number, Parameter, ParameterKind, Seed, Text, Wording,
     object_schema,
 };
 use crate::pictures::Pictures;
@@ -81,7 +85,7 @@ macro_rules! parameters {
         /// The parameter table.
         #[derive(Debug, Clone)]
         pub struct Schema {
-            $($name: $kind$(<$of>)?,)*
+            $($name: Parameter<$kind$(<$of>)?>,)*
         }
 
         impl Schema {
@@ -89,8 +93,8 @@ macro_rules! parameters {
             #[must_use]
             pub fn new($limits: Limits) -> Self {
                 Self {
-                    $($name: $kind {
-                        name: stringify!($name), description: $description, $($field: $setting,)*
+                    $($name: Parameter {
+                        name: stringify!($name), description: $description, kind: $kind { $($field: $setting,)* },
                     },)*
                 }
             }
@@ -192,43 +196,6 @@ impl Default for Parameters {
     }
 }
 
-const MATERIAL_IMAGE: Image =
-    Image { name: "material_image", description: "The picture whose material is taken", required: true };
-
-const SUBJECT_IMAGE: Image = Image {
-    name: "subject_image",
-    description: "The picture whose subject gets the material",
-    required: true,
-};
-
-const SUBJECT_MASK: Image = Image {
-    name: "subject_mask",
-    description: "What gets the material, instead of the subject that is found: white, or the opaque part of a picture \
-        with transparency; of the subject's shape, at any size",
-    required: false,
-};
-
-const BLEND_IMAGE: Image = Image {
-    name: "blend_image",
-    description: "A second material; `material_blend` says how much of it is mixed in",
-    required: false,
-};
-
-const MASKS: Images = Images {
-    name: "masks",
-    description: "Regions that get a material, each like `subject_mask`; where two overlap, the later one counts",
-};
-
-const MATERIALS: Images = Images {
-    name: "materials",
-    description: "The materials of `masks`, one for each and in their order; `material_image`, which is for all, is not \
-        needed then and not used",
-};
-
-/// Every field that holds pictures: those of the hosted model, then this server's own.
-const FIRST: [&dyn Described; 2] = [&MATERIAL_IMAGE, &SUBJECT_IMAGE];
-const FURTHER: [&dyn Described; 4] = [&SUBJECT_MASK, &BLEND_IMAGE, &MASKS, &MATERIALS];
-
 impl Default for Schema {
     fn default() -> Self {
         Self::new(Limits::default())
@@ -239,7 +206,7 @@ impl Schema {
     /// The fields that are read; everything else in a body is skipped.
     fn known(&self) -> Known<'static> {
         // A character takes four bytes at most, and no other field's text is as long as a prompt's.
-        let longest_text = self.prompt.max_length.saturating_mul(4).max(1024);
+        let longest_text = self.prompt.kind.max_length.saturating_mul(4).max(1024);
         Known { plain: PLAIN, pictures: PICTURES, lists: LISTS, longest_text }
     }
 
@@ -303,7 +270,7 @@ impl Schema {
     fn read(&self, given: Fields<'_>) -> Result<TransferRequest, RequestError> {
         let notes = control::strays(given.strays(), &self.names());
         let mut reader = Reader { given, bad: Vec::new() };
-        let pictures = reader.pictures();
+        let pictures = pictures::read(&mut reader);
         let parameters = self.read_plain(&mut reader);
         let control = Control::read(&mut reader, notes);
         match (pictures, parameters, control) {
@@ -333,13 +300,6 @@ impl Schema {
     }
 }
 
-/// The names of the fields that hold a picture.
-pub(crate) const PICTURES: &[&str] =
-    &[MATERIAL_IMAGE.name, SUBJECT_IMAGE.name, SUBJECT_MASK.name, BLEND_IMAGE.name];
-
-/// The names of the fields that hold several.
-pub(crate) const LISTS: &[&str] = &[MASKS.name, MATERIALS.name];
-
 /// Reads field after field and collects what is wrong.
 pub(crate) struct Reader<'a> {
     pub(crate) given: Fields<'a>,
@@ -347,53 +307,11 @@ pub(crate) struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    pub(crate) fn value<P: Parameter>(&mut self, parameter: &P) -> Option<P::Value> {
-        let given = self.given.remove(parameter.name());
-        let read = parameter.read(given);
-        read.map_err(|message| self.bad.push(FieldError { field: parameter.name(), message })).ok()
+    pub(crate) fn value<K: ParameterKind>(&mut self, parameter: &Parameter<K>) -> Option<K::Value> {
+        let given = self.given.remove(parameter.name);
+        let read = parameter.kind.read(given);
+        read.map_err(|message| self.bad.push(FieldError { field: parameter.name, message })).ok()
     }
-
-    fn pictures(&mut self) -> Option<Pictures<ImageSource>> {
-        // Where each mask has its own material, there need not be one for all; generated clients send one all the same.
-        let paired = self.given.holds(MATERIALS.name);
-        let material_image = if paired { Some(None) } else { self.value(&MATERIAL_IMAGE) };
-        let subject_image = self.value(&SUBJECT_IMAGE);
-        let subject_mask = self.value(&SUBJECT_MASK);
-        let blend_image = self.value(&BLEND_IMAGE);
-        let masks = self.value(&MASKS);
-        let materials = self.value(&MATERIALS);
-        let pictures = Pictures {
-            material_image: material_image?,
-            subject_image: subject_image??,
-            subject_mask: subject_mask?,
-            blend_image: blend_image?,
-            masks: masks?,
-            materials: materials?,
-        };
-        match contradiction(&pictures) {
-            None => Some(pictures),
-            Some((field, message)) => {
-                self.bad.push(FieldError { field, message });
-                None
-            }
-        }
-    }
-}
-
-/// What the pictures of a request say against each other.
-fn contradiction<T>(pictures: &Pictures<T>) -> Option<(&'static str, String)> {
-    let (masks, materials) = (pictures.masks.len(), pictures.materials.len());
-    if materials > 0 && masks != materials {
-        let say = format!("one for each of masks: there are {masks} masks and {materials} materials");
-        return Some((MATERIALS.name, say));
-    }
-    if masks > 0 && pictures.subject_mask.is_some() {
-        return Some((SUBJECT_MASK.name, "give either this or masks".to_owned()));
-    }
-    if materials > 0 && pictures.blend_image.is_some() {
-        return Some((BLEND_IMAGE.name, "is for one material, not for one for each mask".to_owned()));
-    }
-    None
 }
 
 #[cfg(test)]

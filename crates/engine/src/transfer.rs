@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 pub use api::MaterialStrength as Strength;
-pub use api::{Background, MaterialFit, Pictures, Region};
+pub use api::{Background, MOST_REGIONS, MaterialFit, Pictures, Region};
 use pixels::Picture;
 
 /// Decoded pictures and settled numbers: everything an engine needs.
@@ -145,6 +145,12 @@ pub struct Intermediate {
     pub name: &'static str,
     /// The picture.
     pub picture: Picture,
+}
+
+impl Intermediate {
+    /// The names of the materials in the order of the regions; the two of a blend are two.
+    pub const MATERIALS: [&str; MOST_REGIONS + 1] =
+        ["material", "material_2", "material_3", "material_4", "material_5"];
 }
 
 #[cfg(test)]

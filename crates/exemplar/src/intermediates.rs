@@ -5,9 +5,6 @@ use super::raster::Raster;
 use super::region::Traces;
 use crate::{Intermediate, Picture};
 
-/// The names of the materials in the order of the regions; two of a blend are two.
-const MATERIALS: [&str; 5] = ["material", "material_2", "material_3", "material_4", "material_5"];
-
 /// Of a transfer onto `subject`, in the order of the API.
 pub(crate) fn of(traces: &Traces, subject: &Raster) -> Vec<Intermediate> {
     let shown = |name, raster: &Raster| Intermediate { name, picture: Picture::opaque(raster.to_rgb()) };
@@ -16,6 +13,11 @@ pub(crate) fn of(traces: &Traces, subject: &Raster) -> Vec<Intermediate> {
     all.push(shown("subject_grey", &subject.luma()));
     all.push(shown("lineart", &lines::lines(subject)));
     all.extend(traces.shading.as_ref().map(|shading| shown("shading", shading)));
-    all.extend(MATERIALS.into_iter().zip(&traces.materials).map(|(name, material)| shown(name, material)));
+    all.extend(
+        Intermediate::MATERIALS
+            .into_iter()
+            .zip(&traces.materials)
+            .map(|(name, material)| shown(name, material)),
+    );
     all
 }

@@ -3,41 +3,31 @@
 use serde_json::{Value, json};
 use url::Url;
 
-use super::{Described, Facts, Kind, Parameter, present};
+use super::{Kind, ParameterKind, present};
 use crate::given::Given;
 use crate::image_source::LONGEST_URL;
 
 /// A URL that may be left out.
 #[derive(Debug, Clone)]
-pub(crate) struct Address {
-    pub(crate) name: &'static str,
-    pub(crate) description: &'static str,
-}
+pub(crate) struct Address;
 
-impl Described for Address {
-    fn name(&self) -> &'static str {
-        self.name
-    }
+impl ParameterKind for Address {
+    type Value = Option<Url>;
+    const KIND: Kind = Kind::Text;
 
-    fn schema(&self) -> Value {
+    fn schema(&self, description: &str) -> Value {
         json!({
-            "type": ["string", "null"], "format": "uri", "maxLength": LONGEST_URL, "description": self.description,
+            "type": ["string", "null"], "format": "uri", "maxLength": LONGEST_URL, "description": description,
         })
     }
 
-    fn facts(&self) -> Facts {
-        Facts {
-            name: self.name,
-            description: self.description,
-            kind: Kind::Text,
-            allowed: "an HTTP(S) URL".to_owned(),
-            default: Some(String::new()),
-        }
+    fn allowed(&self) -> String {
+        "an HTTP(S) URL".to_owned()
     }
-}
 
-impl Parameter for Address {
-    type Value = Option<Url>;
+    fn default(&self) -> Option<String> {
+        Some(String::new())
+    }
 
     fn read(&self, given: Option<Given<'_>>) -> Result<Option<Url>, String> {
         let text = match present(given) {
@@ -60,11 +50,10 @@ mod tests {
 
     #[test]
     fn a_url_of_the_web_or_nothing() {
-        let address = Address { name: "webhook_url", description: "" };
-        let read = |given| address.read(Some(given));
+        let read = |given| Address.read(Some(given));
         let text = |text: &str| Given::Text(text.to_owned().into());
         assert_eq!(read(text(" https://h/x ")).unwrap().unwrap().as_str(), "https://h/x");
-        assert_eq!((address.read(None), read(Given::Null)), (Ok(None), Ok(None)));
+        assert_eq!((Address.read(None), read(Given::Null)), (Ok(None), Ok(None)));
         for bad in ["h/x", "ftp://h/x", "http://", "data:,x"] {
             assert!(read(text(bad)).unwrap_err().contains("HTTP"), "{bad}");
         }

@@ -2,7 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-/// What there is to say of a parameter, whoever asks: the OpenAPI document, the command line, the documentation.
+use super::{Parameter, ParameterKind};
+
+/// A parameter of any kind, for whoever tells of it: the OpenAPI document, the command line, the documentation.
 pub(crate) trait Described {
     /// Its name in the body.
     fn name(&self) -> &'static str;
@@ -12,6 +14,26 @@ pub(crate) trait Described {
 
     /// The same for people.
     fn facts(&self) -> Facts;
+}
+
+impl<K: ParameterKind> Described for Parameter<K> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn schema(&self) -> Value {
+        self.kind.schema(self.description)
+    }
+
+    fn facts(&self) -> Facts {
+        Facts {
+            name: self.name,
+            description: self.description,
+            kind: K::KIND,
+            allowed: self.kind.allowed(),
+            default: self.kind.default(),
+        }
+    }
 }
 
 /// What people are told about a parameter.

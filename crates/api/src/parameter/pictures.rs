@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Described, Facts, Kind, Parameter, present};
+use super::{Kind, ParameterKind, present};
 use crate::given::Given;
 use crate::image_source::{ImageSource, SourceError};
 use crate::pictures::MOST_REGIONS;
@@ -10,8 +10,6 @@ use crate::pictures::MOST_REGIONS;
 /// An input picture.
 #[derive(Debug, Clone)]
 pub(crate) struct Image {
-    pub(crate) name: &'static str,
-    pub(crate) description: &'static str,
     /// Nothing is drawn without it.
     pub(crate) required: bool,
 }
@@ -19,29 +17,22 @@ pub(crate) struct Image {
 /// What a picture may be, for people.
 const FORMS: &str = "a URL, a data URI, base64, or a file of a form";
 
-impl Described for Image {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn schema(&self) -> Value {
-        let description = format!("{}: an HTTP(S) URL, a data URI or base64", self.description);
-        json!({ "type": "string", "minLength": 1, "description": description })
-    }
-
-    fn facts(&self) -> Facts {
-        Facts {
-            name: self.name,
-            description: self.description,
-            kind: Kind::Picture,
-            allowed: FORMS.to_owned(),
-            default: (!self.required).then(|| "none".to_owned()),
-        }
-    }
-}
-
-impl Parameter for Image {
+impl ParameterKind for Image {
     type Value = Option<ImageSource>;
+    const KIND: Kind = Kind::Picture;
+
+    fn schema(&self, description: &str) -> Value {
+        let description = format!("{}: an HTTP(S) URL, a data URI or base64", description);
+        json!({ "type": "string", "description": description, "minLength": 1, "description": description })
+    }
+
+    fn allowed(&self) -> String {
+        FORMS.to_owned()
+    }
+
+    fn default(&self) -> Option<String> {
+        (!self.required).then(|| "none".to_owned())
+    }
 
     fn read(&self, given: Option<Given<'_>>) -> Result<Self::Value, String> {
         let read = match present(given) {
@@ -59,37 +50,27 @@ impl Parameter for Image {
 
 /// Up to [`MOST_REGIONS`] pictures; a single one need not stand in a list.
 #[derive(Debug, Clone)]
-pub(crate) struct Images {
-    pub(crate) name: &'static str,
-    pub(crate) description: &'static str,
-}
+pub(crate) struct Images;
 
-impl Described for Images {
-    fn name(&self) -> &'static str {
-        self.name
-    }
+impl ParameterKind for Images {
+    type Value = Vec<ImageSource>;
+    const KIND: Kind = Kind::Pictures;
 
-    fn schema(&self) -> Value {
-        let description = format!("{}: each an HTTP(S) URL, a data URI or base64", self.description);
+    fn schema(&self, description: &str) -> Value {
+        let description = format!("{}: each an HTTP(S) URL, a data URI or base64", description);
         json!({
             "type": "array", "maxItems": MOST_REGIONS, "default": [], "description": description,
             "items": { "type": "string", "minLength": 1 },
         })
     }
 
-    fn facts(&self) -> Facts {
-        Facts {
-            name: self.name,
-            description: self.description,
-            kind: Kind::Pictures,
-            allowed: format!("at most {MOST_REGIONS}, each {FORMS}"),
-            default: Some("none".to_owned()),
-        }
+    fn allowed(&self) -> String {
+        format!("at most {MOST_REGIONS}, each {FORMS}")
     }
-}
 
-impl Parameter for Images {
-    type Value = Vec<ImageSource>;
+    fn default(&self) -> Option<String> {
+        Some("none".to_owned())
+    }
 
     fn read(&self, given: Option<Given<'_>>) -> Result<Self::Value, String> {
         let mut pictures = match present(given) {

@@ -6,22 +6,20 @@ use serde_json::{Value, json};
 use super::*;
 
 fn steps() -> Integer {
-    Integer { name: "steps", description: "", default: 7, min: 1, max: 150, wording: Wording::Sides }
+    Integer { default: 7, min: 1, max: 150, wording: Wording::Sides }
 }
 
 fn guidance() -> Number {
-    Number { name: "guidance_scale", description: "", default: 2.0, min: 1.0, max: 10.0 }
+    Number { default: 2.0, min: 1.0, max: 10.0 }
 }
 
 fn flag() -> Flag {
-    Flag { name: "flag", description: "", default: false }
+    Flag { default: false }
 }
 
 fn text() -> Text {
-    Text { name: "prompt", description: "", default: "stone", max_length: 10 }
+    Text { default: "stone", max_length: 10 }
 }
-
-const SEED: Seed = Seed { name: "seed", description: "" };
 
 /// The value as a body would bring it.
 fn brought(value: &Value) -> Option<Given<'static>> {
@@ -35,8 +33,8 @@ fn brought(value: &Value) -> Option<Given<'static>> {
 }
 
 /// Reads `given`, `None` for a refusal.
-fn read<P: Parameter>(parameter: &P, value: &Value) -> Option<P::Value> {
-    parameter.read(brought(value)).ok()
+fn read<K: ParameterKind>(kind: &K, value: &Value) -> Option<K::Value> {
+    kind.read(brought(value)).ok()
 }
 
 #[test]
@@ -80,7 +78,7 @@ fn the_table() {
 
 #[test]
 fn integer_wordings() {
-    let refusal = |parameter: &Integer, value: Value| parameter.read(brought(&value)).unwrap_err();
+    let refusal = |kind: &Integer, value: Value| kind.read(brought(&value)).unwrap_err();
     assert_eq!(refusal(&steps(), json!("abc")), "must be an integer");
     assert_eq!(refusal(&steps(), json!(-1)), "must be at least 1");
     assert_eq!(refusal(&steps(), json!(151)), "must be at most 150");
@@ -97,7 +95,7 @@ fn integer_wordings() {
 
 #[test]
 fn seeds() {
-    let seed = |value: Value| SEED.read(brought(&value));
+    let seed = |value: Value| Seed.read(brought(&value));
     for random in [json!(null), json!(-1), json!("-1"), json!(-1.0)] {
         assert_eq!(seed(random), Ok(None));
     }
@@ -114,7 +112,7 @@ fn seeds() {
 
 #[test]
 fn choices_are_exact() {
-    let choice = Choice { name: "c", description: "", of: &[("a", 1), ("b", 2)], default: "b" };
+    let choice = Choice { of: &[("a", 1), ("b", 2)], default: "b" };
     assert_eq!(read(&choice, &json!("a")), Some(1));
     assert_eq!(read(&choice, &json!(null)), Some(2));
     for bad in [json!("A"), json!(""), json!(" a"), json!(1), json!(["a"])] {
@@ -157,8 +155,8 @@ proptest! {
     /// Every seed survives exactly, as a number and as a string.
     #[test]
     fn seeds_are_exact(value in any::<u64>()) {
-        prop_assert_eq!(SEED.read(brought(&json!(value))), Ok(Some(value)));
-        prop_assert_eq!(SEED.read(brought(&json!(value.to_string()))), Ok(Some(value)));
+        prop_assert_eq!(Seed.read(brought(&json!(value))), Ok(Some(value)));
+        prop_assert_eq!(Seed.read(brought(&json!(value.to_string()))), Ok(Some(value)));
     }
 
     /// No string makes any kind panic, and a number never comes out infinite.
@@ -168,6 +166,6 @@ proptest! {
         if let Some(number) = read(&guidance(), &value) {
             prop_assert!(number.is_finite());
         }
-        let _ = (read(&steps(), &value), read(&flag(), &value), SEED.read(brought(&value)));
+        let _ = (read(&steps(), &value), read(&flag(), &value), Seed.read(brought(&value)));
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Tensor};
 use diffusion::{SigmaRange, is_unguided};
+use engine::{Intermediate, MOST_REGIONS};
 use image::RgbImage;
 use networks::clip::conditioning::{TextCondition, TextEncoders, vector_condition};
 use networks::clip::vision::ImageStates;
@@ -122,7 +123,7 @@ impl Run<'_> {
         for (at, region) in pictures.regions().iter().enumerate() {
             let seen = self.seen(at, &region.material.rgb, pictures.blend_image.as_ref(), &states)?;
             let of_region = adapter.tokens(&seen)?;
-            self.show_tensor(IMAGE_TOKENS[at.min(IMAGE_TOKENS.len() - 1)], &of_region);
+            self.show_tensor(IMAGE_TOKENS[at], &of_region);
             tokens.push(of_region);
         }
         let places = match regions {
@@ -166,7 +167,7 @@ impl Run<'_> {
             let Some(material) = material.filter(|_| share > 0.0) else { continue };
             let views = material::views(material, fit, scale);
             if let (0, Some(first)) = (number, views.first()) {
-                self.keep(MATERIALS[at.min(MATERIALS.len() - 1)], first);
+                self.keep(Intermediate::MATERIALS[at], first);
             }
             let each = share / views.len() as f64;
             for view in &views {
@@ -245,6 +246,6 @@ fn in_dtype(part: ImagePart, dtype: DType) -> Result<ImagePart, Error> {
     })
 }
 
-/// How the materials and their tokens are called, region by region.
-const MATERIALS: [&str; 4] = ["material", "material_2", "material_3", "material_4"];
-const IMAGE_TOKENS: [&str; 4] = ["image-tokens", "image-tokens-2", "image-tokens-3", "image-tokens-4"];
+/// How the tokens of the materials are called, region by region.
+const IMAGE_TOKENS: [&str; MOST_REGIONS] =
+    ["image-tokens", "image-tokens-2", "image-tokens-3", "image-tokens-4"];

@@ -238,18 +238,13 @@ async fn store(
     inputs: &mut Unclaimed,
     wanting: &mut bool,
 ) -> Result<Value, Failure> {
-    // Each is let go of once it is stored.
-    let mut sources = Vec::new();
-    let places = request.pictures.try_map(|_, source| {
-        sources.push(source);
-        Ok::<_, Failure>(())
-    })?;
+    let places = request.pictures.places();
     let mut stored = Vec::new();
-    for source in sources {
+    // Each is let go of once it is stored.
+    for (_, source) in request.pictures {
         stored.push(store_input(app, base, source, &mut inputs.keys).await?);
     }
-    let mut stored = stored.into_iter();
-    let pictures = places.try_map(|_, ()| stored.next().ok_or_else(Failure::internal))?;
+    let pictures = places.filled(stored).ok_or_else(Failure::internal)?;
     *wanting = pictures.iter().any(|(_, image)| matches!(image, ImageRef::Url(_)));
     let seed = pipeline::Settings::seed_of(&request.parameters);
     let (parameters, notes) = (request.parameters, request.control.notes);

@@ -22,12 +22,7 @@ pub(super) async fn check(app: &Arc<App>, base: &str, read: Read, job: &NewJob) 
     webhooks::wanted(app, base, request.control.webhook_url.as_ref())?;
     let mut parameters = request.parameters;
     let mut pictures = Vec::new();
-    let mut sources = Vec::new();
-    request.pictures.try_map(|name, source| {
-        sources.push((name, source));
-        Ok::<_, Failure>(())
-    })?;
-    for (name, source) in sources {
+    for (name, source) in request.pictures {
         let file = load(app, base, name, source).await?;
         let checked = picture(app, name, file).await?;
         if name == "subject_image" {

@@ -75,10 +75,8 @@ impl Attempt<'_> {
 
     async fn load_all(&self, pictures: &Pictures<ImageRef>) -> Result<Pictures<Bytes>, Stopped> {
         let loads = pictures.iter().map(|(field, image)| self.load(field, image));
-        let mut files = futures::future::try_join_all(loads).await?.into_iter();
-        pictures
-            .clone()
-            .try_map(|_, _| files.next().ok_or_else(|| Stopped::fault("a picture was not loaded")))
+        let files = futures::future::try_join_all(loads).await?;
+        pictures.places().filled(files).ok_or_else(|| Stopped::fault("a picture was not loaded"))
     }
 
     async fn load(&self, field: &str, image: &ImageRef) -> Result<Bytes, Stopped> {
