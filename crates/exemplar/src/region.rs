@@ -160,7 +160,8 @@ impl Painter<'_> {
         let canvas = Canvas::of(&Sheet::unrolled(&form.lattice, &form.slopes), &window);
         self.progress.observe("canvas", &|| seen(&canvas.mask));
         let light = seen_form.as_ref().map(|form| &form.shading);
-        let relief = Relief::of(&window, light, self.engine.tunables.relief_kept);
+        let carved = form.lit(&window.picture, &window.firm);
+        let relief = Relief::of(&window, light, self.engine.tunables.relief_kept, &carved);
         self.progress.observe("relief", &|| seen(&relief.shown()));
         self.lap("surface");
         self.cancel.check()?;
@@ -242,13 +243,14 @@ impl Painter<'_> {
         let strong = f64::from(u8::from(settings.strength == Strength::Strong));
         let strong = (strong + (settings.weight - 1.0).max(0.0) / STRONG_WEIGHT) as f32;
         let (kept, allowed) = (tunables.strong_relief.powf(strong), tunables.strong_budget.powf(strong));
-        let (broad, fine) = match material.sphere {
-            None => (tunables.relief_broad, tunables.relief_fine),
-            Some(_) => (tunables.sphere_broad, tunables.sphere_fine),
+        let (broad, fine, carved) = match material.sphere {
+            None => (tunables.relief_broad, tunables.relief_fine, tunables.relief_carved),
+            Some(_) => (tunables.sphere_broad, tunables.sphere_fine, tunables.sphere_carved),
         };
         Light {
             broad: broad * form * kept,
             fine: fine * form * kept,
+            carved: carved * form * kept,
             budget: tunables.relief_budget * allowed / (form * form),
             least_pattern: tunables.pattern_least,
         }

@@ -7,6 +7,7 @@
 //!
 //! Normals point towards the viewer: x to the right, y down the rows, z out of the picture; unit length.
 
+mod lamp;
 mod network;
 
 pub(crate) use self::network::{FormNetwork, SeenForm};
@@ -80,6 +81,11 @@ impl Form {
             o.copy_from_slice(&normal(p + d[0], q + d[1]));
         });
         Self { lattice, slopes, normals }
+    }
+
+    /// The logarithmic light (one channel) on the form, from where the light of `picture` inside `firm` seems to come from.
+    pub(crate) fn lit(&self, picture: &Raster, firm: &Raster) -> Raster {
+        lamp::lit(picture, firm, &self.normals)
     }
 
     /// The normals as a picture, for people to look at: grey faces the viewer.
