@@ -41,7 +41,7 @@ def write_aside(path, write):
     os.replace(path + ".part", path)
 
 
-def toml(sha, size, again, params):
+def toml(sha, size, again, far, params):
     rows = "\n".join(f'{n:8} = {{ kind = "{k}", mid = {m}, out = {o} }}' for n, k, m, o in WIDTHS)
     return f"""# The subject mask network (U²-Net topology, narrow widths, our own weights), written by training/mask/export.py.
 # Distilled from the public U²-Net (Qin et al. 2020, Apache-2.0), of whose weights it holds none; see training/README.md.
@@ -58,6 +58,8 @@ batch_norm = "folded"
 input = {size}
 # Side of a second look, at the mirrored picture, and of a close one, at what these two find; without it there is one look.
 again = {again}
+# Side of a look from farther away, for what is missing of a subject that leaves the picture; without it there is none.
+far = {far}
 divide_by = "max"
 mean = [{", ".join(map(str, MEAN))}]
 std = [{", ".join(map(str, STD))}]
@@ -74,6 +76,7 @@ def main():
     ap.add_argument("--repo", default=os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
     ap.add_argument("--size", type=int, default=320, help="deployed input size")
     ap.add_argument("--again", type=int, default=256, help="size of the second and the close look")
+    ap.add_argument("--far", type=int, default=192, help="size of the look from farther away")
     a = ap.parse_args()
     repo = os.path.abspath(a.repo)
     weights = {key: value.to(torch.float16).contiguous() for key, value in load(*a.weights).state_dict().items()}
@@ -81,7 +84,7 @@ def main():
     write_aside(path, lambda p: save_file(weights, p))
     sha = hashlib.sha256(open(path, "rb").read()).hexdigest()
     params = sum(v.numel() for v in weights.values())
-    text = toml(sha, a.size, a.again, params)
+    text = toml(sha, a.size, a.again, a.far, params)
     write_aside(os.path.join(repo, "models", "mask.toml"), lambda p: open(p, "w").write(text))
     torch.set_num_threads(1)
     net = MaskNet()

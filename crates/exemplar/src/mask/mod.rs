@@ -3,6 +3,7 @@
 //! The network ([`network`]) is a U²-Net (Qin et al. 2020) of narrow widths with weights of our own, inside the binary. It
 //! sees a small square; a guided filter ([`guided`]) carries its edges onto the picture's. Values are 0 to 1, 1 is subject.
 
+mod afar;
 mod flood;
 mod guided;
 mod likeliest;

@@ -14,6 +14,7 @@ use networks::u2net::{StageWidths, U2Net, U2NetConfig};
 use networks::weights::Memory;
 use serde::Deserialize;
 
+use super::afar;
 use crate::Error;
 use pixels::{Area, Kernel, Raster};
 
@@ -42,6 +43,8 @@ struct Description {
     input: usize,
     /// That of a second look, at the mirrored picture, and of a close one, at the subject; without it there is one look.
     again: Option<usize>,
+    /// That of a look from farther away, for what is missing of a subject that leaves the picture; without it there is none.
+    far: Option<usize>,
     divide_by: Divisor,
     mean: [f32; 3],
     std: [f32; 3],
@@ -92,7 +95,8 @@ impl MaskNetwork {
         device: &Device,
     ) -> Result<Self, Error> {
         let Document { mask: description } = toml::from_str(text).map_err(|error| bad(origin, &error))?;
-        let sides = [("input", Some(description.input)), ("again", description.again)];
+        let sides =
+            [("input", Some(description.input)), ("again", description.again), ("far", description.far)];
         if let Some((key, side)) = sides.iter().find(|(_, s)| s.is_some_and(|s| !(32..=1024).contains(&s))) {
             let side = side.unwrap_or_default();
             return Err(bad(origin, &format!("mask.{key} is {side}; it must lie between 32 and 1024")));
@@ -121,14 +125,31 @@ impl MaskNetwork {
         let Some(whole) = stretched(&seen) else { return Ok(Sight::Faint(seen)) };
         let area = surroundings(&whole);
         let close_up = area.width * area.height * 10 < 9 * side * side;
-        let Some(again) = self.description.again.filter(|_| close_up) else { return Ok(Sight::Clear(whole)) };
+        let Some(again) = self.description.again.filter(|_| close_up) else {
+            return self.completed(&picture, whole).map(Sight::Clear);
+        };
         let close = self.answer(&picture.crop(scaled(area, side, &picture)), again)?;
         let close = close.resize(area.width, area.height, Kernel::Triangle);
         for (y, row) in close.data.chunks_exact(area.width).enumerate() {
             let to = &mut seen.data[(area.y + y) * side + area.x..][..area.width];
             to.iter_mut().zip(row).for_each(|(o, v)| *o = (2.0 * *o + v) / 3.0);
         }
-        Ok(stretched(&seen).map_or(Sight::Faint(seen), Sight::Clear))
+        match stretched(&seen) {
+            Some(whole) => self.completed(&picture, whole).map(Sight::Clear),
+            None => Ok(Sight::Faint(seen)),
+        }
+    }
+
+    /// A mask with what a look from farther away adds to it.
+    fn completed(&self, picture: &Raster, whole: Raster) -> Result<Raster, Error> {
+        let Some(far) = self.description.far.filter(|_| afar::leaves(&whole)) else { return Ok(whole) };
+        let (w, h) = (whole.width, whole.height);
+        let Some(far) = stretched(&self.answer(picture, far)?) else { return Ok(whole) };
+        Ok(afar::completed(
+            &picture.resize(w, h, Kernel::Triangle),
+            &whole,
+            &far.resize(w, h, Kernel::Triangle),
+        ))
     }
 
     /// The network's map of a picture, stretched to a square of `side` pixels. All black tells it nothing, and gives zeros.
