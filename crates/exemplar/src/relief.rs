@@ -84,7 +84,7 @@ const SWALLOWED: f32 = 1.0;
 
 /// Light that is gained or lost at most, as logarithms, approached softly.
 const MOST_LIGHT: f32 = 0.9;
-const MOST_SHADE: f32 = 1.8;
+const MOST_SHADE: f32 = 1.2;
 
 /// Above this value pixels are bent towards white instead of cut at it.
 const SHOULDER: f32 = 0.8;
