@@ -63,7 +63,7 @@ impl Caller {
     pub(crate) fn check_model(&self, slug: &str) -> Result<(), Failure> {
         match &self.models {
             Some(models) if !models.iter().any(|model| model == slug) => {
-                Err(Failure::forbidden(format!("This API key may not use {slug}")))
+                Err(Failure::forbidden(format!("This API key may not use {slug}; the operator can allow it")))
             }
             _ => Ok(()),
         }
@@ -182,7 +182,10 @@ impl KeyRing {
         if self.keys.is_empty() {
             return Ok(self.open.clone());
         }
-        let given = self.presented(headers).ok_or_else(Failure::no_key)?;
+        let given = self.presented(headers).ok_or_else(|| match bearer(headers) {
+            Some(_) => Failure::no_bearer(),
+            None => Failure::no_key(),
+        })?;
         let hash: [u8; 32] = Sha256::digest(given).into();
         // Looks at every key whatever is found, so that the time tells nothing.
         let found = self
@@ -191,14 +194,16 @@ impl KeyRing {
             .fold(None, |found, key| if bool::from(key.hash.ct_eq(&hash)) { Some(key) } else { found });
         let caller = &found.ok_or_else(|| self.wrong(address))?.caller;
         if caller.disabled {
-            return Err(Failure::forbidden("This API key is disabled"));
+            return Err(Failure::forbidden("This API key is disabled; the operator can enable it"));
         }
         if !caller.permissions.contains(&wanted) {
             let what = match wanted {
                 Permission::Transfer => "submit requests",
                 Permission::Read => "read results",
             };
-            return Err(Failure::forbidden(format!("This API key may not {what}")));
+            return Err(Failure::forbidden(format!(
+                "This API key may not {what}; the operator can allow it"
+            )));
         }
         Ok(caller.clone())
     }
@@ -224,15 +229,15 @@ impl KeyRing {
     fn presented<'a>(&self, headers: &'a HeaderMap) -> Option<&'a [u8]> {
         let key =
             headers.get("x-api-key").map(|value| value.as_bytes().trim_ascii()).filter(|key| !key.is_empty());
-        let bearer = || {
-            let (scheme, token) = headers.get(header::AUTHORIZATION)?.as_bytes().split_at_checked(7)?;
-            scheme
-                .eq_ignore_ascii_case(b"bearer ")
-                .then(|| token.trim_ascii())
-                .filter(|token| !token.is_empty())
-        };
-        key.or_else(|| self.bearer.then(bearer).flatten())
+        key.or_else(|| self.bearer.then(|| bearer(headers)).flatten())
     }
+}
+
+/// The token of `Authorization: Bearer`.
+fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.as_bytes().split_at_checked(7)?;
+    let token = token.trim_ascii();
+    (scheme.eq_ignore_ascii_case(b"bearer ") && !token.is_empty()).then_some(token)
 }
 
 /// What tells machines apart: the address, or for IPv6 its network, as every machine has many addresses.
@@ -300,7 +305,7 @@ mod tests {
         assert_eq!(owner("").unwrap_err(), Failure::no_key());
         assert_eq!(ring.admit::<Read>(&HeaderMap::new(), None).unwrap_err(), Failure::no_key());
         let bearer = ring.admit::<Read>(&with("authorization", "Bearer K"), None);
-        assert_eq!(bearer.unwrap_err(), Failure::no_key(), "off unless switched on");
+        assert_eq!(bearer.unwrap_err(), Failure::no_bearer(), "off unless switched on");
     }
 
     #[test]

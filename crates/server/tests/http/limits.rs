@@ -103,7 +103,10 @@ async fn rights() {
     let poll = request("GET", "/v2/requests/x", &[("x-api-key", "secret")], Body::empty());
     read_only.send(poll).await.error(404);
     let other_model = Bench::idle(&studio("models = [\"other\"]"));
-    assert_eq!(post(&other_model, json!({})).await.error(403), "This API key may not use material-transfer");
+    assert_eq!(
+        post(&other_model, json!({})).await.error(403),
+        "This API key may not use material-transfer; the operator can allow it"
+    );
     let disabled = Bench::idle(&studio("disabled = true"));
     post(&disabled, json!({})).await.error(403);
     let retired = Bench::idle("retired_models = [\"material-transfer\"]");
