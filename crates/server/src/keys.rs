@@ -50,13 +50,15 @@ pub(crate) struct Caller {
     models: Option<Vec<String>>,
     /// 0 is no limit.
     pub(crate) requests_per_minute: u32,
+    /// Of its jobs.
+    pub(crate) priority: i16,
     disabled: bool,
 }
 
 impl Caller {
     fn unlimited(owner: String, requests_per_minute: u32) -> Self {
         let permissions = vec![Permission::Transfer, Permission::Read];
-        Self { owner, permissions, models: None, requests_per_minute, disabled: false }
+        Self { owner, permissions, models: None, requests_per_minute, priority: 0, disabled: false }
     }
 
     /// May the caller use this model?
@@ -143,6 +145,7 @@ impl KeyRing {
                 permissions: entry.permissions.clone(),
                 models: entry.models.clone(),
                 requests_per_minute: entry.requests_per_minute.unwrap_or(rate),
+                priority: entry.priority,
                 disabled: entry.disabled,
             };
             Key { hash: entry.sha256.0, caller: Arc::new(caller) }
