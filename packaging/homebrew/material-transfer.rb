@@ -1,4 +1,4 @@
-# The release workflow fills in the words between @ signs and adds the file to the release:
+# `packaging/release finish` fills in the words between @ signs, and the workflow adds the file to the release:
 #   brew install --formula ./material-transfer.rb
 class MaterialTransfer < Formula
   desc "Material of one picture on the subject of another, as a command and an HTTP server"
@@ -26,7 +26,11 @@ class MaterialTransfer < Formula
 
   def install
     bin.install "material-transfer"
-    doc.install "README.md", "CHANGELOG.md"
+    doc.install "README.md", "CHANGELOG.md", "THIRD-PARTY-LICENSES.txt"
+    man1.install Dir["man/*.1"]
+    bash_completion.install "completions/material-transfer.bash" => "material-transfer"
+    zsh_completion.install "completions/_material-transfer"
+    fish_completion.install "completions/material-transfer.fish"
   end
 
   service do

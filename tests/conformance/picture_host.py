@@ -118,6 +118,7 @@ class PictureHost:
         self.pages: dict[str, tuple[str, bytes]] = {
             "/subject.png": ("image/png", pictures.SUBJECT),
             "/material.png": ("image/png", pictures.MATERIAL),
+            "/half.png": ("image/png", pictures.SUBJECT[: len(pictures.SUBJECT) // 2]),
             "/mislabelled.bin": ("application/octet-stream", pictures.SUBJECT),
             "/page.html": ("text/html", b"<!doctype html><title>not a picture</title>"),
             "/page.png": ("image/png", b"<!doctype html><title>not a picture either</title>"),

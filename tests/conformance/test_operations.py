@@ -1,11 +1,13 @@
 """F-79 and F-80: health, metrics, the published schema, credits; and the small neighbours of A.0."""
 
 import re
+import time
 
 import pytest
 
 import pictures
 from client import MODEL, Api, image_of
+from material_server import KEY
 
 PARAMETERS = {
     "material_image",
@@ -124,3 +126,23 @@ def test_upload_asset(api, stranger):
     assert api.get(subject, headers={}).content == pictures.SUBJECT
     got = api.v1(subject_image=subject, material_image=material, output_format="png")
     assert pictures.pixels(image_of(got, "png")) == pictures.pixels(image_of(api.v1(output_format="png"), "png"))
+
+
+@pytest.mark.parametrize(("path", "reason"), [("/missing.png", "HTTP 404"), ("/half.png", "cut short")])
+def test_the_log_says_why_a_job_failed(servers, host, tmp_path, path, reason):
+    """One line, whether its picture could not be fetched or a worker could not use it: which job, whose, how long, why."""
+    server = servers.new("default", tmp_path)
+    try:
+        server.start()
+        api = Api(server.base, KEY)
+        job = api.submit(subject_image=host(path))
+        assert reason in api.wait(job).json()["error"]
+        ends = time.monotonic() + 5
+        while not (lines := [line for line in server.log.read_text().splitlines() if "job failed" in line]):
+            assert time.monotonic() < ends, server.tail()
+            time.sleep(0.05)
+        assert len(lines) == 1 and "WARN" in lines[0], lines
+        for part in (job["request_id"], "key-", "seconds=", reason):
+            assert part in lines[0], lines[0]
+    finally:
+        server.stop()

@@ -73,6 +73,7 @@ fn engine_factory(config: &Config, about: About) -> Result<EngineFactory, Failur
         .map_err(|error| Failure::Input(format!("the setting `profile`: {error}")))?;
     pipeline::check_files(&profile)?;
     let choices: Vec<DeviceChoice> = (0..config.workers).map(|worker| config.device_of(worker)).collect();
+    choices.iter().try_for_each(|choice| choice.in_this_build())?;
     Ok(Arc::new(move |worker| {
         let choice = choices.get(worker).copied().unwrap_or_default();
         let opened = pipeline::open(choice)?;

@@ -57,6 +57,9 @@ fn bad_settings_end_the_start_with_the_remedy() {
     assert!(refused(serve().args(["--result-ttl", "soon"])).contains("result_ttl"));
     assert!(refused(serve().args(["--profile", "nonesuch"])).contains("nonesuch"));
     assert!(refused(serve().args(["--device", "abacus"])).contains("abacus"));
+    for (device, built) in [("cuda:1", cfg!(feature = "cuda")), ("metal", cfg!(feature = "metal"))] {
+        assert!(built || refused(serve().args(["--device", device])).contains("this build has no"));
+    }
     assert!(
         refused(serve().env("MATERIAL_TRANSFER_MAX_STEPS", "many")).contains("MATERIAL_TRANSFER_MAX_STEPS")
     );

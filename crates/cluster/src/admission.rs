@@ -38,8 +38,8 @@ impl Entrance {
         let inserted = on
             .run(
                 "INSERT INTO @jobs (id, owner, client, profile, state, payload, wanting, charged, inputs, submitted_at,
-                    idempotency_key, idempotency_digest, webhook)
-                 VALUES ($1, $2, $3, $4, 'QUEUED', $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT (id) DO NOTHING",
+                    idempotency_key, idempotency_digest, webhook, priority)
+                 VALUES ($1, $2, $3, $4, 'QUEUED', $5, $6, $7, $8, $9, $10, $11, $12, $13) ON CONFLICT (id) DO NOTHING",
                 parameters![
                     job.id,
                     job.owner,
@@ -52,7 +52,8 @@ impl Entrance {
                     job.submitted_at.cast_signed(),
                     job.idempotency.as_ref().map(|given| rows::clean(&given.key)),
                     job.idempotency.as_ref().map(|given| rows::clean(&given.digest)),
-                    job.webhook.as_ref().map(rows::text).transpose()?
+                    job.webhook.as_ref().map(rows::text).transpose()?,
+                    job.priority
                 ],
             )
             .await?;

@@ -16,7 +16,7 @@ use crate::{
     rows, wake,
 };
 
-/// The waiting job whose turn it is, for a node: the oldest one of the client that was served longest ago. A job that was
+/// The waiting job whose turn it is, for a node: of the highest priority, the oldest one of the client that was served longest ago. A job that was
 /// interrupted runs alone on its node. Parameters: node, profile.
 const CANDIDATES: &str = "
     busy AS MATERIALIZED (
@@ -28,7 +28,7 @@ const CANDIDATES: &str = "
     pick AS MATERIALIZED (
         SELECT j.id, j.retry_count FROM @jobs j JOIN served s ON s.client = j.client
         WHERE j.state = 'QUEUED' AND NOT j.wanting AND j.profile = $2
-        ORDER BY s.turn, j.seq LIMIT 1";
+        ORDER BY j.priority DESC, s.turn, j.seq LIMIT 1";
 
 /// Whether the node may take the candidate.
 const FIT: &str = "busy.suspects = 0 AND (pick.retry_count = 0 OR busy.running = 0)";

@@ -12,7 +12,7 @@ use crate::database::{Fault, Session, parameters};
 /// The columns of [`job`], of a table called `j`.
 pub(crate) const JOB: &str = "j.id, j.owner, j.client, j.state, j.payload, j.wanting, j.charged, j.inputs, j.outputs, \
     j.submitted_at, j.started_at, j.finished_at, j.expires_at, j.files_expire_at, j.retry_count, j.result, j.error, \
-    j.cancel_requested, j.idempotency_key, j.idempotency_digest, j.webhook, j.discarded";
+    j.cancel_requested, j.idempotency_key, j.idempotency_digest, j.webhook, j.discarded, j.priority";
 
 /// Whether a job `j` may be seen.
 pub(crate) const VISIBLE: &str =
@@ -36,6 +36,7 @@ pub(crate) fn job(row: &Row) -> Result<Job, Fault> {
         id,
         owner: row.try_get("owner")?,
         client: row.try_get("client")?,
+        priority: row.try_get("priority")?,
         state: state(row.try_get("state")?),
         payload: document(id, row.try_get("payload")?)?,
         wanting: row.try_get("wanting")?,

@@ -17,20 +17,22 @@ const AT_ONCE: i64 = 32;
 /// How long others leave a job to the node that fetches for it, ms; it says so again every second.
 const FETCH_LEASE: i64 = 15_000;
 
-/// How many waiting jobs come before this one if nothing else is submitted: of its own client's those before it, and of each
-/// other client as many, and one more where the other one's turn comes first.
+/// How many waiting jobs come before this one if nothing else is submitted: those of a higher priority, and within its own, of
+/// its client's those before it, and of each other client as many, and one more where the other one's turn comes first.
 pub(crate) async fn position(shared: &Shared, id: Uuid) -> Result<Option<usize>> {
     let sql = "
         WITH me AS MATERIALIZED (
-            SELECT j.client, j.profile, (SELECT count(*) FROM @jobs b WHERE b.state = 'QUEUED' AND b.client = j.client
-                AND b.profile = j.profile AND b.seq < j.seq) AS before
+            SELECT j.client, j.profile, j.priority, (SELECT count(*) FROM @jobs b WHERE b.state = 'QUEUED' AND b.client = j.client
+                AND b.profile = j.profile AND b.priority = j.priority AND b.seq < j.seq) AS before,
+                (SELECT count(*) FROM @jobs a WHERE a.state = 'QUEUED' AND a.profile = j.profile
+                AND a.priority > j.priority) AS above
             FROM @jobs j WHERE j.id = $1 AND j.state = 'QUEUED'),
         lines AS MATERIALIZED (
             SELECT l.client, l.length, l.first,
                 coalesce((SELECT max(k.turn) FROM @jobs k WHERE k.client = l.client AND k.turn IS NOT NULL), -1) AS turn
             FROM (SELECT j.client, count(*) AS length, min(j.seq) AS first FROM @jobs j, me
-                WHERE j.state = 'QUEUED' AND j.profile = me.profile GROUP BY j.client) l)
-        SELECT (me.before + coalesce((
+                WHERE j.state = 'QUEUED' AND j.profile = me.profile AND j.priority = me.priority GROUP BY j.client) l)
+        SELECT (me.above + me.before + coalesce((
             SELECT sum(least(o.length, me.before + CASE WHEN (o.turn, o.first) < (own.turn, own.first) THEN 1 ELSE 0 END))
             FROM lines o WHERE o.client <> me.client), 0))::bigint
         FROM me JOIN lines own ON own.client = me.client";
@@ -50,12 +52,12 @@ impl Change for Want {
     async fn apply(&mut self, on: &Session<'_>) -> Result<Self::Output, Fault> {
         let sql = format!(
             "WITH line AS MATERIALIZED (
-                SELECT id, seq, row_number() OVER (PARTITION BY client ORDER BY seq) AS place,
+                SELECT id, seq, priority, row_number() OVER (PARTITION BY client, priority ORDER BY seq) AS place,
                     coalesce((SELECT max(k.turn) FROM @jobs k WHERE k.client = q.client AND k.turn IS NOT NULL), -1) AS turn
                 FROM @jobs q WHERE state = 'QUEUED')
              SELECT {} FROM @jobs j JOIN line ON line.id = j.id
              WHERE j.state = 'QUEUED' AND j.wanting AND (j.fetch_node = $1 OR j.fetch_until <= @now_ms())
-             ORDER BY line.place, line.turn, line.seq LIMIT $2 FOR UPDATE OF j SKIP LOCKED",
+             ORDER BY line.priority DESC, line.place, line.turn, line.seq LIMIT $2 FOR UPDATE OF j SKIP LOCKED",
             rows::JOB
         );
         let rows = on.rows(&sql, parameters![self.node, AT_ONCE]).await?;

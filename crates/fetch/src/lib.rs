@@ -68,7 +68,7 @@ pub enum FetchError {
     #[error("URL must be a valid HTTP or HTTPS URL")]
     BadUrl,
     /// The address is private, local or otherwise not to be reached.
-    #[error("address not allowed")]
+    #[error("address not allowed: it is private or local; the operator can open it with fetch_allow")]
     NotAllowed,
     /// A port other than those of the web.
     #[error("address not allowed: port {0} is closed; the operator can open it with fetch_ports")]

@@ -19,6 +19,8 @@ pub struct NewJob {
     /// Whose turn it takes: jobs of different clients are claimed in turn, and what is kept is limited for each. The empty
     /// text is the owner's.
     pub client: String,
+    /// Jobs of a higher one are claimed before all jobs of lower ones; 0 is usual.
+    pub priority: i16,
     /// What to compute; opaque here.
     pub payload: Value,
     /// The files the payload speaks of. Each must be stored already; each is deleted once the job is over, unless
@@ -111,6 +113,9 @@ pub struct Job {
     /// Whose turn it takes.
     #[serde(default)]
     pub client: String,
+    /// Before which other waiting jobs it is claimed.
+    #[serde(default, skip_serializing_if = "is_usual")]
+    pub priority: i16,
     /// Where it stands.
     pub state: State,
     /// What to compute; `null` once the job is over.
@@ -156,6 +161,11 @@ pub struct Job {
     pub discarded: bool,
 }
 
+/// What is not written down.
+fn is_usual(priority: &i16) -> bool {
+    *priority == 0
+}
+
 impl Job {
     /// A job that waits, as it is accepted at `now` (unix ms).
     pub fn queued(new: NewJob, now: u64) -> Self {
@@ -163,6 +173,7 @@ impl Job {
             id: new.id,
             client: if new.client.is_empty() { new.owner.clone() } else { new.client },
             owner: new.owner,
+            priority: new.priority,
             state: State::Queued,
             payload: new.payload,
             wanting: new.wanting,

@@ -93,10 +93,8 @@ pub struct Opened {
 pub fn open(choice: DeviceChoice) -> Result<Opened, Error> {
     let device = match choice {
         DeviceChoice::Cpu => Device::Cpu,
-        DeviceChoice::Cuda(ordinal) => gpu("CUDA", "cuda", cfg!(feature = "cuda"), ordinal, open_cuda)?,
-        DeviceChoice::Metal(ordinal) => {
-            gpu("Metal", "metal", cfg!(feature = "metal"), ordinal, Device::new_metal)?
-        }
+        DeviceChoice::Cuda(ordinal) => gpu(choice, "CUDA", ordinal, open_cuda)?,
+        DeviceChoice::Metal(ordinal) => gpu(choice, "Metal", ordinal, Device::new_metal)?,
         DeviceChoice::Auto => return automatic(),
     };
     let warnings = missing_kernels(&device);
@@ -125,18 +123,33 @@ pub fn device(choice: DeviceChoice) -> Result<Device, Error> {
     Ok(open(choice)?.device)
 }
 
+impl DeviceChoice {
+    /// Whether this build has such a device at all, which shows without opening it.
+    ///
+    /// # Errors
+    /// [`Error::Device`], which says how to build what has it.
+    pub fn in_this_build(self) -> Result<(), Error> {
+        let (name, built, feature) = match self {
+            Self::Cuda(_) => ("CUDA", cfg!(feature = "cuda"), "cudnn"),
+            Self::Metal(_) => ("Metal", cfg!(feature = "metal"), "metal"),
+            Self::Auto | Self::Cpu => return Ok(()),
+        };
+        if built {
+            return Ok(());
+        }
+        Err(Error::Device(format!(
+            "this build has no {name}: build it with `--features {feature}`, or use the device cpu"
+        )))
+    }
+}
+
 fn gpu(
+    choice: DeviceChoice,
     name: &str,
-    feature: &str,
-    built: bool,
     ordinal: usize,
     open: fn(usize) -> candle_core::Result<Device>,
 ) -> Result<Device, Error> {
-    if !built {
-        return Err(Error::Device(format!(
-            "this build has no {name}: build it with `--features {feature}`, or use the device cpu"
-        )));
-    }
+    choice.in_this_build()?;
     open(ordinal).map_err(|error| {
         Error::Device(format!(
             "the {name} device {ordinal} does not open ({error}): check its driver and number, or use the device cpu"
@@ -228,6 +241,6 @@ mod tests {
     #[test]
     fn a_build_without_cuda_says_how_to_get_it() {
         let error = device(DeviceChoice::Cuda(0)).expect_err("not built in").to_string();
-        assert_eq!(error, "this build has no CUDA: build it with `--features cuda`, or use the device cpu");
+        assert_eq!(error, "this build has no CUDA: build it with `--features cudnn`, or use the device cpu");
     }
 }

@@ -8,7 +8,7 @@
 use candle_core::{Device, Result, Tensor};
 use engine::{
     Background, Cancel, Clock, Engine, Error, Intermediate, MaterialFit, Outcome, Pictures, Progress,
-    Settings, Silent, Strength, Transfer, View,
+    Settings, Strength, Transfer, View,
 };
 use image::{ImageBuffer, Luma};
 use pixels::Picture;

@@ -1,7 +1,9 @@
 //! One transfer: the workflow's nodes in an order that keeps few networks in memory at a time.
 
 mod conditions;
+mod course;
 mod start;
+mod words;
 
 use std::cell::Cell;
 use std::ops::ControlFlow;
@@ -9,7 +11,7 @@ use std::ops::ControlFlow;
 use candle_core::{DType, Device, Tensor};
 use diffusion::{
     BrownianTree, Denoiser, DifferentialMask, FnDenoiser, FreshNoise, Guided, Inpainted, NoNoise, NoiseAhead,
-    NoiseSource, Sampler, is_unguided, latent_mask, start,
+    NoiseSource, Sampler, latent_mask, start,
 };
 use image::RgbImage;
 use pixels::Raster;
@@ -22,9 +24,11 @@ use super::sdxl::Sdxl;
 use super::{Plane, background, blur, exact, greyout, inpaint, save};
 use crate::profile::Sampling;
 use crate::{
-    Background, Cancel, Clock, Engine, Error, Intermediate, MaterialFit, Outcome, Picture, Progress,
-    Settings, Transfer, View,
+    Background, Cancel, Clock, Engine, Error, Intermediate, Outcome, Picture, Progress, Settings, Transfer,
+    View,
 };
+use course::Course;
+pub(super) use course::{Pace, Stage};
 
 /// SDXL's factor between the autoencoder's latents and those the UNet was trained on.
 const LATENT_SCALE: f64 = 0.130_25;
@@ -54,9 +58,10 @@ pub(super) struct Run<'a> {
     settings: &'a Settings,
     sigmas: Vec<f64>,
     guidance: f64,
-    /// Denoiser calls, and one for the end.
-    total: usize,
+    /// How often the denoiser is called.
+    calls: usize,
     progress: &'a dyn Progress,
+    course: Course<'a>,
     cancel: &'a Cancel,
     clock: Clock,
     intermediates: Vec<Intermediate>,
@@ -95,9 +100,6 @@ impl Subject {
     }
 }
 
-/// A material whose longer side exceeds this many shorter ones loses something worth a note when its centre is cut out.
-const LONGISH: f64 = 1.25;
-
 /// Channels of a latent.
 const LATENT_CHANNELS: usize = 4;
 
@@ -120,14 +122,15 @@ impl<'a> Run<'a> {
         let denoise = engine.start.as_ref().map_or(1.0, |(_, denoise)| *denoise);
         let sigmas = sampling.schedule.last_sigmas(&engine.table, steps as usize, denoise)?;
         let guidance = sampling.guidance_scale.unwrap_or(settings.guidance_scale);
-        let total = sampling.sampler.calls(&sigmas) + 1;
+        let calls = sampling.sampler.calls(&sigmas);
         Ok(Self {
             engine,
             settings,
             sigmas,
             guidance,
-            total,
+            calls,
             progress,
+            course: Course::new(progress, &engine.pace, calls, &engine.left_out()),
             cancel,
             clock: Clock::start(),
             intermediates: Vec::new(),
@@ -153,21 +156,24 @@ impl<'a> Run<'a> {
             picture = subject.behind(&picture);
             self.clock.lap("background");
         }
-        self.progress.advance("decode", self.total, self.total);
+        self.course.part(Stage::Decode, 1, 1);
+        let (ignored, notes) = (self.ignored(), self.notes(transfer));
+        let timings = self.clock.laps();
+        self.engine.pace.learn(&timings, self.calls);
         Ok(Outcome {
             picture: frame.result(picture),
             composite,
-            ignored: self.ignored(),
-            notes: self.notes(transfer),
+            ignored,
+            notes,
             intermediates: self.intermediates,
-            timings: self.clock.laps(),
+            timings,
         })
     }
 
     /// Begins a stage, unless the transfer was cancelled.
-    fn enter(&self, stage: &'static str) -> Result<(), Error> {
+    fn enter(&self, stage: Stage) -> Result<(), Error> {
         self.cancel.check()?;
-        self.progress.advance(stage, 0, self.total);
+        self.course.part(stage, 0, 1);
         Ok(())
     }
 
@@ -193,7 +199,7 @@ impl<'a> Run<'a> {
 
     /// At the size of the output (node 60).
     fn framed(&self, given: &Picture) -> Result<Frame, Error> {
-        self.enter("mask")?;
+        self.enter(Stage::Mask)?;
         let limit = (self.settings.max_width, self.settings.max_height);
         let frame = Frame::of(given, limit, self.engine.corrected);
         self.show("resized", &frame.picture);
@@ -258,13 +264,13 @@ impl<'a> Run<'a> {
             false => greyout::greyed(&picture, &mask, 1.0),
         };
         self.keep("subject_grey", &grey);
-        self.clock.lap("mask");
+        self.clock.lap(Stage::Mask.name());
         Ok(Subject { picture, mask, grey })
     }
 
     /// A picture's latent, scaled for the UNet: (1, 4, h, w) in f32 (node 41).
     fn known(&mut self, picture: &RgbImage) -> Result<Tensor, Error> {
-        self.enter("encode")?;
+        self.enter(Stage::Encode)?;
         let models = &self.engine.models;
         let vae = models.vae()?;
         let input = inpaint::encoder_input(picture)?.to_device(self.device())?;
@@ -275,7 +281,7 @@ impl<'a> Run<'a> {
         };
         let known = (mean * LATENT_SCALE)?;
         self.show_tensor("known-latent", &known);
-        self.clock.lap("encode");
+        self.clock.lap(Stage::Encode.name());
         Ok(known)
     }
 
@@ -287,7 +293,7 @@ impl<'a> Run<'a> {
         denoiser: UNetDenoiser,
         noise: Noise,
     ) -> Result<Tensor, Error> {
-        self.enter("sample")?;
+        self.enter(Stage::Sample)?;
         let Sampling { sampler, rescale, .. } = &self.engine.sampling;
         let table = &self.engine.table;
         let device = self.device().clone();
@@ -311,20 +317,19 @@ impl<'a> Run<'a> {
             Ok(estimate)
         });
         let mut watch = |done: usize, _: usize| {
-            self.progress.advance("sample", done, self.total);
+            self.course.part(Stage::Sample, done, self.calls);
             if self.cancel.is_raised() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         let x = sampler.sample(&mut observed, x, &self.sigmas, source.as_mut(), &mut watch)?;
         let latent = (x / LATENT_SCALE)?;
         self.show_tensor("latent", &latent);
-        self.clock.lap("sample");
+        self.clock.lap(Stage::Sample.name());
         Ok(latent)
     }
 
     /// The latent as pixels (nodes 10 and 9).
     fn decoded(&mut self, latent: &Tensor) -> Result<RgbImage, Error> {
-        self.cancel.check()?;
-        self.progress.advance("decode", self.total - 1, self.total);
+        self.enter(Stage::Decode)?;
         let models = &self.engine.models;
         let vae = models.vae()?;
         let latent = latent.to_dtype(models.vae_dtype())?;
@@ -334,49 +339,8 @@ impl<'a> Run<'a> {
         };
         self.show_tensor("decoded", &raw);
         let picture = save::decoded(&raw)?;
-        self.clock.lap("decode");
+        self.clock.lap(Stage::Decode.name());
         Ok(picture)
-    }
-
-    fn ignored(&self) -> Vec<&'static str> {
-        let sampling = &self.engine.sampling;
-        let mut ignored = Vec::new();
-        if sampling.steps.is_some() {
-            ignored.push("steps");
-        }
-        if sampling.guidance_scale.is_some() {
-            ignored.push("guidance_scale");
-        }
-        if is_unguided(self.guidance) && !self.settings.negative_prompt.is_empty() {
-            ignored.push("negative_prompt");
-        }
-        ignored
-    }
-
-    fn notes(&self, transfer: &Transfer) -> Vec<String> {
-        let mut notes = Vec::new();
-        let unused = transfer.subject().alpha.is_some() && !self.engine.corrected.alpha;
-        if unused && transfer.pictures.regions().iter().any(|r| r.mask.is_none()) {
-            notes.push("the subject's alpha channel was not used: its mask is the network's".to_owned());
-        }
-        if self.settings.fit == MaterialFit::Crop {
-            let regions = transfer.pictures.regions();
-            let long = regions
-                .iter()
-                .map(|region| region.material.rgb.dimensions())
-                .find(|(w, h)| f64::from(*w.max(h)) > LONGISH * f64::from(*w.min(h)));
-            notes.extend(long.map(|(w, h)| {
-                format!(
-                    "of the material picture ({w}×{h}) only the central square is seen; material_fit = \"tiles\" or \
-                     \"pad\" shows all of it"
-                )
-            }));
-        }
-        // At the first noise level the mask admits no pixel, and one step has no other.
-        if self.sigmas.len() == 2 {
-            notes.push("one step paints nothing: ask for 2 steps or more".to_owned());
-        }
-        notes
     }
 }
 

@@ -8,6 +8,7 @@ use diffusion::SigmaTable;
 use super::cache::Cache;
 use super::loader::Loader;
 use super::models::{Models, vae_tiles};
+use super::run::{Pace, Stage};
 use crate::profile::{Conditioning, Corrected, Sampling, SdxlProfile, WeightFiles};
 use crate::{Engine, Error};
 
@@ -24,6 +25,7 @@ pub struct Sdxl {
     pub(super) tiles: Option<(usize, usize)>,
     pub(super) table: SigmaTable,
     pub(super) cache: Cache,
+    pub(super) pace: Pace,
     /// The engine whose picture is gone on from, and the share of the way that is gone.
     pub(super) start: Option<(Box<dyn Engine>, f64)>,
 }
@@ -42,6 +44,7 @@ impl Sdxl {
             tiles: vae_tiles(profile),
             table: SigmaTable::scaled_linear(),
             cache: Cache::default(),
+            pace: Pace::default(),
             start: None,
         })
     }
@@ -51,5 +54,16 @@ impl Sdxl {
     #[must_use]
     pub fn starting_from(self, painter: Box<dyn Engine>, denoise: f64) -> Self {
         Self { start: Some((painter, denoise)), ..self }
+    }
+
+    /// The stages that no transfer of this profile has.
+    pub(super) fn left_out(&self) -> Vec<Stage> {
+        let Conditioning { depth, lineart, .. } = &self.conditioning;
+        let stages = [
+            (depth.strength == 0.0, Stage::Depth),
+            (lineart.strength == 0.0, Stage::Lineart),
+            (self.start.is_none(), Stage::Start),
+        ];
+        stages.into_iter().filter_map(|(absent, stage)| absent.then_some(stage)).collect()
     }
 }

@@ -31,6 +31,13 @@ impl Failure {
         Self::new(StatusCode::UNAUTHORIZED, "Missing Authorization or x-api-key in header")
     }
 
+    /// The key came as a bearer token, which is not looked at.
+    pub(crate) fn no_bearer() -> Self {
+        let error = "Missing x-api-key in header: Authorization is not read here; send the key in x-api-key, or have the \
+             operator set bearer";
+        Self::new(StatusCode::UNAUTHORIZED, error)
+    }
+
     pub(crate) fn bad_key() -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "Unauthorized. API key is invalid or may have expired.")
     }
@@ -46,8 +53,16 @@ impl Failure {
         Self::new(StatusCode::FORBIDDEN, error)
     }
 
+    /// A file that is not there, or not any more.
+    pub(crate) fn no_file() -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "File not found; files are kept as long as the results they belong to",
+        )
+    }
+
     pub(crate) fn not_found() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "Not found")
+        Self::new(StatusCode::NOT_FOUND, "Not found; /docs lists all routes")
     }
 
     /// A path that no route has; with what was probably meant, if that can be seen.
@@ -68,7 +83,10 @@ impl Failure {
     }
 
     pub(crate) fn retired(slug: &str) -> Self {
-        Self::new(StatusCode::GONE, format!("Model {slug} is no longer available"))
+        Self::new(
+            StatusCode::GONE,
+            format!("Model {slug} is no longer available: the operator has switched it off"),
+        )
     }
 
     pub(crate) fn no_request(id: &str) -> Self {
@@ -123,13 +141,16 @@ impl Failure {
 
     /// The client stopped in the middle.
     pub(crate) fn cut_short() -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "Request body was cut short")
+        Self::new(StatusCode::BAD_REQUEST, "Request body was cut short; send all of it")
     }
 
     /// The client sends, but hardly.
     pub(crate) fn too_slow() -> Self {
-        Self::new(StatusCode::REQUEST_TIMEOUT, "Request body came too slowly")
-            .header(header::CONNECTION, "close")
+        Self::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "Request body came too slowly; send it again over a faster connection",
+        )
+        .header(header::CONNECTION, "close")
     }
 
     /// No room in memory for one more body.
@@ -172,8 +193,8 @@ impl Failure {
     }
 
     pub(crate) fn unavailable() -> Self {
-        Self::new(StatusCode::BAD_GATEWAY, "Service temporarily unavailable")
-            .retry_after(Duration::from_secs(5))
+        let wait = Duration::from_secs(5);
+        Self::new(StatusCode::BAD_GATEWAY, "Service temporarily unavailable. Retry in 5 s").retry_after(wait)
     }
 
     pub(crate) fn internal() -> Self {
@@ -223,12 +244,15 @@ impl Failure {
 
     /// A range behind the end of a file of that many bytes.
     pub(crate) fn range(length: u64) -> Self {
-        Self::new(StatusCode::RANGE_NOT_SATISFIABLE, format!("The file has {length} bytes"))
-            .header(header::CONTENT_RANGE, &format!("bytes */{length}"))
+        Self::new(
+            StatusCode::RANGE_NOT_SATISFIABLE,
+            format!("Range is behind the end: the file has {length} bytes"),
+        )
+        .header(header::CONTENT_RANGE, &format!("bytes */{length}"))
     }
 
     pub(crate) fn deadline() -> Self {
-        Self::new(StatusCode::GATEWAY_TIMEOUT, "Request timed out")
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "Request timed out; the job goes on, poll its request_id")
     }
 
     /// Names the job that can still be polled, in the body and in the header alike.
@@ -279,5 +303,27 @@ impl From<RequestError> for Failure {
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         (self.status, AppendHeaders(self.headers), Json(self.body)).into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_store_cannot_do() {
+        let (id, wait) = (uuid::Uuid::nil(), Duration::from_secs(7));
+        let kept = jobs::Error::Kept { what: "results", wait };
+        for (error, status, says) in [
+            (jobs::Error::Exhausted { owner: "studio".to_owned() }, 406, "credits"),
+            (jobs::Error::Closed, 502, "Retry in 5 s"),
+            (jobs::Error::KeyReused { id }, 409, "use a new key"),
+            (kept, 429, "results. Retry in 7 s"),
+            (jobs::Error::Duplicate { id }, 500, "could not be stored"),
+        ] {
+            let failure = Failure::from(error);
+            assert_eq!(failure.status.as_u16(), status);
+            assert!(failure.body.error.contains(says), "{failure:?}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jobs::{BlobKey, Failure, Job};
 use tokio::task::JoinSet;
@@ -76,9 +76,13 @@ async fn start(app: &Arc<App>, under_way: &mut HashMap<Uuid, UnderWay>, fetches:
         fetches.spawn(async move {
             let id = job.id;
             // A job that is cancelled meanwhile needs nothing any more.
-            tokio::select! {
-                () = fetch(&app, &job) => {}
-                _ = app.jobs.wait_terminal(id) => {}
+            let began = Instant::now();
+            let refused = tokio::select! {
+                fetched = fetch(&app, &job) => fetched.err(),
+                _ = app.jobs.wait_terminal(id) => None,
+            };
+            if let Some(reason) = refused {
+                refuse(&app, &job, reason, began.elapsed()).await;
             }
             id
         });
@@ -101,24 +105,23 @@ fn hosts(job: &Job) -> HashSet<String> {
     urls.filter_map(|url| Some(format!("{}:{}", url.host_str()?, url.port_or_known_default()?))).collect()
 }
 
-async fn fetch(app: &Arc<App>, job: &Job) {
-    let Some(Task::Transfer(mut transfer)) = task(job) else { return };
+/// Fetches what the job wants, and hands it in. `Err` is why that can never be.
+async fn fetch(app: &Arc<App>, job: &Job) -> Result<(), String> {
+    let Some(Task::Transfer(mut transfer)) = task(job) else { return Ok(()) };
     let mut fetched = Unclaimed::new(&app.blobs);
     for (field, image) in transfer.pictures.iter_mut() {
         let ImageRef::Url(url) = &*image else { continue };
-        let file = match app.fetcher.fetch(url).await {
-            Ok(file) => file,
-            Err(error) => return refuse(app, job.id, format!("{field}: {error}")).await,
-        };
+        let file = app.fetcher.fetch(url).await.map_err(|error| format!("{field}: {error}"))?;
         let key = BlobKey::random(api::extension_of(&file));
         fetched.keys.push(key.clone());
         if let Err(error) = app.blobs.put(&key, file).await {
             tracing::error!(id = %job.id, %error, "a fetched picture could not be stored; it will be fetched again");
-            return tokio::time::sleep(REST).await;
+            tokio::time::sleep(REST).await;
+            return Ok(());
         }
         *image = ImageRef::Blob(key);
     }
-    let Ok(payload) = serde_json::to_value(Task::Transfer(transfer)) else { return };
+    let Ok(payload) = serde_json::to_value(Task::Transfer(transfer)) else { return Ok(()) };
     let inputs = job.inputs.iter().chain(&fetched.keys).cloned().collect();
     match app.jobs.supply(job.id, payload, inputs).await {
         Ok(true) => fetched.claimed(),
@@ -128,11 +131,17 @@ async fn fetch(app: &Arc<App>, job: &Job) {
             tokio::time::sleep(REST).await;
         }
     }
+    Ok(())
 }
 
-async fn refuse(app: &App, id: Uuid, reason: String) {
-    match app.jobs.refuse(id, Failure::client(&reason)).await {
-        Ok(_) => tracing::info!(%id, reason, "a picture could not be fetched"),
+/// Ends a job that never came to a worker; the log says so as it does of one that did.
+async fn refuse(app: &App, job: &Job, reason: String, took: Duration) {
+    let Job { id, owner, .. } = job;
+    match app.jobs.refuse(*id, Failure::client(&reason)).await {
+        Ok(true) => {
+            tracing::warn!(%id, key = owner, seconds = took.as_secs_f64(), reason, "job failed");
+        }
+        Ok(false) => {}
         Err(error) => {
             tracing::error!(%id, %error, "the end of a job could not be stored; it will be tried again");
             tokio::time::sleep(REST).await;

@@ -50,20 +50,22 @@ pub(crate) struct Caller {
     models: Option<Vec<String>>,
     /// 0 is no limit.
     pub(crate) requests_per_minute: u32,
+    /// Of its jobs.
+    pub(crate) priority: i16,
     disabled: bool,
 }
 
 impl Caller {
     fn unlimited(owner: String, requests_per_minute: u32) -> Self {
         let permissions = vec![Permission::Transfer, Permission::Read];
-        Self { owner, permissions, models: None, requests_per_minute, disabled: false }
+        Self { owner, permissions, models: None, requests_per_minute, priority: 0, disabled: false }
     }
 
     /// May the caller use this model?
     pub(crate) fn check_model(&self, slug: &str) -> Result<(), Failure> {
         match &self.models {
             Some(models) if !models.iter().any(|model| model == slug) => {
-                Err(Failure::forbidden(format!("This API key may not use {slug}")))
+                Err(Failure::forbidden(format!("This API key may not use {slug}; the operator can allow it")))
             }
             _ => Ok(()),
         }
@@ -143,6 +145,7 @@ impl KeyRing {
                 permissions: entry.permissions.clone(),
                 models: entry.models.clone(),
                 requests_per_minute: entry.requests_per_minute.unwrap_or(rate),
+                priority: entry.priority,
                 disabled: entry.disabled,
             };
             Key { hash: entry.sha256.0, caller: Arc::new(caller) }
@@ -182,7 +185,10 @@ impl KeyRing {
         if self.keys.is_empty() {
             return Ok(self.open.clone());
         }
-        let given = self.presented(headers).ok_or_else(Failure::no_key)?;
+        let given = self.presented(headers).ok_or_else(|| match bearer(headers) {
+            Some(_) => Failure::no_bearer(),
+            None => Failure::no_key(),
+        })?;
         let hash: [u8; 32] = Sha256::digest(given).into();
         // Looks at every key whatever is found, so that the time tells nothing.
         let found = self
@@ -191,14 +197,16 @@ impl KeyRing {
             .fold(None, |found, key| if bool::from(key.hash.ct_eq(&hash)) { Some(key) } else { found });
         let caller = &found.ok_or_else(|| self.wrong(address))?.caller;
         if caller.disabled {
-            return Err(Failure::forbidden("This API key is disabled"));
+            return Err(Failure::forbidden("This API key is disabled; the operator can enable it"));
         }
         if !caller.permissions.contains(&wanted) {
             let what = match wanted {
                 Permission::Transfer => "submit requests",
                 Permission::Read => "read results",
             };
-            return Err(Failure::forbidden(format!("This API key may not {what}")));
+            return Err(Failure::forbidden(format!(
+                "This API key may not {what}; the operator can allow it"
+            )));
         }
         Ok(caller.clone())
     }
@@ -224,15 +232,15 @@ impl KeyRing {
     fn presented<'a>(&self, headers: &'a HeaderMap) -> Option<&'a [u8]> {
         let key =
             headers.get("x-api-key").map(|value| value.as_bytes().trim_ascii()).filter(|key| !key.is_empty());
-        let bearer = || {
-            let (scheme, token) = headers.get(header::AUTHORIZATION)?.as_bytes().split_at_checked(7)?;
-            scheme
-                .eq_ignore_ascii_case(b"bearer ")
-                .then(|| token.trim_ascii())
-                .filter(|token| !token.is_empty())
-        };
-        key.or_else(|| self.bearer.then(bearer).flatten())
+        key.or_else(|| self.bearer.then(|| bearer(headers)).flatten())
     }
+}
+
+/// The token of `Authorization: Bearer`.
+fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.as_bytes().split_at_checked(7)?;
+    let token = token.trim_ascii();
+    (scheme.eq_ignore_ascii_case(b"bearer ") && !token.is_empty()).then_some(token)
 }
 
 /// What tells machines apart: the address, or for IPv6 its network, as every machine has many addresses.
@@ -300,7 +308,7 @@ mod tests {
         assert_eq!(owner("").unwrap_err(), Failure::no_key());
         assert_eq!(ring.admit::<Read>(&HeaderMap::new(), None).unwrap_err(), Failure::no_key());
         let bearer = ring.admit::<Read>(&with("authorization", "Bearer K"), None);
-        assert_eq!(bearer.unwrap_err(), Failure::no_key(), "off unless switched on");
+        assert_eq!(bearer.unwrap_err(), Failure::no_bearer(), "off unless switched on");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::Context;
 use api::{FormValue, ImageSource};
-use fetch::{Cidr, Fetcher, Policy};
+use fetch::{Cidr, FetchError, Fetcher, Policy};
 use pipeline::{Cancel, DecodeLimits, Picture};
 use tokio::runtime::Runtime;
 
@@ -61,7 +61,15 @@ pub(crate) fn picture(
                     () = signal::raised(cancel) => Err(Failure::Cancelled),
                 }
             })?;
-            fetched.map_err(|error| unusable(&error))?.to_vec()
+            // Here nobody else is to be asked.
+            fetched
+                .map_err(|error| match error {
+                    FetchError::NotAllowed => unusable(
+                        &"address not allowed: nothing is fetched from there; save the picture as a file",
+                    ),
+                    other => unusable(&other),
+                })?
+                .to_vec()
         }
     };
     let picture = Picture::decode(&bytes, &DecodeLimits::default()).map_err(|error| unusable(&error))?;

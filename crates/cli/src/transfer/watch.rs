@@ -29,7 +29,9 @@ impl Watch {
         let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
         let bar = ProgressBar::with_draw_target(None, target);
         // The template is a constant; should it ever be bad, the default one serves.
-        if let Ok(style) = ProgressStyle::with_template("{msg:10} {wide_bar} {percent:>3} %  {elapsed}") {
+        if let Ok(style) =
+            ProgressStyle::with_template("{msg:10} {wide_bar} {percent:>3} %  {elapsed}, {eta} left")
+        {
             bar.set_style(style);
         }
         let trace = trace.map(Trace::new).transpose()?;

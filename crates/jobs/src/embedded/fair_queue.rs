@@ -1,6 +1,8 @@
 //! Whose turn it is: a line of waiting jobs for each client, and among the clients the one that was served longest ago.
-//! With one client that is first come, first served; with several none waits for more than one job of each other.
+//! With one client that is first come, first served; with several none waits for more than one job of each other. Jobs of a
+//! higher priority come before all of that.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 
 use uuid::Uuid;
@@ -10,10 +12,14 @@ use super::index::Record;
 /// One client's waiting jobs in their order; `true` for those that still want inputs.
 type Line = BTreeMap<u64, (Uuid, bool)>;
 
+/// The lines of one priority, by client.
+type Lines = HashMap<String, Line>;
+
 /// The waiting jobs.
 #[derive(Clone, Debug, Default)]
 pub(super) struct FairQueue {
-    lines: HashMap<String, Line>,
+    /// The highest priority first; none is empty, nor is a line.
+    levels: BTreeMap<Reverse<i16>, Lines>,
     /// The last claim of each client that was served.
     served: HashMap<String, u64>,
 }
@@ -23,16 +29,22 @@ const REMEMBERED: u64 = 10_000;
 
 impl FairQueue {
     pub(super) fn insert(&mut self, record: &Record) {
-        let line = self.lines.entry(record.job.client.clone()).or_default();
+        let lines = self.levels.entry(Reverse(record.job.priority)).or_default();
+        let line = lines.entry(record.job.client.clone()).or_default();
         line.insert(record.seq, (record.job.id, record.job.wanting));
     }
 
     pub(super) fn remove(&mut self, record: &Record) {
-        if let Some(line) = self.lines.get_mut(&record.job.client) {
+        let level = Reverse(record.job.priority);
+        let Some(lines) = self.levels.get_mut(&level) else { return };
+        if let Some(line) = lines.get_mut(&record.job.client) {
             line.remove(&record.seq);
             if line.is_empty() {
-                self.lines.remove(&record.job.client);
+                lines.remove(&record.job.client);
             }
+        }
+        if lines.is_empty() {
+            self.levels.remove(&level);
         }
     }
 
@@ -54,46 +66,53 @@ impl FairQueue {
     pub(super) fn next(&self) -> Option<Uuid> {
         let ready =
             |line: &Line| line.iter().find(|(_, (_, wanting))| !wanting).map(|(seq, (id, _))| (*seq, *id));
-        let firsts = self.lines.iter().filter_map(|(client, line)| {
-            let (seq, id) = ready(line)?;
-            Some((self.rank(client, seq), id))
-        });
-        firsts.min().map(|(_, id)| id)
+        self.levels.values().find_map(|lines| {
+            let firsts = lines.iter().filter_map(|(client, line)| {
+                let (seq, id) = ready(line)?;
+                Some((self.rank(client, seq), id))
+            });
+            firsts.min().map(|(_, id)| id)
+        })
     }
 
     /// The job that has waited longest.
     pub(super) fn first(&self) -> Option<Uuid> {
-        let firsts = self.lines.values().filter_map(|line| line.first_key_value());
+        let firsts = self.levels.values().flat_map(HashMap::values).filter_map(|line| line.first_key_value());
         firsts.min_by_key(|(seq, _)| **seq).map(|(_, (id, _))| *id)
     }
 
     /// How many waiting jobs come before this one if nothing else is submitted.
     pub(super) fn position(&self, record: &Record) -> usize {
-        let Some(own) = self.lines.get(&record.job.client) else { return 0 };
+        let level = Reverse(record.job.priority);
+        let Some(lines) = self.levels.get(&level) else { return 0 };
+        let Some(own) = lines.get(&record.job.client) else { return 0 };
+        let above = self.levels.range(..level).flat_map(|(_, lines)| lines.values()).map(BTreeMap::len);
         let rank =
             |client: &str, line: &Line| line.first_key_value().map(|(first, _)| self.rank(client, *first));
         let (before, mine) = (own.range(..record.seq).count(), rank(&record.job.client, own));
-        let others = self.lines.iter().filter(|(client, _)| **client != record.job.client);
+        let others = lines.iter().filter(|(client, _)| **client != record.job.client);
         let ahead =
             others.map(|(client, line)| line.len().min(before + usize::from(rank(client, line) < mine)));
-        before + ahead.sum::<usize>()
+        above.sum::<usize>() + before + ahead.sum::<usize>()
     }
 
     /// The jobs that want inputs, in the order of their turns: the first of each client, then the second, and so on.
     pub(super) fn wanting(&self) -> Vec<Uuid> {
-        let mut all: Vec<(usize, (Option<u64>, u64), Uuid)> = Vec::new();
-        for (client, line) in &self.lines {
-            for (place, (seq, (id, wanting))) in line.iter().enumerate() {
-                if *wanting {
-                    all.push((place, self.rank(client, *seq), *id));
+        let mut all: Vec<(Reverse<i16>, usize, (Option<u64>, u64), Uuid)> = Vec::new();
+        for (level, lines) in &self.levels {
+            for (client, line) in lines {
+                for (place, (seq, (id, wanting))) in line.iter().enumerate() {
+                    if *wanting {
+                        all.push((*level, place, self.rank(client, *seq), *id));
+                    }
                 }
             }
         }
         all.sort_unstable();
-        all.into_iter().map(|(_, _, id)| id).collect()
+        all.into_iter().map(|(.., id)| id).collect()
     }
 
     pub(super) fn waiting_of(&self, client: &str) -> usize {
-        self.lines.get(client).map_or(0, BTreeMap::len)
+        self.levels.values().filter_map(|lines| lines.get(client)).map(BTreeMap::len).sum()
     }
 }

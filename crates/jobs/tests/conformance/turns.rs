@@ -34,6 +34,27 @@ pub(crate) async fn clients_take_turns(home: &dyn Home) {
     }
 }
 
+/// Priorities come before turns, and tell in the places.
+pub(crate) async fn who_has_priority_comes_first(home: &dyn Home) {
+    let mut ids = Vec::new();
+    for (client, priority) in [("a", 0), ("b", -1), ("a", 0), ("c", 5), ("b", 0), ("c", 5), ("d", 5)] {
+        let new = NewJob { client: client.into(), priority, ..new_job(home, client).await };
+        ids.push(home.jobs().submit(new).await.unwrap().id);
+    }
+    let mut places = Vec::new();
+    for id in &ids {
+        places.push(home.jobs().position(*id).await.unwrap().unwrap());
+    }
+    assert_eq!(home.jobs().waiting_of("b").await.unwrap(), 2, "whatever their priorities");
+    let mut order = Vec::new();
+    for _ in &ids {
+        order.push(next(home).await.1);
+    }
+    assert_eq!(order, [3, 6, 5, 0, 4, 2, 1].map(|at: usize| ids[at]));
+    let came: Vec<usize> = ids.iter().map(|id| order.iter().position(|each| each == id).unwrap()).collect();
+    assert_eq!(places, came);
+}
+
 pub(crate) async fn a_client_has_a_limit_of_its_own(home: &dyn Home) {
     for n in 0..LIMIT {
         submitted(home, &n.to_string()).await;

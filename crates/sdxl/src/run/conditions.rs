@@ -10,6 +10,7 @@ use networks::clip::conditioning::{TextCondition, TextEncoders, vector_condition
 use networks::clip::vision::ImageStates;
 use networks::unet::{ImagePart, ImagePrompt, RegionMask, UNet};
 
+use super::course::Stage;
 use super::{Run, Subject, plane};
 use crate::denoiser::{Condition, Conditions, Hint, UNetDenoiser};
 use crate::profile::HintStrength;
@@ -62,24 +63,24 @@ impl Run<'_> {
         let conditioning = &self.engine.conditioning;
         let mut hints = Vec::new();
         if conditioning.depth.strength != 0.0 {
-            self.enter("depth")?;
+            self.enter(Stage::Depth)?;
             let input = depth::network_input(&subject.picture)?.to_device(self.device())?;
             let map = plane(&models.depth()?.forward(&input)?)?;
             let drawn = depth::hint(&map, subject.picture.dimensions());
             self.keep("depth", &drawn);
             let pixels = self.hint_pixels(&drawn, subject)?;
             hints.push(self.hint(models.t2i_depth()?.forward(&pixels)?, conditioning.depth)?);
-            self.clock.lap("depth");
+            self.clock.lap(Stage::Depth.name());
         }
         if conditioning.lineart.strength != 0.0 {
-            self.enter("lineart")?;
+            self.enter(Stage::Lineart)?;
             let input = lineart::network_input(&subject.picture)?.to_device(self.device())?;
             let drawing = plane(&models.lineart()?.forward(&input)?.squeeze(1)?)?;
             let drawn = lineart::hint(&drawing, subject.picture.dimensions());
             self.keep("lineart", &drawn);
             let pixels = self.hint_pixels(&drawn, subject)?;
             hints.push(self.hint(models.t2i_lineart()?.forward(&pixels)?, conditioning.lineart)?);
-            self.clock.lap("lineart");
+            self.clock.lap(Stage::Lineart.name());
         }
         Ok(hints)
     }
@@ -104,16 +105,16 @@ impl Run<'_> {
         let guided = !is_unguided(self.guidance);
         let models = &self.engine.models;
         let conditioning = &self.engine.conditioning;
-        self.enter("text")?;
+        self.enter(Stage::Text)?;
         let unwanted = format!("{}{}", conditioning.negative_prefix, self.settings.negative_prompt);
         let mut encoders = None;
         let positive = self.encoded(&self.settings.prompt, &mut encoders)?;
         let negative = guided.then(|| self.encoded(&unwanted, &mut encoders)).transpose()?;
         drop(encoders);
         self.show_tensor("text-context", &positive.context);
-        self.clock.lap("text");
+        self.clock.lap(Stage::Text.name());
 
-        self.enter("material")?;
+        self.enter(Stage::Material)?;
         let vision = models.vision()?;
         let states = |picture: &RgbImage| -> networks::Result<_> {
             vision.forward(&material::network_input(picture)?.to_device(models.device())?)
@@ -147,7 +148,7 @@ impl Run<'_> {
                 Some(Half { image: ImagePrompt { parts }, text })
             }
         };
-        self.clock.lap("material");
+        self.clock.lap(Stage::Material.name());
         Ok((half, other))
     }
 
@@ -203,7 +204,7 @@ impl Run<'_> {
         negative: Option<&Half>,
         hints: Vec<Hint>,
     ) -> Result<UNetDenoiser, Error> {
-        self.enter("unet")?;
+        self.enter(Stage::Unet)?;
         let models = &self.engine.models;
         let unet = models.unet()?;
         let condition = |half: &Half| self.condition(&unet, half, subject);
@@ -222,7 +223,7 @@ impl Run<'_> {
             hints,
             unet,
         };
-        self.clock.lap("unet");
+        self.clock.lap(Stage::Unet.name());
         Ok(denoiser)
     }
 

@@ -2,8 +2,9 @@
 
 use image::RgbImage;
 
+use super::course::{Stage, Within};
 use super::{Run, Subject};
-use crate::{Error, Picture, Settings, Silent, Transfer, save};
+use crate::{Error, Picture, Settings, Transfer, save};
 
 impl Run<'_> {
     /// The picture that a hybrid transfer sets out from: another engine's, inside the same mask.
@@ -13,7 +14,7 @@ impl Run<'_> {
         subject: &Subject,
     ) -> Result<Option<RgbImage>, Error> {
         let Some((painter, _)) = &self.engine.start else { return Ok(None) };
-        self.enter("start")?;
+        self.enter(Stage::Start)?;
         let (width, height) = subject.picture.dimensions();
         let mut pictures = transfer.pictures.clone();
         pictures.subject_image = Picture::opaque(subject.picture.clone());
@@ -27,9 +28,13 @@ impl Run<'_> {
             intermediates: false,
             ..self.settings.clone()
         };
-        let made = painter.transfer(&Transfer { pictures, settings }, &Silent, self.cancel)?;
+        let made = painter.transfer(
+            &Transfer { pictures, settings },
+            &Within(&self.course, Stage::Start),
+            self.cancel,
+        )?;
         self.keep("start", &made.picture.rgb);
-        self.clock.lap("start");
+        self.clock.lap(Stage::Start.name());
         Ok(Some(made.picture.rgb))
     }
 }

@@ -12,7 +12,12 @@ export class Cancelled extends Error {}
 /** "about 12 seconds left", from the share that is done and how long it took; null while nobody can know. */
 export function timeLeft(seconds, progress) {
   if (!(progress > 0.08) || seconds < 1) return null;
-  const left = Math.ceil((seconds * (1 - progress)) / progress);
+  return inWords(Math.ceil((seconds * (1 - progress)) / progress));
+}
+
+/** Seconds that are left, in words; null where they are not known. */
+function inWords(left) {
+  if (left === undefined) return null;
   if (left <= 1) return 'almost done';
   return left < 90 ? `about ${left} seconds left` : `about ${Math.round(left / 60)} minutes left`;
 }
@@ -48,13 +53,14 @@ export class Job {
     }
   }
 
-  describe({ status, queue_position: position, progress }) {
+  describe({ status, queue_position: position, progress, eta_seconds: eta }) {
     if (this.cancelled) return this.tell('Cancelling', null);
     if (status === 'QUEUED') {
-      return this.tell(position > 0 ? `Waiting: ${position} ahead of you` : 'Waiting: next in line', null);
+      const place = position > 0 ? `${position} ahead of you` : 'next in line';
+      return this.tell(eta > 1 ? `Waiting: ${place}, ${inWords(eta)}` : `Waiting: ${place}`, null);
     }
     this.started ??= performance.now();
-    const left = timeLeft((performance.now() - this.started) / 1000, progress);
+    const left = timeLeft((performance.now() - this.started) / 1000, progress) ?? inWords(eta);
     const share = `${Math.round((progress ?? 0) * 100)} %`;
     return this.tell(left ? `Working: ${share}, ${left}` : `Working: ${share}`, progress ?? null);
   }

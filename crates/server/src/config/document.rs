@@ -55,6 +55,8 @@ pub(super) const KEY_EXAMPLE: &str = "\
 #requests_per_minute = 60
 ## Known, but switched off (403).
 #disabled = false
+## Its jobs are computed before all that wait of keys with a lower priority. 0 unless said otherwise.
+#priority = 10
 ";
 
 /// What a setting means, and its default as text where it has one; `None` where there is no such setting.

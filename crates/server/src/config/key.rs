@@ -32,6 +32,9 @@ pub struct KeyEntry {
     /// Transfers a minute; 0 is no limit. The server's `requests_per_minute` unless said otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests_per_minute: Option<u32>,
+    /// Its jobs are computed before all that wait of keys with a lower priority; 0 unless said otherwise.
+    #[serde(default)]
+    pub priority: i16,
     /// Known, but switched off.
     #[serde(default)]
     pub disabled: bool,

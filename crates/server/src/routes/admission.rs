@@ -227,7 +227,14 @@ fn queue_full(app: &App) -> Failure {
 /// A job of a caller's with nothing to do yet.
 fn new_job(app: &App, id: Uuid, caller: &Admitted<Transfer>, client: String) -> NewJob {
     let credits = app.quotas.get(&caller.owner).copied();
-    NewJob { id, owner: caller.owner.clone(), client, credits, ..NewJob::default() }
+    NewJob {
+        id,
+        owner: caller.owner.clone(),
+        client,
+        priority: caller.priority,
+        credits,
+        ..NewJob::default()
+    }
 }
 
 /// Stores the pictures; returns what is to be done with them. `wanting`: some are still to be fetched.

@@ -29,7 +29,7 @@ pub(super) async fn file(
     key: Result<Path<String>, PathRejection>,
     asked: HeaderMap,
 ) -> Result<Response, Failure> {
-    let gone = || Failure::new(StatusCode::NOT_FOUND, "File not found");
+    let gone = Failure::no_file;
     let Path(key) = key.map_err(|_| gone())?;
     let key = BlobKey::parse(&key).map_err(|_| gone())?;
     let job = app.jobs.by_output(&key).await?.ok_or_else(gone)?;

@@ -17,7 +17,7 @@ const SHA256_OF_K: &str = "86be9a55762d316a3026c2836d044f5fc76e34da10e1b45feee5f
 async fn a_deadline_names_the_job_that_goes_on() {
     let bench = Bench::start(&format!("{KEYS}v1_deadline = \"100ms\""));
     let late = bench.v1(json!({ "prompt": "sleep 400" })).await;
-    assert_eq!(late.error(504), "Request timed out");
+    assert_eq!(late.error(504), "Request timed out; the job goes on, poll its request_id");
     let id = late.json()["request_id"].as_str().unwrap().to_owned();
     assert_eq!(late.header("x-request-id"), id);
     loop {
@@ -188,7 +188,7 @@ async fn loading_and_failing_to_load() {
     let unready = bench.send(request("GET", "/health/ready", &[], Body::empty())).await;
     assert!(!unready.error(503).contains("secret"));
     let refused = bench.v2(json!({})).await;
-    assert_eq!(refused.error(502), "Service temporarily unavailable");
+    assert_eq!(refused.error(502), "Service temporarily unavailable. Retry in 5 s");
     assert!(refused.header("retry-after").parse::<u64>().unwrap() > 0);
 }
 

@@ -103,11 +103,28 @@ async fn rights() {
     let poll = request("GET", "/v2/requests/x", &[("x-api-key", "secret")], Body::empty());
     read_only.send(poll).await.error(404);
     let other_model = Bench::idle(&studio("models = [\"other\"]"));
-    assert_eq!(post(&other_model, json!({})).await.error(403), "This API key may not use material-transfer");
+    assert_eq!(
+        post(&other_model, json!({})).await.error(403),
+        "This API key may not use material-transfer; the operator can allow it"
+    );
     let disabled = Bench::idle(&studio("disabled = true"));
     post(&disabled, json!({})).await.error(403);
     let retired = Bench::idle("retired_models = [\"material-transfer\"]");
     assert!(retired.v1(json!({})).await.error(410).contains("no longer available"));
+}
+
+/// A key with priority goes before what waits already.
+#[tokio::test]
+async fn priority_is_a_right_of_a_key() {
+    let bench = Bench::idle(&format!("{KEYS}{}", studio("priority = 1")));
+    for position in 0..2 {
+        assert_eq!(bench.v2(json!({})).await.json()["queue_position"], position);
+    }
+    let headers = [("x-api-key", "secret"), ("content-type", "application/json")];
+    let body = ok(json!({})).to_string();
+    let first = bench.send(request("POST", "/v2/material-transfer", &headers, body.into())).await;
+    assert_eq!(first.json()["queue_position"], 0);
+    assert_eq!(bench.v2(json!({})).await.json()["queue_position"], 3, "behind it, and its own two");
 }
 
 /// A full queue is 429 with a whole number of seconds; what was accepted stays accepted.

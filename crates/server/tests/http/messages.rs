@@ -86,75 +86,150 @@ async fn every_bad_parameter_names_itself_and_what_is_right() {
     }
 }
 
+/// A request that is refused: which constructor of `src/failure.rs` says so, what the server has set, and what the sentence
+/// names.
+struct Refused {
+    by: &'static str,
+    settings: String,
+    request: http::Request<Body>,
+    status: u16,
+    parts: &'static [&'static str],
+}
+
+/// The two headers of a good request.
+const HEADERS: [(&str, &str); 2] = [("x-api-key", "secret"), JSON];
+const JSON: (&str, &str) = ("content-type", "application/json");
+const AT: &str = "/v2/material-transfer";
+
+/// A server with the key `secret`, with more to say about it.
+fn studio(more: &str) -> String {
+    let sha256 = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
+    format!("max_body = \"1MiB\"\n[[keys]]\nid = \"studio\"\nsha256 = \"{sha256}\"\n{more}")
+}
+
+fn good() -> Body {
+    Body::from(ok(json!({})).to_string())
+}
+
+fn post(path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> http::Request<Body> {
+    request("POST", path, headers, body.into())
+}
+
 /// Requests that are wrong as a whole: path, method, key, body.
-#[tokio::test]
-async fn every_other_refusal_says_what_to_do() {
-    const JSON: (&str, &str) = ("content-type", "application/json");
-    const KEY: (&str, &str) = ("x-api-key", "K");
-    let bench = Bench::idle(&format!("{KEYS}max_body = \"1MiB\""));
-    let body = || Body::from(ok(json!({})).to_string());
-    let at = "/v1/material-transfer";
-    let large = Body::from(vec![b' '; 2 << 20]);
-    let packed = ("content-encoding", "gzip");
-    let form = ("content-type", "multipart/form-data");
-    let text = ("content-type", "text/plain");
-    let cases: Vec<(&str, http::Request<Body>, u16, &[&str])> = vec![
-        ("no key", request("POST", at, &[JSON], body()), 401, &["x-api-key"]),
+fn wrong_requests() -> Vec<Refused> {
+    let with = |kind| [HEADERS[0], ("content-type", kind)];
+    let packed = [HEADERS[0], JSON, ("content-encoding", "gzip")];
+    let bearer = [("authorization", "Bearer secret"), JSON];
+    let blank = [HEADERS[0], JSON, ("idempotency-key", "a b")];
+    let breaks = Body::from_stream(futures::stream::iter([Ok("{"), Err(std::io::Error::other("gone"))]));
+    let get = |path| request("GET", path, &HEADERS, Body::empty());
+    let upload = |body: &'static str| post("/upload-asset", &HEADERS, body);
+    let form = with("multipart/form-data; boundary=B");
+    let cases: Vec<(_, _, _, &'static [&'static str])> = vec![
+        ("no_key", post(AT, &[JSON], good()), 401, &["x-api-key"]),
+        ("no_bearer", post(AT, &bearer, good()), 401, &["x-api-key", "bearer"]),
+        ("bad_key", post(AT, &[JSON, ("x-api-key", "no")], good()), 401, &["API key is invalid"]),
+        ("no_route", post("/material-transfer", &HEADERS, good()), 404, &["/v1/material-transfer"]),
+        ("not_found", get("/nowhere"), 404, &["/docs"]),
+        ("no_model", post("/v1/flux", &HEADERS, good()), 404, &["Model flux", "material-transfer"]),
+        ("method_not_allowed", get("/v1/material-transfer"), 405, &["Method", "Allow"]),
+        ("content_type", post(AT, &HEADERS[..1], good()), 406, &["content type", "application/json"]),
         (
-            "a wrong key",
-            request("POST", at, &[JSON, ("x-api-key", "no")], body()),
-            401,
-            &["API key is invalid"],
-        ),
-        (
-            "a base without a version",
-            request("POST", "/material-transfer", &[JSON, KEY], body()),
-            404,
-            &["/v1/material-transfer"],
-        ),
-        (
-            "another model",
-            request("POST", "/v1/flux", &[JSON, KEY], body()),
-            404,
-            &["Model flux", "material-transfer"],
-        ),
-        ("another method", request("GET", at, &[KEY], Body::empty()), 405, &["Method", "Allow"]),
-        ("no content type", request("POST", at, &[KEY], body()), 406, &["content type", "application/json"]),
-        (
-            "another content type",
-            request("POST", at, &[text, KEY], body()),
+            "content_type",
+            post(AT, &with("text/plain"), good()),
             406,
             &["application/json or multipart/form-data"],
         ),
-        (
-            "a packed body",
-            request("POST", at, &[JSON, KEY, packed], body()),
-            415,
-            &["Content-Encoding gzip", "as it is"],
-        ),
-        ("a large body", request("POST", at, &[JSON, KEY], large), 413, &["too large", "1MiB"]),
-        ("no JSON", request("POST", at, &[JSON, KEY], Body::from("{\"a\":")), 400, &["not valid JSON"]),
-        ("no object", request("POST", at, &[JSON, KEY], Body::from("[]")), 400, &["object"]),
-        ("a form without a boundary", request("POST", at, &[form, KEY], body()), 400, &["form", "boundary"]),
-        ("no job", request("GET", "/v2/requests/1", &[KEY], Body::empty()), 404, &["Request 1 not found"]),
-        ("no file", request("GET", "/files/1.png", &[], Body::empty()), 404, &["File"]),
-        (
-            "a number for uploads",
-            request("POST", "/upload-asset", &[JSON, KEY], Body::from("{\"data_urls\":7}")),
-            400,
-            &["data_urls", "must be a list"],
-        ),
-        (
-            "no uploads",
-            request("POST", "/upload-asset", &[JSON, KEY], Body::from("{\"data_urls\":[]}")),
-            400,
-            &["data_urls"],
-        ),
+        ("not_form", post("/v1/images/edits", &HEADERS, "{}"), 406, &["multipart/form-data"]),
+        ("not_json", post("/upload-asset", &form, "--B--\r\n"), 406, &["application/json"]),
+        ("packed", post(AT, &packed, good()), 415, &["Content-Encoding gzip", "as it is"]),
+        ("too_large", post(AT, &HEADERS, vec![b' '; 2 << 20]), 413, &["too large", "1MiB"]),
+        ("cut_short", post(AT, &HEADERS, breaks), 400, &["cut short", "send all"]),
+        ("body", post(AT, &HEADERS, "{\"a\":"), 400, &["not valid JSON"]),
+        ("body", post(AT, &HEADERS, "[]"), 400, &["object"]),
+        ("bad_form", post(AT, &with("multipart/form-data"), good()), 400, &["form", "boundary"]),
+        ("no_request", get("/v2/requests/1"), 404, &["Request 1 not found"]),
+        ("no_file", get("/files/1.png"), 404, &["File", "kept as long"]),
+        ("body", upload("{\"data_urls\":7}"), 400, &["data_urls", "must be a list"]),
+        ("body", upload("{\"data_urls\":[]}"), 400, &["data_urls"]),
+        ("bad_idempotency_key", post(AT, &blank, good()), 400, &["Idempotency-Key: ", "visible ASCII"]),
+        ("bad_query", get("/v2/requests?limit=0"), 400, &["limit: ", "between 1 and"]),
+        ("bad_query", get("/v2/requests?status=DONE"), 400, &["status: ", "QUEUED"]),
+        ("bad_query", get("/v2/requests?cursor=x"), 400, &["cursor: ", "next_cursor"]),
     ];
-    for (what, request, status, parts) in cases {
-        let answer = bench.send(request).await;
-        said(what, &answer.error(status), parts);
+    let case = |(by, request, status, parts)| Refused { by, settings: studio(""), request, status, parts };
+    cases.into_iter().map(case).collect()
+}
+
+/// Good requests to a server that does not take them.
+fn wrong_circumstances() -> Vec<Refused> {
+    let send = || post(AT, &HEADERS, good());
+    let poll = request("GET", "/v2/requests/1", &HEADERS, Body::empty());
+    let foreign = post(AT, &[("origin", "https://evil.example"), JSON], good());
+    let retired = "retired_models = [\"material-transfer\"]".to_owned();
+    let cases: Vec<(_, _, _, _, &'static [&'static str])> = vec![
+        ("forbidden", studio("disabled = true"), send(), 403, &["disabled", "operator"]),
+        ("forbidden", studio("permissions = [\"read\"]"), send(), 403, &["submit", "operator"]),
+        ("forbidden", studio("permissions = [\"transfer\"]"), poll, 403, &["read", "operator"]),
+        ("forbidden", studio("models = [\"other\"]"), send(), 403, &["material-transfer", "operator"]),
+        ("no_credits", studio("credits = 0"), send(), 406, &["credits"]),
+        ("retired", retired, send(), 410, &["operator"]),
+        ("queue_full", format!("queue_limit = 0\n{}", studio("")), send(), 429, &["waiting", "Retry in"]),
+        ("cross_site", String::new(), foreign, 403, &["operator", "cors_origins"]),
+    ];
+    let case = |(by, settings, request, status, parts)| Refused { by, settings, request, status, parts };
+    cases.into_iter().map(case).collect()
+}
+
+#[tokio::test]
+async fn every_other_refusal_says_what_to_do() {
+    for Refused { by, settings, request, status, parts } in
+        wrong_requests().into_iter().chain(wrong_circumstances())
+    {
+        let answer = Bench::idle(&settings).send(request).await;
+        let error = match by {
+            // In the words of OpenAI's API.
+            "not_form" => answer.json()["error"]["message"].as_str().unwrap_or_default().to_owned(),
+            _ => answer.error(status),
+        };
+        assert_eq!(answer.status, status, "{by}");
+        said(by, &error, parts);
     }
+}
+
+/// What takes a second request, time or a fault of the machine, with the test that has it.
+const ELSEWHERE: [(&str, &str, &str); 10] = [
+    ("guessing", "wrong_keys_are_answered_429_and_right_ones_are_served", include_str!("wire.rs")),
+    ("too_slow", "a_trickle_is_cut_off_and_a_slow_line_is_not", include_str!("../../src/routes/body.rs")),
+    ("busy", "a_body_that_finds_no_room_is_to_come_again", include_str!("strangers.rs")),
+    ("rate", "rates", include_str!("limits.rs")),
+    ("unavailable", "loading_and_failing_to_load", include_str!("life.rs")),
+    ("internal", "failing_engines", include_str!("refusals.rs")),
+    ("store", "what_a_store_cannot_do", include_str!("../../src/failure.rs")),
+    ("disk", "a_disk_that_fails_is_no_fault_of_the_jobs", include_str!("wire.rs")),
+    ("range", "what_may_be_kept", include_str!("strangers.rs")),
+    ("deadline", "a_deadline_names_the_job_that_goes_on", include_str!("life.rs")),
+];
+
+/// A refusal that is added has to be added here too.
+#[test]
+fn no_refusal_is_left_out() {
+    let known = include_str!("../../src/failure.rs").lines().filter_map(|line| {
+        let signature = line.trim_start().trim_start_matches("pub(crate) ").strip_prefix("fn ")?;
+        let (name, rest) = signature.split_once('(')?;
+        let helps =
+            rest.starts_with("self") || rest.starts_with("mut self") || ["new", "from"].contains(&name);
+        (rest.ends_with("-> Self {") && !helps).then(|| name.to_owned())
+    });
+    let known: std::collections::BTreeSet<String> = known.collect();
+    assert!(known.len() > 25, "{known:?}");
+    let cases = wrong_requests().into_iter().chain(wrong_circumstances());
+    let mut walked: Vec<&str> = cases.map(|case| case.by).filter(|by| *by != "body").collect();
+    for (by, test, source) in ELSEWHERE {
+        assert!(source.contains(&format!("fn {test}()")), "there is no test {test}");
+        walked.push(by);
+    }
+    assert_eq!(known, walked.into_iter().map(str::to_owned).collect());
 }
 
 /// One sentence for people: it has the parts, and nothing of Rust.

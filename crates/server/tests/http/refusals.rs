@@ -18,7 +18,7 @@ async fn keys_paths_and_methods() {
         let bad = bench.send(request("POST", path, &[JSON, ("x-api-key", "BAD")], body())).await;
         assert!(bad.error(401).starts_with("Unauthorized."), "auth before slug");
         let bearer = bench.send(request("POST", path, &[JSON, ("authorization", "Bearer K")], body())).await;
-        bearer.error(401);
+        assert!(bearer.error(401).contains("send the key in x-api-key"));
     }
     for path in ["/v1/no-such-model", "/v2/no-such-model", "/v1/%ff", "/nowhere", "/", "/workflows/x"] {
         bench.post(path, &ok(json!({}))).await.error(404);
@@ -146,9 +146,18 @@ async fn bad_urls_fail_the_job() {
         (format!("{host}/nothing.png"), "subject_image: could not be downloaded (HTTP 404)"),
         (format!("{host}/page.html"), "subject_image: not a readable image: the URL led to a web page"),
         (format!("{host}/bomb.png"), "subject_image: image too large (more than 67108864 bytes)"),
-        ("http://10.0.0.1/x.png".to_owned(), "subject_image: address not allowed"),
-        ("http://169.254.169.254/latest/meta-data".to_owned(), "subject_image: address not allowed"),
-        ("http://[::1]:1/x".to_owned(), "subject_image: address not allowed"),
+        (
+            "http://10.0.0.1/x.png".to_owned(),
+            "subject_image: address not allowed: it is private or local; the operator can open it with fetch_allow",
+        ),
+        (
+            "http://169.254.169.254/latest/meta-data".to_owned(),
+            "subject_image: address not allowed: it is private or local; the operator can open it with fetch_allow",
+        ),
+        (
+            "http://[::1]:1/x".to_owned(),
+            "subject_image: address not allowed: it is private or local; the operator can open it with fetch_allow",
+        ),
         (
             "http://no-such-host.invalid/x".to_owned(),
             "subject_image: could not be downloaded (host not found)",

@@ -258,3 +258,25 @@ async fn what_may_be_kept() {
     let docs = bench.send(request("GET", "/docs", &[], Body::empty())).await;
     assert!(docs.header("content-security-policy").starts_with("default-src 'none'"));
 }
+
+/// Bodies that never end hold their client's share of the memory; what finds none left is told so, after a while.
+#[tokio::test]
+async fn a_body_that_finds_no_room_is_to_come_again() {
+    let bench = Bench::idle(&format!("{KEYS}body_memory = \"4MiB\""));
+    let headers = [("x-api-key", "K"), ("content-type", "application/json"), ("content-length", "1048576")];
+    let endless = || {
+        let body = Body::from_stream(futures::stream::pending::<Result<Vec<u8>, std::io::Error>>());
+        bench.send(request("POST", "/v2/material-transfer", &headers, body))
+    };
+    let refused = tokio::select! {
+        _ = endless() => unreachable!("its body never comes"),
+        _ = endless() => unreachable!("its body never comes"),
+        refused = async {
+            // The two others have asked by then.
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            endless().await
+        } => refused,
+    };
+    assert!(refused.error(503).contains("busy. Retry in 5 s"));
+    assert_eq!(refused.header("retry-after"), "5");
+}
