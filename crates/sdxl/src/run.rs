@@ -1,6 +1,7 @@
 //! One transfer: the workflow's nodes in an order that keeps few networks in memory at a time.
 
 mod conditions;
+mod edits;
 mod start;
 
 use std::cell::Cell;
@@ -135,6 +136,7 @@ impl<'a> Run<'a> {
     }
 
     pub(super) fn outcome(mut self, transfer: &Transfer) -> Result<Outcome, Error> {
+        self.check_edits()?;
         let frame = self.framed(transfer.subject())?;
         let regions = Regions::given(&transfer.pictures, &frame, self.settings)?;
         let noise = self.noise(&frame.picture)?;
