@@ -1,18 +1,20 @@
-//! Fetches the pictures of waiting jobs, before a worker takes them: a host that does not answer costs nobody but the job
-//! that named it. Many at once, few from one host, and the clients in turn.
+//! Fetches the pictures of waiting jobs and has them checked, before a worker takes them: a host that does not answer costs
+//! nobody but the job that named it. Many at once, few from one host, and the clients in turn.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::Parameters;
 use jobs::{BlobKey, Failure, Job};
 use tokio::task::JoinSet;
 use url::Url;
 use uuid::Uuid;
 
+use crate::checker::{CheckStage, Checked};
 use crate::lifecycle::Phase;
 use crate::state::App;
-use crate::task::{ImageRef, Task};
+use crate::task::{ImageRef, Task, TransferTask};
 use crate::unclaimed::Unclaimed;
 
 /// Of all fetches that are under way, how many may be from one host (a share of it).
@@ -108,7 +110,7 @@ async fn fetch(app: &Arc<App>, job: &Job) {
         let ImageRef::Url(url) = &*image else { continue };
         let file = match app.fetcher.fetch(url).await {
             Ok(file) => file,
-            Err(error) => return refuse(app, job.id, format!("{field}: {error}")).await,
+            Err(error) => return refuse(app, job.id, Failure::client(format!("{field}: {error}"))).await,
         };
         let key = BlobKey::random(api::extension_of(&file));
         fetched.keys.push(key.clone());
@@ -117,6 +119,9 @@ async fn fetch(app: &Arc<App>, job: &Job) {
             return tokio::time::sleep(REST).await;
         }
         *image = ImageRef::Blob(key);
+    }
+    if let Err(failure) = check(app, job, &transfer).await {
+        return refuse(app, job.id, failure).await;
     }
     let Ok(payload) = serde_json::to_value(Task::Transfer(transfer)) else { return };
     let inputs = job.inputs.iter().chain(&fetched.keys).cloned().collect();
@@ -130,9 +135,23 @@ async fn fetch(app: &Arc<App>, job: &Job) {
     }
 }
 
-async fn refuse(app: &App, id: Uuid, reason: String) {
-    match app.jobs.refuse(id, Failure::client(&reason)).await {
-        Ok(_) => tracing::info!(%id, reason, "a picture could not be fetched"),
+/// Asks whether these pictures may be used, where somebody is to be asked.
+async fn check(app: &App, job: &Job, transfer: &TransferTask) -> Result<(), Failure> {
+    let stage = CheckStage::Input;
+    let Some(checker) = app.checker_of(stage) else { return Ok(()) };
+    let stored = transfer.pictures.iter().filter_map(|(name, image)| match image {
+        ImageRef::Blob(key) => Some((name, key)),
+        ImageRef::Url(_) => None,
+    });
+    let pictures = stored.collect();
+    let Parameters { prompt, negative_prompt, .. } = &transfer.parameters;
+    checker.check(app, &Checked { job, prompt, negative_prompt, stage, pictures }).await
+}
+
+async fn refuse(app: &App, id: Uuid, failure: Failure) {
+    let reason = failure.reason.clone();
+    match app.jobs.refuse(id, failure).await {
+        Ok(_) => tracing::info!(%id, reason, "a job was refused for its pictures"),
         Err(error) => {
             tracing::error!(%id, %error, "the end of a job could not be stored; it will be tried again");
             tokio::time::sleep(REST).await;

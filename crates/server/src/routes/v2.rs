@@ -21,7 +21,7 @@ use super::reading::Dialect;
 use crate::failure::{Failure, REQUEST_ID};
 use crate::idempotency;
 use crate::state::App;
-use crate::task::TransferResult;
+use crate::task::{TransferResult, ticket};
 use crate::webhooks;
 
 /// Queues a transfer.
@@ -42,6 +42,10 @@ pub(super) async fn submit(
         status_url: format!("{base}/v2/requests/{id}/status"),
         response_url: format!("{base}/v2/requests/{id}"),
         poll_url: format!("{base}/v1/requests/{id}"),
+        events_url: match ticket(&job) {
+            Some(ticket) => format!("{base}/v2/requests/{id}/events?ticket={ticket}"),
+            None => format!("{base}/v2/requests/{id}/events"),
+        },
         queue_position: app.jobs.position(job.id).await.ok().flatten().unwrap_or(0),
         request_id: id,
     };
