@@ -27,17 +27,9 @@ pub(crate) struct TransferTask {
     pub(crate) parameters: Parameters,
     /// Drawn on acceptance if the client gave none, so that a second run after a crash makes the same picture.
     pub(crate) seed: u64,
-    /// Whoever says it may follow the job without a key: browsers cannot send one with `EventSource`.
-    #[serde(default)]
-    pub(crate) ticket: String,
     /// Remarks on the request, for the result.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) notes: Vec<String>,
-}
-
-/// The ticket of a job, if it has one.
-pub(crate) fn ticket(job: &Job) -> Option<&str> {
-    job.payload.get("transfer")?.get("ticket")?.as_str().filter(|ticket| !ticket.is_empty())
 }
 
 /// Where an input picture is.

@@ -250,8 +250,7 @@ async fn store(
         || pictures.iter().any(|(_, image)| matches!(image, ImageRef::Url(_)));
     let seed = pipeline::Settings::seed_of(&request.parameters);
     let (parameters, notes) = (request.parameters, request.control.notes);
-    let ticket = Uuid::new_v4().simple().to_string();
-    let task = TransferTask { pictures, parameters, seed, ticket, notes };
+    let task = TransferTask { pictures, parameters, seed, notes };
     payload(&Task::Transfer(Box::new(task)))
 }
 

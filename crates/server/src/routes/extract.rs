@@ -14,7 +14,6 @@ use crate::base_url::base_url;
 use crate::failure::Failure;
 use crate::keys::{Admitted, Read};
 use crate::state::App;
-use crate::task::ticket;
 
 /// The longest part of a path that an answer repeats, in characters; no id is longer.
 const REPEATED: usize = 64;
@@ -78,7 +77,10 @@ impl FromRequestParts<Arc<App>> for Followed {
         if let Ok(Query(shown)) = Query::<Shown>::from_request_parts(parts, app).await
             && let Ok(id) = Uuid::try_parse(&parameter(parts, app).await)
             && let Some(job) = app.jobs.get(id).await?
-            && ticket(&job).is_some_and(|own| own.as_bytes().ct_eq(shown.ticket.as_bytes()).into())
+            && app
+                .keys
+                .ticket(&job.owner, id)
+                .is_some_and(|own| own.as_bytes().ct_eq(shown.ticket.as_bytes()).into())
         {
             return Ok(Self(job));
         }

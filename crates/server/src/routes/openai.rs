@@ -58,7 +58,7 @@ pub(super) fn translate(fields: Vec<(String, FormValue)>) -> Result<Vec<(String,
             pictures.push(value);
             continue;
         }
-        if name == MASK {
+        if name == MASK && value != FormValue::Text(String::new()) {
             put("mask_invert", "true");
             mask = Some(value);
             continue;
@@ -193,12 +193,14 @@ mod tests {
         assert_eq!(translate(fields).unwrap(), own);
         let pair = || vec![image("image", 1), image("image", 2)];
         assert!(translate(pair()).unwrap().contains(&text("output_format", "png")));
-        for (field, value) in
-            [("n", "2"), ("stream", "true"), ("size", "large"), ("response_format", "x"), ("mask", "")]
-        {
+        for (field, value) in [("n", "2"), ("stream", "true"), ("size", "large"), ("response_format", "x")] {
             let error = translate([pair(), vec![text(field, value)]].concat()).unwrap_err().to_string();
             assert!(error.starts_with(field), "{error}");
         }
+        let masked = translate([pair(), vec![image("mask", 3)]].concat()).unwrap();
+        assert!(masked.contains(&image("subject_mask", 3)) && masked.contains(&text("mask_invert", "true")));
+        let unmasked = translate([pair(), vec![text("mask", "")]].concat()).unwrap();
+        assert_eq!(unmasked, translate(pair()).unwrap(), "browsers send every field of a form");
         assert!(translate(vec![image("image", 1)]).unwrap_err().to_string().starts_with("image: "));
     }
 }

@@ -21,7 +21,7 @@ use super::reading::Dialect;
 use crate::failure::{Failure, REQUEST_ID};
 use crate::idempotency;
 use crate::state::App;
-use crate::task::{TransferResult, ticket};
+use crate::task::TransferResult;
 use crate::webhooks;
 
 /// Queues a transfer.
@@ -42,7 +42,7 @@ pub(super) async fn submit(
         status_url: format!("{base}/v2/requests/{id}/status"),
         response_url: format!("{base}/v2/requests/{id}"),
         poll_url: format!("{base}/v1/requests/{id}"),
-        events_url: match ticket(&job) {
+        events_url: match app.keys.ticket(&job.owner, job.id) {
             Some(ticket) => format!("{base}/v2/requests/{id}/events?ticket={ticket}"),
             None => format!("{base}/v2/requests/{id}/events"),
         },
