@@ -48,6 +48,15 @@ def test_page_polls_and_draws_the_output(seen):
     assert v2["drawn"] == 128 * 77 * 4
 
 
+def test_event_source_follows_a_job_without_a_key(seen):
+    events = seen["events"]
+    states = [state for at, state in enumerate(events["states"]) if at == 0 or state != events["states"][at - 1]]
+    order = ["QUEUED", "PROCESSING", "COMPLETED"]
+    assert states and states == order[-len(states) :], states
+    assert events["last"]["request_id"] == events["id"]
+    assert seen["locked"], "without its ticket the stream asks for the key"
+
+
 def test_browser_complains_of_nothing_but_the_refusals(seen):
     """Chromium logs each 4xx answer; anything about CORS would be a hole in A.9."""
     assert [text for text in seen["complaints"] if "CORS" in text or "blocked" in text] == []

@@ -1,10 +1,12 @@
 """The official openai client, unmodified, given another base address."""
 
 import base64
+import io
 
 import httpx
 import openai
 import pytest
+from PIL import Image, ImageChops, ImageStat
 
 import pictures
 from material_server import BAD_KEY, KEY
@@ -34,6 +36,26 @@ def test_edit_answers_with_a_url(server):
     answer = httpx.get(result.data[0].url, trust_env=False)
     assert answer.headers["content-type"] == "image/jpeg"
     pictures.opened(answer.content)
+
+
+def test_a_masks_transparent_pixels_get_the_material(server):
+    """The left half is edited; on the right the subject keeps its bytes."""
+    subject = pictures.opened(pictures.SUBJECT).convert("RGB")
+    width, height = subject.size
+    mask = Image.new("RGBA", subject.size, (0, 0, 0, 255))
+    mask.paste((0, 0, 0, 0), (0, 0, width // 2, height))
+    stored = io.BytesIO()
+    mask.save(stored, "PNG")
+    call = client(server).images.edit
+    result = call(model="material-transfer", image=pair(), prompt="gold", mask=("mask.png", stored.getvalue(), "image/png"))
+    made = pictures.opened(base64.b64decode(result.data[0].b64_json)).convert("RGB")
+    change = ImageChops.difference(subject, made).convert("L")
+    assert made.size == subject.size
+    assert ImageStat.Stat(change.crop((0, 0, width // 2 - 8, height))).mean[0] > 5
+    assert change.crop((width // 2 + 8, 0, width, height)).getextrema() == (0, 0)
+    with pytest.raises(openai.BadRequestError) as refused:
+        call(model="m", image=pair(), prompt="gold", mask=pair()[0])
+    assert refused.value.param == "mask" and "transparent" in refused.value.message
 
 
 def test_errors_are_the_clients_own(server):

@@ -47,9 +47,8 @@ def test_progress_is_shown_and_moves(seen):
 def test_every_parameter_of_the_document_has_a_control(seen, open_server):
     document = Api(open_server.base, None).get("/openapi.json").json()
     names = set(document["components"]["schemas"]["TransferRequest"]["properties"])
-    pictures = {"subject_image", "material_image", "subject_mask", "blend_image"}
-    # Several masks with a material each are for programs.
-    elsewhere = {"base64", "webhook_url", "masks", "materials"}
+    pictures = {"subject_image", "material_image", "subject_mask", "blend_image", "masks", "materials"}
+    elsewhere = {"base64", "webhook_url"}
     assert names - set(seen["transfer"]["settings"]) <= pictures | elsewhere
 
 
@@ -60,6 +59,18 @@ def test_a_painted_mask_and_a_second_material(seen):
     for part in ("subject_mask=@mask.png", "blend_image=@plain.png", "material_blend=1"):
         assert part in masked["snippet"], masked["snippet"]
     assert "subject_mask" not in masked["removed"] and "blend_image" in masked["removed"]
+
+
+def test_regions_get_their_own_materials(seen):
+    regions = seen["regions"]
+    change = regions["change"]
+    assert change["left"][2] > change["left"][0] and change["right"][0] > change["right"][2], change  # blue and yellow
+    assert change["between"] < 8 and change["corner"] < 8, change  # lossy WebP
+    parts = ["masks=@mask-1.png", "materials=@plain-0.png", "masks=@mask-2.png", "materials=@plain-1.png"]
+    places = [regions["snippet"].index(part) for part in parts]
+    assert places == sorted(places) and "material_image" not in regions["snippet"] and regions["alone"]
+    assert "material_image" in regions["without"] and "masks" not in regions["without"]
+    assert regions["again"].count("masks=@") == regions["again"].count("materials=@") == 2
 
 
 def test_snippets_are_of_this_very_request(seen):
@@ -100,7 +111,7 @@ def test_the_reference_is_in_order_with_bodies(seen, open_server):
 
 
 def test_axe_finds_nothing(seen):
-    parts = ("docs", "failure", "transfer", "masked", "cancel", "key_needed")
+    parts = ("docs", "failure", "transfer", "masked", "regions", "cancel", "key_needed")
     assert [line for part in parts for line in seen[part]["axe"]] == []
 
 

@@ -34,6 +34,9 @@ pub fn openapi(schema: &Schema, slug: &str, prefix: &str, version: &str, keyed: 
             }, "Bearer": {
                 "type": "http", "scheme": "bearer",
                 "description": "The same key, for `/v1/images/edits`; elsewhere where the operator has switched it on.",
+            }, "Ticket": {
+                "type": "apiKey", "in": "query", "name": "ticket",
+                "description": "In the `events_url` of a submission; it opens that one stream.",
             } },
             "schemas": schemas::all(schema),
             "responses": responses(),

@@ -174,9 +174,28 @@ parameters! { limits =>
         "How engines with an image encoder see a material that is no square",
         of: MaterialFit::WORDS, default: "crop",
     }
+    roughness: f64 = Number {
+        "The material made smoother (below 0) or rougher; with the embedded engine, more or less of a polish",
+        default: 0.0, min: -1.0, max: 1.0,
+    }
+    metallic: f64 = Number {
+        "The material made less or more of a metal, where the profile has a network for it",
+        default: 0.0, min: -1.0, max: 1.0,
+    }
+    transparency: f64 = Number {
+        "The material made more transparent, where the profile has a network for it",
+        default: 0.0, min: 0.0, max: 1.0,
+    }
+    glow: f64 = Number {
+        "The material made to glow, where the profile has a network for it",
+        default: 0.0, min: 0.0, max: 1.0,
+    }
     mask_feather: f64 = Number {
         "How soft the edges of given masks are made, in pixels of the result",
         default: 1.5, min: 0.0, max: 100.0,
+    }
+    mask_invert: bool = Flag {
+        "Given masks say what stays: the material goes where they are black, or transparent", default: false,
     }
     background: Background = Choice<Background> {
         "What is outside the mask: the subject picture's own pixels (`exact`), or what the engine painted there",

@@ -22,6 +22,9 @@ pub struct Submitted {
     /// Absolute; the v1 form of `response_url`.
     #[schemars(extend("format" = "uri"))]
     pub poll_url: String,
+    /// Absolute; the stream of events, with a ticket in place of a key.
+    #[schemars(extend("format" = "uri"))]
+    pub events_url: String,
     /// Jobs before this one.
     pub queue_position: usize,
 }

@@ -33,7 +33,7 @@ macro_rules! typed {
     ($($rust:ty => $type:ident),* $(,)?) => { $(impl Typed for $rust { const TYPE: Type = Type::$type; })* };
 }
 typed!(
-    i64 => INT8, i32 => INT4, f32 => FLOAT4, bool => BOOL, uuid::Uuid => UUID, String => TEXT, &str => TEXT,
+    i64 => INT8, i32 => INT4, i16 => INT2, f32 => FLOAT4, bool => BOOL, uuid::Uuid => UUID, String => TEXT, &str => TEXT,
     Vec<String> => TEXT_ARRAY, Vec<i64> => INT8_ARRAY, Vec<uuid::Uuid> => UUID_ARRAY,
 );
 

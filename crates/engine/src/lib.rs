@@ -18,6 +18,6 @@ pub use mask::given_mask;
 pub use provenance::Provenance;
 pub use ranges::out_of_range;
 pub use transfer::{
-    Background, Intermediate, MOST_REGIONS, MaterialFit, Outcome, Pictures, Region, Settings, Strength,
-    Transfer,
+    Background, Edits, Intermediate, MOST_REGIONS, MaterialFit, Outcome, Pictures, Region, Settings,
+    Strength, Transfer,
 };

@@ -57,8 +57,10 @@ impl Provenance<'_> {
             ("mt:material_scale", settings.scale.to_string()),
             ("mt:negative_prompt", text(&settings.negative_prompt)),
         ];
+        let edits = settings.edits.asked().map(|(name, amount)| (format!("mt:{name}"), amount.to_string()));
+        let properties = properties.map(|(name, value)| (name.to_owned(), value)).into_iter().chain(edits);
         let mut attributes = String::new();
-        for (name, value) in properties.iter().filter(|(_, value)| !value.is_empty()) {
+        for (name, value) in properties.filter(|(_, value)| !value.is_empty()) {
             let value: String = value.chars().take(LONGEST_TEXT).collect();
             // Writing to a string cannot fail.
             let _ = write!(attributes, "\n    {name}=\"{}\"", escaped(&value));

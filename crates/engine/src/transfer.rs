@@ -52,8 +52,12 @@ pub struct Settings {
     pub fit: MaterialFit,
     /// How soft the edges of given masks are made, in pixels of the output.
     pub feather: f64,
+    /// Given masks say what stays.
+    pub invert_masks: bool,
     /// What is outside the mask.
     pub background: Background,
+    /// How the material's character is changed.
+    pub edits: Edits,
     /// The output is at most this wide, in pixels; a smaller subject is not enlarged.
     pub max_width: u32,
     /// The output is at most this high, in pixels.
@@ -78,12 +82,41 @@ impl Default for Settings {
             scale: 1.0,
             fit: MaterialFit::default(),
             feather: 1.5,
+            invert_masks: false,
             background: Background::default(),
+            edits: Edits::default(),
             max_width: 1920,
             max_height: 1920,
             seed: 0,
             intermediates: false,
         }
+    }
+}
+
+/// Changes of a material's character: 0 leaves it as it is, 1 is as much as makes sense.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Edits {
+    /// −1 (smoother) to 1 (rougher).
+    pub roughness: f64,
+    /// −1 (less of a metal) to 1 (more of one).
+    pub metallic: f64,
+    /// 0 to 1.
+    pub transparency: f64,
+    /// 0 to 1.
+    pub glow: f64,
+}
+
+impl Edits {
+    /// Those that change something, by the request's names for them.
+    pub fn asked(&self) -> impl Iterator<Item = (&'static str, f64)> {
+        let Self { roughness, metallic, transparency, glow } = *self;
+        let all = [
+            ("roughness", roughness),
+            ("metallic", metallic),
+            ("transparency", transparency),
+            ("glow", glow),
+        ];
+        all.into_iter().filter(|(_, amount)| *amount != 0.0)
     }
 }
 
@@ -111,7 +144,14 @@ impl Settings {
             scale: parameters.material_scale,
             fit: parameters.material_fit,
             feather: parameters.mask_feather,
+            invert_masks: parameters.mask_invert,
             background: parameters.background,
+            edits: Edits {
+                roughness: parameters.roughness,
+                metallic: parameters.metallic,
+                transparency: parameters.transparency,
+                glow: parameters.glow,
+            },
             max_width: parameters.max_width,
             max_height: parameters.max_height,
             seed,

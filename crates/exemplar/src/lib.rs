@@ -66,7 +66,7 @@ pub use pixels::{DecodeLimits, OutputFormat, Picture, PictureError};
 
 /// The `exemplar` engine.
 ///
-/// `prompt`, `negative_prompt` and `material_fit` have no effect on it; [`Outcome::ignored`] lists those that were given.
+/// `prompt`, `negative_prompt`, `material_fit`, `metallic`, `transparency` and `glow` have no effect on it; [`Outcome::ignored`] lists those that were given.
 #[derive(Debug)]
 pub struct Exemplar {
     tunables: ExemplarTunables,
@@ -103,7 +103,9 @@ impl Exemplar {
             clock: Clock::start(),
             course: Course::start(progress, regions.len()),
             subject: Raster::from_rgb(&fitted.rgb),
-            notes: Vec::new(),
+            notes: beyond(settings)
+                .map(|name| format!("{name}: the embedded engine cannot change that"))
+                .collect(),
             traces: settings.intermediates.then(Traces::default),
         };
         let mut result = fitted.rgb.clone();
@@ -130,7 +132,7 @@ impl Exemplar {
         let Some((name, given)) = region.mask else {
             return self.masker.subject(&subject.rgb, subject.alpha.as_ref());
         };
-        let mask = engine::given_mask(name, given, subject.rgb.dimensions(), settings.feather)?;
+        let mask = engine::given_mask(name, given, subject.rgb.dimensions(), settings)?;
         let mask = match &subject.alpha {
             None => mask,
             Some(alpha) => {
@@ -178,15 +180,20 @@ fn seen(raster: &Raster) -> View {
     View::Picture(Picture::opaque(raster.to_rgb()))
 }
 
+/// Changes of a material that are beyond this engine: it knows a surface and its light, not what is behind or within it.
+fn beyond(settings: &Settings) -> impl Iterator<Item = &'static str> {
+    settings.edits.asked().map(|(name, _)| name).filter(|name| *name != "roughness")
+}
+
 fn ignored(transfer: &Transfer) -> Vec<&'static str> {
     let settings = &transfer.settings;
-    [
+    let given = [
         ("prompt", !settings.prompt.is_empty()),
         ("negative_prompt", !settings.negative_prompt.is_empty()),
         ("material_fit", settings.fit != MaterialFit::default()),
         ("background", settings.background == Background::Painted),
     ]
     .into_iter()
-    .filter_map(|(name, given)| given.then_some(name))
-    .collect()
+    .filter_map(|(name, given)| given.then_some(name));
+    given.chain(beyond(settings)).collect()
 }

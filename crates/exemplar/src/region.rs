@@ -133,7 +133,8 @@ impl Painter<'_> {
         let picture = Raster::from_rgb(&rgb);
         let shown = Shown { picture: &picture, object: object.as_ref(), cut_out: alpha.is_some() };
         let room = Room { extent: f64::from(window.diagonal()), scale: self.settings.scale };
-        let material = Material::prepare(&shown, room, &self.engine.form, &self.engine.tunables)?;
+        let mut material = Material::prepare(&shown, room, &self.engine.form, &self.engine.tunables)?;
+        material.polish = (material.polish - self.settings.edits.roughness as f32).clamp(0.0, 1.0);
         self.progress.observe("material", &|| seen(&material.pattern));
         if let Some(sphere) = &material.sphere {
             self.progress.observe("sphere", &|| seen(&sphere.shown()));

@@ -354,3 +354,15 @@ proptest! {
         prop_assert_eq!(outcome.picture.rgb.dimensions(), (width, height));
     }
 }
+
+#[test]
+fn roughness_takes_polish_away_or_gives_it_and_the_rest_is_told() {
+    let with = |roughness: f64| asked(|t| t.settings.edits.roughness = roughness);
+    let [smooth, usual, rough] = [-1.0, 0.0, 1.0].map(|roughness| with(roughness).picture.rgb);
+    let bright = |picture: &RgbImage| picture.pixels().map(|p| u32::from(p[1])).max().unwrap_or(0);
+    assert!(bright(&smooth) > bright(&rough) + 10, "{} {}", bright(&smooth), bright(&rough));
+    assert_eq!(usual, rough, "cloth has no polish that could be taken away");
+    let outcome = asked(|t| (t.settings.edits.glow, t.settings.edits.roughness) = (0.5, 0.1));
+    assert!(outcome.ignored.contains(&"glow") && !outcome.ignored.contains(&"roughness"));
+    assert!(outcome.notes.iter().any(|note| note.starts_with("glow:")), "{:?}", outcome.notes);
+}

@@ -17,11 +17,13 @@ mod cidr;
 mod guard;
 mod post;
 mod proxy;
+mod service;
 
 use guard::{Guard, GuardedResolver, Reach, Refused};
 
 pub use cidr::{Cidr, CidrError};
 pub use proxy::ProxyUrl;
+pub use service::{Service, ServiceError};
 
 /// How many redirects one picture may take.
 const MAX_REDIRECTS: usize = 5;
@@ -111,24 +113,12 @@ impl Fetcher {
     /// # Errors
     /// [`SetupError`], if the proxy cannot be used.
     pub fn new(policy: Policy) -> Result<Self, SetupError> {
-        // The process may have chosen a provider already; any will do.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let guard = Arc::new(Guard::new(policy.allow.clone(), policy.deny.clone()));
-        let roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS
-            .iter()
-            .flat_map(|der| reqwest::Certificate::from_der(der));
-        let roots: Vec<_> = roots.collect();
         // The resolver guards every name but the proxy's own, also if the client should not go through the proxy after all.
         let client = |reach| {
             let exempt = policy.proxy.as_ref().map(|proxy| proxy.host().to_owned());
-            let client = reqwest::Client::builder()
-                .user_agent(concat!("material-transfer/", env!("CARGO_PKG_VERSION")))
-                .redirect(redirect::Policy::none())
-                .referer(false)
-                .tls_certs_merge(roots.clone())
-                .connect_timeout(policy.connect_timeout)
-                .no_proxy()
-                .dns_resolver(GuardedResolver { guard: guard.clone(), reach, exempt });
+            let resolver = GuardedResolver { guard: guard.clone(), reach, exempt };
+            let client = builder(policy.connect_timeout).dns_resolver(resolver);
             match &policy.proxy {
                 Some(proxy) => client.proxy(reqwest::Proxy::all(proxy.url().clone())?).build(),
                 None => client.build(),
@@ -218,6 +208,20 @@ impl Fetcher {
         sniff(&file)?;
         Ok(file)
     }
+}
+
+/// What all clients have in common: our name, the certificates of the system and Mozilla's list, no redirects, no proxy.
+fn builder(connect_timeout: Duration) -> reqwest::ClientBuilder {
+    // The process may have chosen a provider already; any will do.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS;
+    reqwest::Client::builder()
+        .user_agent(concat!("material-transfer/", env!("CARGO_PKG_VERSION")))
+        .redirect(redirect::Policy::none())
+        .referer(false)
+        .tls_certs_merge(roots.iter().flat_map(|der| reqwest::Certificate::from_der(der)))
+        .connect_timeout(connect_timeout)
+        .no_proxy()
 }
 
 /// Begins like a picture.

@@ -81,6 +81,11 @@ impl IpAdapterConfig {
         })
     }
 
+    /// Whether the tokens come out of the embedding, and not out of the patches.
+    pub fn reads_embedding(&self) -> bool {
+        matches!(self, Self::Standard(_))
+    }
+
     fn context(&self) -> usize {
         match self {
             Self::Standard(config) => config.context,

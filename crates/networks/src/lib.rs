@@ -20,6 +20,7 @@ pub mod ip_adapter;
 mod layers;
 pub mod line_art;
 pub mod lora;
+pub mod material_edit;
 pub mod synthetic;
 pub mod t2i_adapter;
 pub mod u2net;

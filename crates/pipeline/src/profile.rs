@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 pub use exemplar::{ExemplarProfile, ExemplarTunables};
 pub use sdxl::{
-    Conditioning, Corrections, Dimensions, Fidelity, HintStrength, Hybrid, ImageLayers, LoraFile, MemoryPlan,
-    Precision, Sampling, SdxlProfile, VaePrecision, WeightFiles,
+    Conditioning, Corrections, Dimensions, EditFiles, EditScales, Fidelity, HintStrength, Hybrid,
+    ImageLayers, LoraFile, MemoryPlan, Precision, Sampling, SdxlProfile, VaePrecision, WeightFiles,
 };
 use serde::Deserialize;
 

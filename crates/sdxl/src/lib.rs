@@ -37,8 +37,8 @@ pub mod save;
 mod sdxl;
 
 pub use self::profile::{
-    Conditioning, Corrected, Corrections, Dimensions, Fidelity, HintStrength, Hybrid, ImageLayers, LoraFile,
-    MemoryPlan, Precision, Sampling, SdxlProfile, VaePrecision, WeightFiles,
+    Conditioning, Corrected, Corrections, Dimensions, EditFiles, EditScales, Fidelity, HintStrength, Hybrid,
+    ImageLayers, LoraFile, MemoryPlan, Precision, Sampling, SdxlProfile, VaePrecision, WeightFiles,
 };
 pub use self::sdxl::Sdxl;
 

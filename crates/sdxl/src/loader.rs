@@ -16,6 +16,7 @@ use networks::depth::DepthAnything;
 use networks::ip_adapter::IpAdapter;
 use networks::line_art::LineArt;
 use networks::lora::Lora;
+use networks::material_edit::MaterialEdit;
 use networks::t2i_adapter::T2iAdapter;
 use networks::u2net::U2Net;
 use networks::unet::UNet;
@@ -26,6 +27,16 @@ use networks::{Result, Weights};
 use crate::card::capability;
 use crate::profile::{Dimensions, ImageLayers, Precision, SdxlProfile, VaePrecision, WeightFiles};
 use crate::{Error, Strength};
+
+/// The networks of the edits that a profile has, by name.
+pub(super) struct Edits(Vec<(&'static str, MaterialEdit)>);
+
+impl Edits {
+    /// The network of this name.
+    pub(super) fn of(&self, name: &str) -> Option<&MaterialEdit> {
+        self.0.iter().find(|(known, _)| *known == name).map(|(_, network)| network)
+    }
+}
 
 /// The networks of one profile, as they lie in their files.
 pub(super) struct Loader {
@@ -149,6 +160,30 @@ impl Loader {
             Strength::Strong => (&self.dimensions.ip_adapter_strong, &self.files.ip_adapter_strong),
         };
         IpAdapter::load(config, &self.image_layers.of(&self.dimensions.unet), &self.plain(path)?)
+    }
+
+    /// The networks of those edits that the profile has files for.
+    pub(super) fn edits(&self) -> Result<Edits> {
+        let config = &self.dimensions.material_edit;
+        let width = self.dimensions.clip_vision.projection;
+        let given = self.files.edits.all().into_iter().filter_map(|(name, file)| Some((name, file?)));
+        let read = |(name, path): (&'static str, &PathBuf)| {
+            Ok((name, MaterialEdit::load(config, width, &self.plain(path)?)?))
+        };
+        Ok(Edits(given.map(read).collect::<Result<_>>()?))
+    }
+
+    /// Whether the profile has a file for the edit of this name.
+    pub(super) fn has_edit(&self, name: &str) -> bool {
+        self.files.edits.all().iter().any(|(known, file)| *known == name && file.is_some())
+    }
+
+    /// Whether the adapter of this strength reads the embedding.
+    pub(super) fn reads_embedding(&self, strength: Strength) -> bool {
+        match strength {
+            Strength::Medium => self.dimensions.ip_adapter_medium.reads_embedding(),
+            Strength::Strong => self.dimensions.ip_adapter_strong.reads_embedding(),
+        }
     }
 
     pub(super) fn t2i_depth(&self) -> Result<T2iAdapter> {

@@ -17,7 +17,7 @@ use networks::u2net::U2Net;
 use networks::unet::UNet;
 use networks::vae::Vae;
 
-use super::loader::Loader;
+use super::loader::{Edits, Loader};
 use crate::Strength;
 use crate::card::memory;
 use crate::profile::{MemoryPlan, SdxlProfile};
@@ -108,6 +108,7 @@ networks! {
     depth: DepthAnything, kept by MemoryPlan::Resident, read by Loader::depth;
     lineart: LineArt, kept by MemoryPlan::Resident, read by Loader::lineart;
     background: U2Net, kept by MemoryPlan::Resident, read by Loader::background;
+    edits: Edits, kept by MemoryPlan::Resident, read by Loader::edits;
 }
 
 /// The networks of one profile on one device.
@@ -136,6 +137,16 @@ impl Models {
             Strength::Medium => self.ip_adapter_medium(),
             Strength::Strong => self.ip_adapter_strong(),
         }
+    }
+
+    /// Whether the adapter of this strength reads the embedding, which is what edits change.
+    pub(super) fn reads_embedding(&self, strength: Strength) -> bool {
+        self.loader.reads_embedding(strength)
+    }
+
+    /// Whether there is a network for the edit of this name.
+    pub(super) fn has_edit(&self, name: &str) -> bool {
+        self.loader.has_edit(name)
     }
 
     /// What the UNet's output means.

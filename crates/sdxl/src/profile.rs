@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer};
 
 pub use self::dimensions::Dimensions;
 pub use self::fidelity::{Corrected, Corrections, Fidelity};
-pub use self::weights::{LoraFile, WeightFiles};
+pub use self::weights::{EditFiles, LoraFile, WeightFiles};
 use crate::Error;
 
 /// What the `sdxl` engine needs.
@@ -193,6 +193,8 @@ pub struct Conditioning {
     pub image_weight: f64,
     /// The layers that attend to it.
     pub image_layers: ImageLayers,
+    /// What the networks of `weights.edits` are told at 1.
+    pub edits: EditScales,
     /// The subject's depth.
     pub depth: HintStrength,
     /// The subject's lines.
@@ -206,8 +208,39 @@ impl Default for Conditioning {
             negative_prefix: "nsfw, nude, ".to_owned(),
             image_weight: 1.0,
             image_layers: ImageLayers::Style,
+            edits: EditScales::default(),
             depth: HintStrength { strength: 0.9, start: 0.0, end: 1.0 },
             lineart: HintStrength { strength: 0.35, start: 0.0, end: 0.6 },
+        }
+    }
+}
+
+/// What a network of `weights.edits` is told when a request asks for 1: each was trained on a range of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[allow(missing_docs)] // the names say it
+pub struct EditScales {
+    pub roughness: f64,
+    pub metallic: f64,
+    pub transparency: f64,
+    pub glow: f64,
+}
+
+impl Default for EditScales {
+    /// Those of the published networks.
+    fn default() -> Self {
+        Self { roughness: 1.0, metallic: 20.0, transparency: 4.0, glow: 3.0 }
+    }
+}
+
+impl EditScales {
+    /// By the name of the property.
+    pub(crate) fn of(&self, name: &str) -> f64 {
+        match name {
+            "roughness" => self.roughness,
+            "metallic" => self.metallic,
+            "transparency" => self.transparency,
+            _ => self.glow,
         }
     }
 }

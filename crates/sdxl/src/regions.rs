@@ -40,7 +40,7 @@ impl Regions {
         let mut masks: Vec<Raster> = Vec::new();
         for region in pictures.regions() {
             let Some((name, mask)) = region.mask else { return Ok(None) };
-            let mask = given_mask(name, mask, frame.size, settings.feather)?;
+            let mask = given_mask(name, mask, frame.size, settings)?;
             let mask = raster(frame.padded(&as_plane(mask)));
             for earlier in &mut masks {
                 earlier.data.iter_mut().zip(&mask.data).for_each(|(e, m)| *e *= 1.0 - m);

@@ -2,6 +2,7 @@
 
 mod conditions;
 mod course;
+mod edits;
 mod start;
 mod words;
 
@@ -138,6 +139,7 @@ impl<'a> Run<'a> {
     }
 
     pub(super) fn outcome(mut self, transfer: &Transfer) -> Result<Outcome, Error> {
+        self.check_edits()?;
         let frame = self.framed(transfer.subject())?;
         let regions = Regions::given(&transfer.pictures, &frame, self.settings)?;
         let noise = self.noise(&frame.picture)?;

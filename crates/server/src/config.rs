@@ -17,6 +17,7 @@ mod key;
 mod load;
 mod value;
 
+pub use crate::checker::{CheckStage, Unchecked};
 pub use document::{explained, markdown_table, toml_file};
 pub use key::{KeyEntry, Permission};
 pub use load::value_of;
@@ -167,6 +168,20 @@ settings! {
     fetch_ports: Vec<u16> = vec![80, 443];
     /// Secret that messages to `webhook_url` are signed with: any text of 16 characters or more, or `whsec_` and base64. Unset: requests with a `webhook_url` are refused.
     webhook_secret: Option<Secret> = None;
+    /// Service that is asked whether pictures may be used and shown, such as `http://127.0.0.1:9000/check`. Unset, and no `check_command`: nobody is asked.
+    check_url: Option<Url> = None;
+    /// Sent to `check_url` as `Authorization: Bearer`.
+    check_token: Option<Secret> = None;
+    /// Program and arguments, run without a shell, in place of `check_url`.
+    check_command: Vec<String> = Vec::new();
+    /// What the checker is shown: `input` is every picture of a request, `output` every picture of a result.
+    check_stages: Vec<CheckStage> = vec![CheckStage::Input, CheckStage::Output];
+    /// How long the checker may take for one picture.
+    check_timeout: Span = Span::seconds(10);
+    /// Pictures that it looks at at the same time.
+    check_at_once: usize = 4;
+    /// What becomes of a job whose pictures could not be checked, as the checker is down, slow or not understood: `refuse` or `allow`.
+    check_failure: Unchecked = Unchecked::Refuse;
     /// Models that are switched off: answered 410.
     retired_models: Vec<String> = Vec::new();
 }

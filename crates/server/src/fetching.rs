@@ -1,18 +1,20 @@
-//! Fetches the pictures of waiting jobs, before a worker takes them: a host that does not answer costs nobody but the job
-//! that named it. Many at once, few from one host, and the clients in turn.
+//! Fetches the pictures of waiting jobs and has them checked, before a worker takes them: a host that does not answer costs
+//! nobody but the job that named it. Many at once, few from one host, and the clients in turn.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use api::Parameters;
 use jobs::{BlobKey, Failure, Job};
 use tokio::task::JoinSet;
 use url::Url;
 use uuid::Uuid;
 
+use crate::checker::{CheckStage, Checked};
 use crate::lifecycle::Phase;
 use crate::state::App;
-use crate::task::{ImageRef, Task};
+use crate::task::{ImageRef, Task, TransferTask};
 use crate::unclaimed::Unclaimed;
 
 /// Of all fetches that are under way, how many may be from one host (a share of it).
@@ -81,8 +83,8 @@ async fn start(app: &Arc<App>, under_way: &mut HashMap<Uuid, UnderWay>, fetches:
                 fetched = fetch(&app, &job) => fetched.err(),
                 _ = app.jobs.wait_terminal(id) => None,
             };
-            if let Some(reason) = refused {
-                refuse(&app, &job, reason, began.elapsed()).await;
+            if let Some(failure) = refused {
+                refuse(&app, &job, failure, began.elapsed()).await;
             }
             id
         });
@@ -106,12 +108,13 @@ fn hosts(job: &Job) -> HashSet<String> {
 }
 
 /// Fetches what the job wants, and hands it in. `Err` is why that can never be.
-async fn fetch(app: &Arc<App>, job: &Job) -> Result<(), String> {
+async fn fetch(app: &Arc<App>, job: &Job) -> Result<(), Failure> {
     let Some(Task::Transfer(mut transfer)) = task(job) else { return Ok(()) };
     let mut fetched = Unclaimed::new(&app.blobs);
     for (field, image) in transfer.pictures.iter_mut() {
         let ImageRef::Url(url) = &*image else { continue };
-        let file = app.fetcher.fetch(url).await.map_err(|error| format!("{field}: {error}"))?;
+        let file = app.fetcher.fetch(url).await;
+        let file = file.map_err(|error| Failure::client(format!("{field}: {error}")))?;
         let key = BlobKey::random(api::extension_of(&file));
         fetched.keys.push(key.clone());
         if let Err(error) = app.blobs.put(&key, file).await {
@@ -121,6 +124,7 @@ async fn fetch(app: &Arc<App>, job: &Job) -> Result<(), String> {
         }
         *image = ImageRef::Blob(key);
     }
+    check(app, job, &transfer).await?;
     let Ok(payload) = serde_json::to_value(Task::Transfer(transfer)) else { return Ok(()) };
     let inputs = job.inputs.iter().chain(&fetched.keys).cloned().collect();
     match app.jobs.supply(job.id, payload, inputs).await {
@@ -134,10 +138,24 @@ async fn fetch(app: &Arc<App>, job: &Job) -> Result<(), String> {
     Ok(())
 }
 
+/// Asks whether these pictures may be used, where somebody is to be asked.
+async fn check(app: &App, job: &Job, transfer: &TransferTask) -> Result<(), Failure> {
+    let stage = CheckStage::Input;
+    let Some(checker) = app.checker_of(stage) else { return Ok(()) };
+    let stored = transfer.pictures.iter().filter_map(|(name, image)| match image {
+        ImageRef::Blob(key) => Some((name, key)),
+        ImageRef::Url(_) => None,
+    });
+    let pictures = stored.collect();
+    let Parameters { prompt, negative_prompt, .. } = &transfer.parameters;
+    checker.check(app, &Checked { job, prompt, negative_prompt, stage, pictures }).await
+}
+
 /// Ends a job that never came to a worker; the log says so as it does of one that did.
-async fn refuse(app: &App, job: &Job, reason: String, took: Duration) {
+async fn refuse(app: &App, job: &Job, failure: Failure, took: Duration) {
     let Job { id, owner, .. } = job;
-    match app.jobs.refuse(*id, Failure::client(&reason)).await {
+    let reason = failure.reason.clone();
+    match app.jobs.refuse(*id, failure).await {
         Ok(true) => {
             tracing::warn!(%id, key = owner, seconds = took.as_secs_f64(), reason, "job failed");
         }

@@ -10,10 +10,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::FromRequestParts;
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::request::Parts;
 use http::{HeaderMap, header};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
+use uuid::Uuid;
 
 use crate::base_url;
 use crate::config::{Config, Permission};
@@ -163,6 +165,16 @@ impl KeyRing {
     /// Whether everybody may call.
     pub(crate) fn is_open(&self) -> bool {
         self.keys.is_empty()
+    }
+
+    /// What opens the stream of events of one job in place of the key, and nothing else. It follows from the key and the job's id,
+    /// so that it is the same on every node and after a restart, and ends with the key. `None` where no key is asked for.
+    pub(crate) fn ticket(&self, owner: &str, id: Uuid) -> Option<String> {
+        let key = self.keys.iter().find(|key| key.caller.owner == owner && !key.caller.disabled)?;
+        let mut mac = Hmac::<Sha256>::new_from_slice(&key.hash).ok()?;
+        mac.update(b"events");
+        mac.update(id.as_bytes());
+        Some(hex::encode(mac.finalize().into_bytes()))
     }
 
     /// Finds the caller: 401 without a good key, 429 if too many wrong ones came from there, 403 if the key is not for this.

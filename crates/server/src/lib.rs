@@ -6,6 +6,7 @@
 mod about;
 mod base_url;
 mod budget;
+mod checker;
 pub mod config;
 mod connections;
 mod credits;

@@ -71,6 +71,15 @@ pub(crate) struct Metrics {
     pub(crate) run: Histogram,
     pub(crate) wait: Histogram,
     pub(crate) result_bytes: AtomicU64,
+    pub(crate) checks: Checks,
+}
+
+/// How many pictures the checker allowed and refused, and how many could not be checked.
+#[derive(Debug, Default)]
+pub(crate) struct Checks {
+    pub(crate) allowed: AtomicU64,
+    pub(crate) refused: AtomicU64,
+    pub(crate) failed: AtomicU64,
 }
 
 impl Metrics {
@@ -153,6 +162,12 @@ impl Metrics {
             "material_transfer_queue_seconds",
             "From the submission to the start of a job.",
         );
+        let name = "material_transfer_checks_total";
+        header(&mut text, name, "Pictures that the checker was asked about.", "counter");
+        let Checks { allowed, refused, failed } = &self.checks;
+        for (verdict, count) in [("allowed", allowed), ("refused", refused), ("failed", failed)] {
+            let _ = writeln!(text, "{name}{{verdict=\"{verdict}\"}} {}", count.load(Ordering::Relaxed));
+        }
         header(
             &mut text,
             "material_transfer_result_bytes_total",

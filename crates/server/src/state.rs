@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 
 use crate::about::About;
 use crate::budget::{Budget, Pool};
+use crate::checker::{CheckStage, Checker};
 use crate::config::Config;
 use crate::decoding::Decoding;
 use crate::error::Error;
@@ -42,6 +43,8 @@ pub struct App {
     /// The credits of the owners that have a limit.
     pub(crate) quotas: BTreeMap<String, u64>,
     pub(crate) fetcher: Fetcher,
+    /// Who is asked about pictures.
+    pub(crate) checker: Option<Checker>,
     pub(crate) metrics: Metrics,
     /// The memory of bodies.
     pub(crate) bodies: Budget,
@@ -106,6 +109,7 @@ impl App {
             turnstile: Turnstile::default(),
             quotas: quotas(&config),
             fetcher: Fetcher::new(config.fetch_policy())?,
+            checker: Checker::new(&config)?,
             metrics: Metrics::default(),
             bodies: Budget::new(config.body_memory.0, config.max_body.0),
             waiting: Pool::new(config.max_waiting, config.max_waiting.div_ceil(2)),
@@ -118,6 +122,11 @@ impl App {
             registry: None,
             config,
         })
+    }
+
+    /// Who is to be asked about the pictures of this stage.
+    pub(crate) fn checker_of(&self, stage: CheckStage) -> Option<&Checker> {
+        self.checker.as_ref().filter(|checker| checker.wants(stage))
     }
 
     /// Says what program this is; only the first call counts.

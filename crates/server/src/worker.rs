@@ -8,21 +8,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use jobs::{Beat, Blame, Claim, LeaseToken};
+use jobs::{Beat, Claim, LeaseToken};
 use pipeline::{Cancel, Engine, Progress};
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tracing::Instrument as _;
 
+use crate::checker::CheckStage;
 use crate::error::Error;
-use crate::failure::INTERNAL;
 use crate::fetching;
 use crate::lifecycle::{Phase, WorkerState};
 use crate::state::App;
 use crate::webhooks;
 
+mod ending;
 mod run;
 
+use ending::Ending;
 use run::Stopped;
 pub(crate) use run::within;
 
@@ -34,6 +36,10 @@ pub type EngineFactory =
 const BEAT: Duration = Duration::from_millis(500);
 /// How long a worker rests when the store fails, and how long it sleeps at most if no wake-up comes.
 const REST: Duration = Duration::from_secs(1);
+/// The results of one worker that are being checked while it goes on. With as many it waits: what the engine makes faster than it
+/// can be checked is nobody's gain.
+const CHECKED: usize = 32;
+
 /// The running workers. Dropping this stops them, and their jobs go back to the queue.
 #[derive(Debug)]
 pub struct Workers {
@@ -51,12 +57,16 @@ impl Workers {
         let (alive, ended) = mpsc::channel(1);
         for number in 0..app.config.workers {
             let name = format!("worker-{number}");
-            let worker = Worker { app: app.clone(), runtime: Handle::current(), number, name: name.clone() };
-            let (factory, alive) = (factory.clone(), alive.clone());
-            let spawned = std::thread::Builder::new().name(name).spawn(move || {
-                worker.live(&factory);
-                drop(alive);
-            });
+            let worker = Worker {
+                app: app.clone(),
+                runtime: Handle::current(),
+                checked: Arc::new(Semaphore::new(CHECKED)),
+                alive: alive.clone(),
+                number,
+                name: name.clone(),
+            };
+            let factory = factory.clone();
+            let spawned = std::thread::Builder::new().name(name).spawn(move || worker.live(&factory));
             spawned.map_err(|error| Error::Worker(error.to_string()))?;
         }
         if app.config.api {
@@ -89,6 +99,10 @@ impl Drop for Workers {
 struct Worker {
     app: Arc<App>,
     runtime: Handle,
+    /// Results that may be checked while this worker goes on.
+    checked: Arc<Semaphore>,
+    /// Held by all who still work.
+    alive: mpsc::Sender<()>,
     number: usize,
     name: String,
 }
@@ -113,7 +127,7 @@ impl Worker {
         self.app.lifecycle.set_worker(self.number, WorkerState::Ready);
         while let Some(claim) = self.runtime.block_on(self.next()) {
             self.app.lifecycle.set_worker_job(self.number, Some(claim.job.id));
-            let goes_on = self.work(&*engine, &claim);
+            let goes_on = self.work(&*engine, claim);
             self.app.lifecycle.set_worker_job(self.number, None);
             if !goes_on {
                 break;
@@ -151,15 +165,22 @@ impl Worker {
 
     /// Runs one job; false when the device is lost, and no other can be run. The job is then left alone: its lease lapses, and it goes
     /// back to the queue with one try counted.
-    fn work(&self, engine: &dyn Engine, claim: &Claim) -> bool {
+    ///
+    /// Where the results are to be checked, the next job is begun meanwhile.
+    fn work(&self, engine: &dyn Engine, claim: Claim) -> bool {
         let span = tracing::info_span!("job", id = %claim.job.id, key = claim.job.owner, worker = self.name);
         let _entered = span.enter();
         let started = Instant::now();
         let control = Arc::new(JobControl::new(started));
         let beating = beat(self.app.clone(), claim.token.clone(), control.clone());
         let beating = self.runtime.spawn(beating.instrument(span.clone()));
-        let attempt =
-            run::Attempt { app: &self.app, runtime: &self.runtime, claim, control: &control, started };
+        let attempt = run::Attempt {
+            app: &self.app,
+            runtime: &self.runtime,
+            claim: &claim,
+            control: &control,
+            started,
+        };
         let outcome = catch_unwind(AssertUnwindSafe(|| attempt.run(engine)));
         let outcome = outcome.unwrap_or_else(|_| Err(Stopped::Fault("the engine panicked".to_owned())));
         if let Err(Stopped::Fault(reason)) = &outcome
@@ -169,79 +190,19 @@ impl Worker {
             tracing::error!(reason, %error, "the device is lost: this worker ends");
             return false;
         }
-        self.runtime.block_on(self.end(claim, &control, outcome));
-        beating.abort();
-        self.app.metrics.run.record(started.elapsed());
         self.app.metrics.wait.record(claim.job.queue_time().unwrap_or_default());
-        true
-    }
-
-    /// Reports the outcome to the store. If the disk is at fault that is no fault of the job's: the outcome is kept, and offered
-    /// again until it is stored, or the lease is lost, or the server stops (then the job is run once more).
-    async fn end(&self, claim: &Claim, control: &JobControl, outcome: Result<run::Done, Stopped>) {
-        let mut logged = false;
-        loop {
-            let error = match self.try_to_end(claim, control, &outcome).await {
-                Ok(()) => return,
-                Err(error) => error,
+        let ending = Ending { app: self.app.clone(), claim, control, beating, outcome };
+        if self.app.checker_of(CheckStage::Output).is_none() {
+            self.runtime.block_on(ending.end());
+        } else if let Ok(turn) = self.runtime.block_on(self.checked.clone().acquire_owned()) {
+            let alive = self.alive.clone();
+            let checking = async move {
+                ending.checked().await.end().await;
+                drop((turn, alive));
             };
-            if !error.is_disk() || control.lost() || self.app.lifecycle.phase() == Phase::Stopping {
-                return tracing::error!(%error, "the end of a job could not be stored; it will be begun again");
-            }
-            if !std::mem::replace(&mut logged, true) {
-                tracing::error!(%error, "the end of a job cannot be stored; it is tried until it can");
-            }
-            tokio::time::sleep(REST).await;
+            self.runtime.spawn(checking.instrument(span.clone()));
         }
-    }
-
-    async fn try_to_end(
-        &self,
-        claim: &Claim,
-        control: &JobControl,
-        outcome: &Result<run::Done, Stopped>,
-    ) -> jobs::Result<()> {
-        let (jobs, token) = (&self.app.jobs, &claim.token);
-        let seconds = control.began.elapsed().as_secs_f64();
-        let failed = |reason: &str| tracing::warn!(seconds, reason, "job failed");
-        match outcome {
-            Ok(done) => match jobs.complete(token, done.result.clone(), done.outputs.clone()).await {
-                Ok(()) => tracing::info!(seconds, "job completed"),
-                Err(error) if error.is_disk() => return Err(error),
-                Err(error) => {
-                    for key in &done.outputs {
-                        // No job names these files; if they stay, the store sweeps them away in time.
-                        let _ = self.app.blobs.delete(key).await;
-                    }
-                    tracing::error!(%error, "a result could not be stored");
-                    jobs.fail(token, jobs::Failure::server(INTERNAL)).await?;
-                }
-            },
-            Err(Stopped::Cancelled) if control.lost() => tracing::warn!("the lease was lost"),
-            Err(Stopped::Cancelled) if self.app.lifecycle.phase() == Phase::Stopping => {
-                jobs.release(token).await?;
-                tracing::info!(seconds, "job released");
-            }
-            Err(Stopped::Cancelled) if control.overtime() => {
-                let limit = self.app.config.job_timeout;
-                let text = format!("Request timed out: it took longer than this server allows ({limit})");
-                jobs.fail(token, jobs::Failure::new(Blame::Overtime, &text)).await?;
-                failed(&text);
-            }
-            Err(Stopped::Cancelled) => {
-                jobs.fail(token, jobs::Failure::cancelled()).await?;
-                tracing::info!(seconds, "job cancelled");
-            }
-            Err(Stopped::Input(text)) => {
-                jobs.fail(token, jobs::Failure::client(text)).await?;
-                failed(text);
-            }
-            Err(Stopped::Fault(reason)) => {
-                jobs.fail(token, jobs::Failure::server(INTERNAL)).await?;
-                failed(reason);
-            }
-        }
-        Ok(())
+        true
     }
 }
 

@@ -53,6 +53,22 @@ async function visit({ base, key, model, body }) {
     await new Promise((done) => setTimeout(done, 100));
     state = (await (await fetch(job.status_url, { headers: { 'x-api-key': key } })).json()).status;
   }
+  // A job of its own, followed from its start to its end. The browser comes back after the last event, is told that there is no
+  // more (204), and stops.
+  const followed = await (await post('v2', body)).json();
+  const events = await new Promise((done) => {
+    const [source, states] = [new EventSource(followed.events_url), []];
+    source.addEventListener('status', (event) => states.push(JSON.parse(event.data)));
+    source.addEventListener('error', () => {
+      if (source.readyState === EventSource.CLOSED) done({ states: states.map(({ status }) => status), last: states.at(-1), id: followed.request_id });
+    });
+  });
+  const locked = await new Promise((done) => {
+    const source = new EventSource(followed.events_url.split('?')[0]);
+    source.addEventListener('open', () => done(false));
+    source.addEventListener('error', () => done(source.readyState === EventSource.CLOSED));
+  });
+
   const result = await (await fetch(job.response_url, { headers: { 'x-api-key': key } })).json();
   const output = await shown(result.output);
   const canvas = document.createElement('canvas');
@@ -63,7 +79,7 @@ async function visit({ base, key, model, body }) {
   const drawn = context.getImageData(0, 0, canvas.width, canvas.height).data.length;
   const gone = await fetch(`${base}/v2/requests/00000000-0000-0000-0000-000000000000`, { headers: { 'x-api-key': key } });
   errors.push({ status: gone.status, body: await gone.json() });
-  return { origin: location.origin, v1, errors, v2: { state, output: result.output, drawn } };
+  return { origin: location.origin, v1, errors, v2: { state, output: result.output, drawn }, events, locked };
 }
 
 const site = createServer((_, answer) => answer.setHeader('content-type', 'text/html').end('<!doctype html><title>page</title>'));

@@ -111,7 +111,7 @@ async function everyLook(page, name) {
 async function masked() {
   const page = await open(`${base}/`);
   await page.locator('#further summary').click();
-  await page.locator('#paint-mask').click();
+  await page.locator('#further-pictures .paint').click();
   await shown(page, '#mask-canvas');
   const box = await page.locator('#mask-canvas').boundingBox();
   const at = (u, v) => [box.x + u * box.width, box.y + v * box.height];
@@ -151,19 +151,65 @@ async function masked() {
   return seen;
 }
 
-/** A square picture as a PNG file: blue, and a red disc where it is large. */
-async function drawn(page, name, side) {
-  const data = await page.evaluate((side) => {
+/** Two regions with a material each: each changes as its own material says, and nothing else does. */
+async function regions() {
+  const page = await open(`${base}/`);
+  await page.locator('#further summary').click();
+  const sides = [0.35, 0.65];
+  for (const [at, side] of sides.entries()) {
+    await page.locator('#add-region').click();
+    await page.locator('#regions .paint').nth(at).click();
+    await shown(page, '#mask-canvas');
+    const box = await page.locator('#mask-canvas').boundingBox();
+    const place = (u, v) => [box.x + u * box.width, box.y + v * box.height];
+    await page.mouse.move(...place(side, 0.45));
+    await page.mouse.down();
+    await page.mouse.move(...place(side, 0.6), { steps: 6 });
+    await page.mouse.up();
+    await page.locator('#mask-use').click();
+    await page.waitForFunction((at) => document.querySelectorAll('#regions .drop')[2 * at].classList.contains('full'), at);
+    const material = await drawn(page, `plain-${at}.png`, 128, ['#2040c0', '#c0a020'][at]);
+    await page.locator('#regions input[type="file"]').nth(2 * at + 1).setInputFiles(material);
+  }
+  const seen = { axe: await everyLook(page, 'regions'), snippet: await text(page, '#snippet') };
+  seen.alone = await page.locator('#pictures fieldset').nth(1).isDisabled();
+  await page.locator('#run').click();
+  await shown(page, '#outcome', LONG);
+  seen.change = await page.evaluate(([left, right]) => {
+    const mean = (id, x, y) => {
+      const canvas = new OffscreenCanvas(640, 640);
+      const ink = canvas.getContext('2d');
+      ink.drawImage(document.getElementById(id), 0, 0, 640, 640);
+      const pixels = ink.getImageData(x * 640 - 8, y * 640 - 8, 16, 16).data;
+      return [0, 1, 2].map((c) => pixels.filter((_, at) => at % 4 === c).reduce((sum, value) => sum + value, 0) / 256);
+    };
+    const apart = (x, y) => Math.max(...mean('after', x, y).map((value, c) => Math.abs(value - mean('before', x, y)[c])));
+    return { left: mean('after', left, 0.5), right: mean('after', right, 0.5), between: apart(0.5, 0.52), corner: apart(0.05, 0.05) };
+  }, sides);
+  await photograph(page, 'regions-done');
+  await page.locator('#remove-region').click();
+  await page.locator('#remove-region').click();
+  seen.without = await text(page, '#snippet');
+  await page.locator('#history .actions button').first().click();
+  await page.waitForFunction(() => document.querySelectorAll('#regions .drop.full').length === 4);
+  seen.again = await text(page, '#snippet');
+  await page.context().close();
+  return seen;
+}
+
+/** A square picture as a PNG file: of one colour, and a red disc where it is large. */
+async function drawn(page, name, side, colour = '#2040c0') {
+  const data = await page.evaluate(([side, colour]) => {
     const canvas = document.createElement('canvas');
     canvas.width = canvas.height = side;
     const ink = canvas.getContext('2d');
-    ink.fillStyle = '#2040c0';
+    ink.fillStyle = colour;
     ink.fillRect(0, 0, side, side);
     ink.fillStyle = '#c04020';
     if (side > 1000) ink.ellipse(side / 2, side / 2, side / 2.2, side / 2.2, 0, 0, 7);
     ink.fill();
     return canvas.toDataURL('image/png');
-  }, side);
+  }, [side, colour]);
   return { name, mimeType: 'image/png', buffer: Buffer.from(data.split(',')[1], 'base64') };
 }
 
@@ -262,7 +308,7 @@ async function docs() {
 
 try {
   const seen = {};
-  for (const scenario of [docs, failure, transfer, masked, cancel, closed, key_needed]) seen[scenario.name] = await scenario();
+  for (const scenario of [docs, failure, transfer, masked, regions, cancel, closed, key_needed]) seen[scenario.name] = await scenario();
   report({ ...seen, complaints });
 } finally {
   await browser.close();

@@ -63,6 +63,7 @@ fn events(id: &Value) -> Value {
         "summary": "Follow a job",
         "description": "Server-sent events: the present state at once, then every change, and the end of the stream after \
             the last one.",
+        "security": [{ "ApiKey": [] }, { "Ticket": [] }],
         "parameters": id,
         "responses": with_errors(answers, &["401", "403", "404", "503"]),
     })
@@ -73,6 +74,8 @@ fn edit() -> Value {
     let form = json!({ "type": "object", "required": ["image[]"], "properties": {
         "image[]": { "type": "array", "minItems": 2, "maxItems": 2, "items": { "type": "string", "format": "binary" },
             "description": "The subject, then the material." },
+        "mask": { "type": "string", "format": "binary",
+            "description": "What gets the material: where it is transparent. Of the subject's shape, at any size." },
         "prompt": text("As in a transfer."),
         "size": text("`auto`, or the most the result may be wide and high, such as `1024x1024`."),
         "output_format": { "type": "string", "enum": ["png", "jpeg", "webp"], "default": "png" },

@@ -42,7 +42,12 @@ fn defaults() {
         material_blend: 0.5,
         material_scale: 1.0,
         material_fit: MaterialFit::Crop,
+        roughness: 0.0,
+        metallic: 0.0,
+        transparency: 0.0,
+        glow: 0.0,
         mask_feather: 1.5,
+        mask_invert: false,
         background: Background::Auto,
         provenance: true,
     };

@@ -98,7 +98,7 @@ impl FairQueue {
 
     /// The jobs that want inputs, in the order of their turns: the first of each client, then the second, and so on.
     pub(super) fn wanting(&self) -> Vec<Uuid> {
-        let mut all: Vec<(Reverse<i16>, usize, (Option<u64>, u64), Uuid)> = Vec::new();
+        let mut all = Vec::new();
         for (level, lines) in &self.levels {
             for (client, line) in lines {
                 for (place, (seq, (id, wanting))) in line.iter().enumerate() {

@@ -267,3 +267,74 @@ fn the_enhanced_pipeline_keeps_size_transparency_and_background() {
     let outcome = run(engine(&folder).as_ref(), |t| t.pictures.subject_image = Picture::opaque(rgb.clone()));
     assert_eq!((outcome.picture.rgb.dimensions(), outcome.composite), ((139, 157), false));
 }
+
+/// The quick engine with networks for two of the four edits.
+fn editing() -> (tempfile::TempDir, Box<dyn Engine>) {
+    let folder = tiny::folder();
+    let shapes = [
+        ("fc1.weight", vec![48, 40]),
+        ("fc1.bias", vec![48]),
+        ("fc2.weight", vec![80, 48]),
+        ("fc2.bias", vec![80]),
+        ("edit_strength_fc1.weight", vec![8, 1]),
+        ("edit_strength_fc1.bias", vec![8]),
+        ("edit_strength_fc2.weight", vec![2, 8]),
+        ("edit_strength_fc2.bias", vec![2]),
+    ];
+    let shapes = shapes.map(|(name, shape)| (name.to_owned(), shape)).into();
+    for name in ["roughness", "metallic"] {
+        let file = folder.path().join(format!("{name}.safetensors"));
+        networks::synthetic::write(name, &shapes, &file).expect("written");
+    }
+    let path = folder.path().join("tiny.toml");
+    let profile = std::fs::read_to_string(&path).expect("read");
+    let more = "[weights.edits]\nroughness = \"roughness.safetensors\"\nmetallic = \"metallic.safetensors\"\n\
+                [dimensions.material_edit]\nhidden = 48\nstrength_hidden = 8\n\
+                [conditioning]\ndepth = { strength = 0.0 }\nlineart = { strength = 0.0 }\n";
+    std::fs::write(&path, format!("{profile}\n{more}")).expect("written");
+    let engine = engine(&folder);
+    (folder, engine)
+}
+
+#[test]
+fn edits_change_the_picture_and_none_changes_nothing() {
+    let (_plain_folder, plain) = quick();
+    let (_folder, engine) = editing();
+    let with = |roughness: f64, metallic: f64| {
+        let outcome = run(engine.as_ref(), |t| {
+            (t.settings.edits.roughness, t.settings.edits.metallic) = (roughness, metallic);
+        });
+        outcome.picture.rgb
+    };
+    let untouched = with(0.0, 0.0);
+    assert_eq!(
+        untouched,
+        run(plain.as_ref(), |_| {}).picture.rgb,
+        "networks that are not asked change nothing"
+    );
+    let all = |a: &RgbImage, b: &RgbImage| apart(a, b, |_, _| true);
+    let (rough, metal, both) = (with(1.0, 0.0), with(0.0, 0.5), with(1.0, 0.5));
+    assert!(all(&untouched, &rough) > 0.1 && all(&untouched, &metal) > 0.1 && all(&rough, &metal) > 0.1);
+    assert!(all(&both, &rough) > 0.1 && all(&both, &metal) > 0.1);
+    assert_eq!(rough, with(1.0, 0.0), "the same again");
+}
+
+#[test]
+fn what_no_network_can_do_is_refused_by_name() {
+    let (_folder, engine) = editing();
+    let refused = |change: fn(&mut Transfer)| {
+        let mut transfer = transfer("pub_b");
+        change(&mut transfer);
+        match engine.transfer(&transfer, &Silent, &Cancel::default()) {
+            Err(Error::Unfit { field, message }) => (field, message),
+            other => panic!("not refused: {other:?}"),
+        }
+    };
+    let (field, message) = refused(|t| (t.settings.edits.roughness, t.settings.edits.glow) = (0.5, 0.5));
+    assert!(field == "glow" && message.contains("weights.edits"), "{field}: {message}");
+    let (field, message) = refused(|t| {
+        t.settings.edits.roughness = 0.5;
+        t.settings.strength = pipeline::Strength::Strong;
+    });
+    assert!(field == "roughness" && message.contains("material_strength"), "{field}: {message}");
+}

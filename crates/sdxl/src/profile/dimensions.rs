@@ -5,6 +5,7 @@ use networks::clip::vision::ClipVisionConfig;
 use networks::depth::DepthConfig;
 use networks::ip_adapter::IpAdapterConfig;
 use networks::line_art::LineArtConfig;
+use networks::material_edit::MaterialEditConfig;
 use networks::t2i_adapter::T2iConfig;
 use networks::u2net::U2NetConfig;
 use networks::unet::UNetConfig;
@@ -39,6 +40,8 @@ pub struct Dimensions {
     pub lineart: LineArtConfig,
     #[serde(deserialize_with = "background")]
     pub background: U2NetConfig,
+    #[serde(deserialize_with = "material_edit")]
+    pub material_edit: MaterialEditConfig,
 }
 
 impl Default for Dimensions {
@@ -55,6 +58,7 @@ impl Default for Dimensions {
             depth: DepthConfig::large(),
             lineart: LineArtConfig::default(),
             background: U2NetConfig::u2net(),
+            material_edit: MaterialEditConfig::default(),
         }
     }
 }
@@ -99,6 +103,7 @@ dimensions! {
     depth: DepthConfig = DepthConfig::large();
     lineart: LineArtConfig = LineArtConfig::default();
     background: U2NetConfig = U2NetConfig::u2net();
+    material_edit: MaterialEditConfig = MaterialEditConfig::default();
 }
 
 fn ip_adapter_medium<'de, D: Deserializer<'de>>(deserializer: D) -> Result<IpAdapterConfig, D::Error> {

@@ -20,9 +20,40 @@ pub struct WeightFiles<File = String> {
     pub t2i_lineart: File,
     pub depth: File,
     pub lineart: File,
+    /// Networks that change a material's character; those that are not there cannot be asked for.
+    #[serde(default = "EditFiles::none")]
+    pub edits: EditFiles<File>,
     /// Merged into the checkpoint at load, in this order.
     #[serde(default = "Vec::new")]
     pub loras: Vec<LoraFile<File>>,
+}
+
+/// Networks that change one property of a material each.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)] // the names say it
+pub struct EditFiles<File = String> {
+    pub roughness: Option<File>,
+    pub metallic: Option<File>,
+    pub transparency: Option<File>,
+    pub glow: Option<File>,
+}
+
+impl<File> EditFiles<File> {
+    fn none() -> Self {
+        Self { roughness: None, metallic: None, transparency: None, glow: None }
+    }
+
+    /// Each by its name.
+    pub(crate) fn all(&self) -> [(&'static str, Option<&File>); 4] {
+        let Self { roughness, metallic, transparency, glow } = self;
+        [
+            ("roughness", roughness.as_ref()),
+            ("metallic", metallic.as_ref()),
+            ("transparency", transparency.as_ref()),
+            ("glow", glow.as_ref()),
+        ]
+    }
 }
 
 /// A LoRA and how strongly it is merged.
@@ -50,6 +81,12 @@ impl<File> WeightFiles<File> {
             depth: f("depth", &self.depth),
             lineart: f("lineart", &self.lineart),
             vae: self.vae.as_ref().map(|file| f("vae", file)),
+            edits: EditFiles {
+                roughness: self.edits.roughness.as_ref().map(|file| f("edits.roughness", file)),
+                metallic: self.edits.metallic.as_ref().map(|file| f("edits.metallic", file)),
+                transparency: self.edits.transparency.as_ref().map(|file| f("edits.transparency", file)),
+                glow: self.edits.glow.as_ref().map(|file| f("edits.glow", file)),
+            },
             loras: self
                 .loras
                 .iter()

@@ -123,6 +123,7 @@ impl Run<'_> {
         let mut tokens = Vec::new();
         for (at, region) in pictures.regions().iter().enumerate() {
             let seen = self.seen(at, &region.material.rgb, pictures.blend_image.as_ref(), &states)?;
+            let seen = self.edited(seen)?;
             let of_region = adapter.tokens(&seen)?;
             self.show_tensor(IMAGE_TOKENS[at], &of_region);
             tokens.push(of_region);

@@ -3,7 +3,6 @@
 use diffusion::is_unguided;
 
 use super::Run;
-use crate::profile::Sampling;
 use crate::{MaterialFit, Transfer};
 
 /// A material whose longer side exceeds this many shorter ones loses something worth a note when its centre is cut out.

@@ -6,13 +6,14 @@ import * as history from './history.js';
 import { Cancelled, Job } from './job.js';
 import { Painter } from './mask.js';
 import { listenForPasting, Picture } from './pictures.js';
+import { Regions } from './regions.js';
 import { Settings } from './settings.js';
 import { LANGUAGES } from './snippets.js';
 
 const PICTURES = ['subject_image', 'material_image'];
 const FURTHER = ['subject_mask', 'blend_image'];
 
-let model, keyed, pictures, further, settings, job, shown;
+let model, keyed, pictures, further, regions, painter, settings, job, shown;
 let language = 'curl';
 
 // ---------------------------------------------------------------- start
@@ -26,9 +27,12 @@ async function start() {
   byId('pictures').append(...pictures.map((picture) => picture.element));
   further = FURTHER.map((name) => new Picture(name, properties[name].description, writeSnippet, { optional: true }));
   byId('further-pictures').append(...further.map((picture) => picture.element));
-  makePainter();
+  painter = new Painter();
+  further[0].actions.prepend(paintButton(further[0]));
+  const help = { masks: properties.masks.description, materials: properties.materials.description };
+  regions = new Regions(help, paintButton, regionsChanged);
   settings = new Settings(properties, [...PICTURES, ...FURTHER], byId('main-settings'), byId('more-settings'), writeSnippet);
-  listenForPasting([...pictures, ...further], pictures);
+  listenForPasting(() => [...pictures, ...further, ...regions.pictures], pictures);
   makeLanguages();
   byId('key-button').hidden = !keyed;
   await Promise.all([pictures[0].takeExample('pumpkin'), pictures[1].takeExample('marble')]);
@@ -37,19 +41,26 @@ async function start() {
   await showHistory();
 }
 
-/** A button beside the mask that opens a board to paint it on. */
-function makePainter() {
-  const [mask] = further;
-  const painter = new Painter((file) => mask.take(file));
+/** A button beside a mask that opens a board to paint it on. */
+function paintButton(mask) {
   const paint = async () => {
     if (!pictures[0].file) return void pictures[0].complain('Choose a picture first.');
-    if (!(await painter.open(pictures[0].file))) mask.complain('This browser cannot show the subject: choose a mask as a file.');
+    if (!(await painter.open(pictures[0].file, mask))) mask.complain('This browser cannot show the subject: choose a mask as a file.');
   };
-  mask.actions.prepend(make('button', { type: 'button', id: 'paint-mask', onclick: paint }, 'Paint it'));
+  return make('button', { type: 'button', class: 'paint', 'aria-label': `${mask.title}: paint it`, onclick: paint }, 'Paint it');
 }
 
-/** The pictures of the request that there are. */
-const given = () => [...pictures, ...further.filter((picture) => picture.file)];
+/** Regions have materials of their own: one mask and one material for all are not asked for then. */
+function regionsChanged() {
+  const several = regions?.pairs.length > 0;
+  byId('further-pictures').hidden = several;
+  pictures[1].element.disabled = several;
+  writeSnippet();
+}
+
+/** The pictures of the request, those that are needed first. */
+const needed = () => (regions.pairs.length ? [pictures[0], ...regions.pictures] : pictures);
+const given = () => [...needed(), ...(regions.pairs.length ? [] : further.filter((picture) => picture.file))];
 
 /** What a result looks like, before there is one. */
 async function showExample() {
@@ -66,7 +77,7 @@ async function showExample() {
 
 function form() {
   const form = new FormData();
-  for (const picture of given()) form.set(picture.name, picture.file, picture.file.name);
+  for (const picture of given()) form.append(picture.field, picture.file, picture.file.name);
   for (const [name, value] of Object.entries(settings.values())) form.set(name, value);
   return form;
 }
@@ -93,10 +104,11 @@ function tell(text, progress) {
 
 async function run(event) {
   event.preventDefault();
-  const missing = pictures.filter((picture) => !picture.file);
+  const missing = needed().filter((picture) => !picture.file);
   missing.forEach((picture) => picture.complain('Choose a picture first.'));
   if (missing.length || job) return;
-  const [subject, material] = pictures.map((picture) => picture.file);
+  const subject = pictures[0].file;
+  const material = needed().at(regions.pairs.length ? 2 : 1).file;
   const [mask, blend] = further.map((picture) => picture.file);
   const values = settings.values();
   job = new Job(tell);
@@ -107,7 +119,7 @@ async function run(event) {
   try {
     const result = await job.run(model, form());
     const images = await Promise.all(result.images.map(async (image) => ({ name: image.name, file: await api.file(image) })));
-    const entry = { id: result.request_id, time: Date.now(), subject, material, mask, blend, values, seed: result.seed, images, facts: facts(result), notes: remarks(result, values) };
+    const entry = { id: result.request_id, time: Date.now(), subject, material, mask, blend, regions: regions.files(), values, seed: result.seed, images, facts: facts(result), notes: remarks(result, values) };
     await present(entry);
     byId('announce').textContent = announced = 'The result is there.';
     if (!(await history.keep(entry))) byId('no-history').textContent = 'This browser keeps nothing here (a private window, or no room).';
@@ -149,10 +161,10 @@ function failed(error) {
   }
   const rest = [];
   // A failed job names its field in the sentence, a refusal in its details.
-  const [, field, message] = /^(\w+): (.*)$/s.exec(error.message) ?? [];
+  const [, field, message] = /^([\w[\]]+): (.*)$/s.exec(error.message) ?? [];
   const details = error.details?.length ? error.details : field ? [{ field, message }] : [];
   for (const { field, message } of details) {
-    const control = [...pictures, ...further].find((picture) => picture.name === field) ?? settings.find(field);
+    const control = [...pictures, ...further, ...regions.pictures].find((picture) => picture.name === field) ?? settings.find(field);
     control?.complain(message);
     rest.push(make('li', {}, `${words(field)}: ${message}`));
   }
@@ -247,6 +259,7 @@ async function reuse(entry) {
   settings.restore({ ...entry.values, seed: entry.seed });
   await pictures[0].take(entry.subject);
   await pictures[1].take(entry.material);
+  await regions.restore(entry.regions ?? []);
   for (const [picture, file] of further.map((picture, at) => [picture, [entry.mask, entry.blend][at]])) {
     if (file) await picture.take(file);
     else if (picture.file) picture.clear();
@@ -282,10 +295,10 @@ function choose(name) {
 }
 
 function writeSnippet() {
-  if (!settings) return;
+  if (!settings || !regions) return;
   const texts = settings.values();
   const values = Object.fromEntries(Object.entries(texts).map(([name, text]) => [name, settings.typed(name, text)]));
-  const files = Object.fromEntries(given().map((picture) => [picture.name, picture.file?.name ?? `${picture.name}.png`]));
+  const files = given().map((picture) => [picture.field, picture.file?.name ?? `${picture.field}.png`]);
   const format = texts.output_format ?? settings.find('output_format')?.fallback ?? 'webp';
   byId('snippet').textContent = LANGUAGES[language]({ base: document.baseURI, model, keyed, files, values, format });
 }
@@ -331,7 +344,7 @@ byId('cancel').addEventListener('click', () => job?.cancel().catch(failed));
 byId('reset').addEventListener('click', () => {
   settings.restore({});
   further.filter((picture) => picture.file).forEach((picture) => picture.clear());
-  writeSnippet();
+  regions.clear();
 });
 byId('divide').addEventListener('input', (event) => byId('compare').style.setProperty('--at', `${event.target.value}%`));
 byId('copy').addEventListener('click', copy);

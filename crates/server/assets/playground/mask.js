@@ -5,10 +5,10 @@ import { byId, showBlob } from './dom.js';
 /** Longest side of the painted mask, in pixels; the server brings it to the picture's size. */
 const MOST = 2048;
 
-/** Asks for a mask of `subject` (a file); `use` gets it as a PNG file. */
+/** Paints masks over a subject (a file), each for one of the page's pictures. */
 export class Painter {
-  constructor(use) {
-    Object.assign(this, { use, last: null });
+  constructor() {
+    Object.assign(this, { last: null, drafts: new WeakMap() });
     this.dialog = byId('mask-dialog');
     this.canvas = byId('mask-canvas');
     this.ink = this.canvas.getContext('2d');
@@ -22,20 +22,27 @@ export class Painter {
     byId('mask-none').addEventListener('click', () => this.wipe());
     byId('mask-close').addEventListener('click', () => this.dialog.close());
     byId('mask-use').addEventListener('click', () => this.done());
+    this.dialog.addEventListener('close', () => this.keep());
   }
 
-  /** Opens over `subject`; what was painted over the same file before is still there. */
-  async open(subject) {
+  /** Opens over `subject`; what was painted for the same picture over the same file before is still there. */
+  async open(subject, picture) {
     const image = byId('mask-subject');
-    if (subject !== this.subject) {
-      if (!(await showBlob(image, subject))) return false;
-      this.subject = subject;
-      const scale = Math.min(1, MOST / Math.max(image.naturalWidth, image.naturalHeight));
-      this.canvas.width = Math.max(1, Math.round(image.naturalWidth * scale));
-      this.canvas.height = Math.max(1, Math.round(image.naturalHeight * scale));
-    }
+    if (!(await showBlob(image, subject))) return false;
+    Object.assign(this, { subject, picture });
+    const scale = Math.min(1, MOST / Math.max(image.naturalWidth, image.naturalHeight));
+    this.canvas.width = Math.max(1, Math.round(image.naturalWidth * scale));
+    this.canvas.height = Math.max(1, Math.round(image.naturalHeight * scale));
+    const draft = this.drafts.get(picture);
+    if (draft?.subject === subject) this.ink.drawImage(draft.painted, 0, 0);
     this.dialog.showModal();
     return true;
+  }
+
+  keep() {
+    const painted = new OffscreenCanvas(this.canvas.width, this.canvas.height);
+    painted.getContext('2d').drawImage(this.canvas, 0, 0);
+    this.drafts.set(this.picture, { subject: this.subject, painted });
   }
 
   get erases() {
@@ -85,7 +92,8 @@ export class Painter {
     ink.fillRect(0, 0, flat.width, flat.height);
     ink.drawImage(this.canvas, 0, 0);
     const blob = await flat.convertToBlob({ type: 'image/png' });
+    const number = /\d+$/.exec(this.picture.title);
     this.dialog.close();
-    await this.use(new File([blob], 'mask.png', { type: 'image/png' }));
+    await this.picture.take(new File([blob], number ? `mask-${number}.png` : 'mask.png', { type: 'image/png' }));
   }
 }

@@ -10,9 +10,9 @@ const ACCEPT = 'image/png,image/jpeg,image/webp,image/gif,image/bmp,image/tiff';
 
 /** One picture of the request. `changed` is called whenever there is another file. An `optional` one can be taken out again. */
 export class Picture {
-  constructor(name, help, changed, { optional = false } = {}) {
-    Object.assign(this, { name, changed, file: null });
-    const title = words(name.replace('_image', ''));
+  constructor(name, help, changed, { optional = false, title = words(name.replace('_image', '')) } = {}) {
+    // Of several in a list, each has its number in its name; the field has none.
+    Object.assign(this, { name, field: name.replace(/\[\d+\]$/, ''), title, changed, file: null });
     this.input = make('input', {
       type: 'file', accept: ACCEPT, 'aria-label': `${title}: choose a picture`, 'aria-describedby': `${name}-problem ${name}-hint`,
       onchange: () => this.input.files[0] && this.take(this.input.files[0]),
@@ -28,7 +28,7 @@ export class Picture {
     if (optional) this.actions.append(this.remove);
     this.element = make(
       'fieldset', { class: 'picture' },
-      make('legend', {}, title), this.drop, this.problem, this.examples, optional && this.actions, optional && make('p', { class: 'help' }, prose(help)),
+      make('legend', {}, title), this.drop, this.problem, this.examples, this.actions, optional && make('p', { class: 'help' }, prose(help)),
     );
     this.listen();
   }
@@ -93,12 +93,12 @@ export class Picture {
 }
 
 /** Pasted pictures go to the part of the page that has the focus, else to the first of `needed` that is empty, else to the subject. */
-export function listenForPasting(pictures, needed) {
+export function listenForPasting(all, needed) {
   document.addEventListener('paste', (event) => {
     const file = [...event.clipboardData.files].find((each) => each.type.startsWith('image/'));
     if (!file) return;
     event.preventDefault();
-    const focused = pictures.find((picture) => picture.element.contains(document.activeElement));
+    const focused = all().find((picture) => picture.element.contains(document.activeElement));
     (focused ?? needed.find((picture) => !picture.file) ?? needed[0]).take(file);
   });
 }

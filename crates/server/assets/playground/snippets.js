@@ -5,11 +5,11 @@ const quoted = JSON.stringify;
 const shell = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
 const python = (value) => (value === true ? 'True' : value === false ? 'False' : quoted(value));
 
-/** `request`: base, model, keyed, files {field: file name}, values {name: value of its JSON type}. */
+/** `request`: base, model, keyed, files [[field, file name]], values {name: value of its JSON type}. */
 export const LANGUAGES = {
   curl({ base, model, keyed, files, values, format }) {
     const fields = [
-      ...Object.entries(files).map(([field, file]) => `-F ${shell(`${field}=@${file}`)}`),
+      ...files.map(([field, file]) => `-F ${shell(`${field}=@${file}`)}`),
       ...Object.entries(values).map(([name, value]) => `--form-string ${shell(`${name}=${value}`)}`),
     ];
     const head = `curl --fail-with-body ${base}v1/${model} -o result.${format}`;
@@ -17,7 +17,7 @@ export const LANGUAGES = {
   },
 
   Python({ base, model, keyed, files, values, format }) {
-    const pictures = Object.entries(files).map(([field, file]) => `        ${quoted(field)}: open(${quoted(file)}, "rb"),`);
+    const pictures = files.map(([field, file]) => `        (${quoted(field)}, open(${quoted(file)}, "rb")),`);
     const data = Object.entries(values).map(([name, value]) => `        ${quoted(name)}: ${python(value)},`);
     return [
       ...(keyed ? ['import os', ''] : []),
@@ -26,7 +26,7 @@ export const LANGUAGES = {
       'answer = requests.post(',
       `    ${quoted(`${base}v1/${model}`)},`,
       ...(keyed ? ['    headers={"x-api-key": os.environ["KEY"]},'] : []),
-      '    files={', ...pictures, '    },',
+      '    files=[', ...pictures, '    ],',
       ...(data.length ? ['    data={', ...data, '    },'] : []),
       ')',
       'if not answer.ok:',
@@ -41,7 +41,7 @@ export const LANGUAGES = {
       "import { writeFile } from 'node:fs/promises';",
       '',
       'const form = new FormData();',
-      ...Object.entries(files).map(([field, file]) => `form.set(${quoted(field)}, await openAsBlob(${quoted(file)}), ${quoted(file)});`),
+      ...files.map(([field, file]) => `form.append(${quoted(field)}, await openAsBlob(${quoted(file)}), ${quoted(file)});`),
       ...Object.entries(values).map(([name, value]) => `form.set(${quoted(name)}, ${quoted(value)});`),
       `const answer = await fetch(${quoted(`${base}v1/${model}`)}, {`,
       "  method: 'POST',",

@@ -24,6 +24,7 @@ impl Config {
             return refuse("public_url", "must be an absolute http or https URL without a query");
         }
         self.check_sharing()?;
+        self.check_checker()?;
         if self.max_steps == 0 {
             return refuse("max_steps", "must be at least 1");
         }
@@ -37,6 +38,7 @@ impl Config {
             ("max_connections", self.max_connections),
             ("fetch_at_once", self.fetch_at_once),
             ("max_body", self.max_body.0),
+            ("check_at_once", self.check_at_once),
         ];
         if let Some((name, _)) = counts.iter().find(|(_, count)| *count == 0) {
             return refuse(name, "must be at least 1");
@@ -108,6 +110,30 @@ impl Config {
         Ok(())
     }
 
+    /// What is asked about pictures.
+    fn check_checker(&self) -> Result<(), ConfigError> {
+        let refuse = |name: &str, reason: &str| Err(value_error("configuration", name, reason.to_owned()));
+        if let Some(url) = &self.check_url {
+            if !(matches!(url.scheme(), "http" | "https") && url.has_host()) {
+                return refuse("check_url", "must be an absolute http or https URL");
+            }
+            if !url.username().is_empty() || url.password().is_some() {
+                return refuse("check_url", "must not hold a password; use check_token");
+            }
+            if !self.check_command.is_empty() {
+                return refuse("check_command", "there is a `check_url` too; give one of the two");
+            }
+        }
+        if let Some(reason) = crate::checker::missing(&self.check_command) {
+            return refuse("check_command", &reason);
+        }
+        let asked = self.check_url.is_some() || !self.check_command.is_empty();
+        if asked && self.check_stages.is_empty() {
+            return refuse("check_stages", "must be input, output or both");
+        }
+        Ok(())
+    }
+
     /// Takes the address of the database from its file.
     pub(super) fn read_database(&mut self) -> Result<(), ConfigError> {
         let Some(path) = &self.database_file else { return Ok(()) };
@@ -122,7 +148,7 @@ impl Config {
     }
 
     /// Every span of time, and the least it may be.
-    fn spans(&self) -> [(&'static str, Span, Duration); 9] {
+    fn spans(&self) -> [(&'static str, Span, Duration); 10] {
         let (none, moment, second) = (Duration::ZERO, Duration::from_millis(10), Duration::from_secs(1));
         [
             ("result_ttl", self.result_ttl, second),
@@ -134,6 +160,7 @@ impl Config {
             ("lease", self.lease, second),
             ("fetch_connect_timeout", self.fetch_connect_timeout, moment),
             ("fetch_timeout", self.fetch_timeout, moment),
+            ("check_timeout", self.check_timeout, moment),
         ]
     }
 

@@ -125,7 +125,7 @@ fn syntax_error(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError
 }
 
 /// Settings whose values hold keys or passwords.
-const SECRET: [&str; 3] = ["api_key", "keys", "fetch_proxy"];
+const SECRET: [&str; 4] = ["api_key", "keys", "fetch_proxy", "check_url"];
 
 /// What is wrong with a setting, without its value where that is nobody's business.
 fn discreet(name: &str, reason: String) -> String {

@@ -20,6 +20,7 @@ use uuid::Uuid;
 use super::reading::{Dialect, Read, Refusal, check_pictures, parse};
 use super::{body, dry_run};
 use crate::base_url::{self, base_url};
+use crate::checker::CheckStage;
 use crate::failure::{Failure, RATE_RESET, REQUEST_ID};
 use crate::idempotency;
 use crate::keys::{Admitted, Caller, Transfer};
@@ -237,7 +238,7 @@ fn new_job(app: &App, id: Uuid, caller: &Admitted<Transfer>, client: String) -> 
     }
 }
 
-/// Stores the pictures; returns what is to be done with them. `wanting`: some are still to be fetched.
+/// Stores the pictures; returns what is to be done with them. `wanting`: some are still to be fetched, or all to be checked.
 async fn store(
     app: &App,
     base: &str,
@@ -252,7 +253,8 @@ async fn store(
         stored.push(store_input(app, base, source, &mut inputs.keys).await?);
     }
     let pictures = places.filled(stored).ok_or_else(Failure::internal)?;
-    *wanting = pictures.iter().any(|(_, image)| matches!(image, ImageRef::Url(_)));
+    *wanting = app.checker_of(CheckStage::Input).is_some()
+        || pictures.iter().any(|(_, image)| matches!(image, ImageRef::Url(_)));
     let seed = pipeline::Settings::seed_of(&request.parameters);
     let (parameters, notes) = (request.parameters, request.control.notes);
     let task = TransferTask { pictures, parameters, seed, notes };

@@ -3,9 +3,11 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use axum::extract::{FromRequestParts, Path};
+use axum::extract::{FromRequestParts, Path, Query};
 use http::request::Parts;
 use jobs::Job;
+use serde::Deserialize;
+use subtle::ConstantTimeEq as _;
 use uuid::Uuid;
 
 use crate::base_url::base_url;
@@ -57,5 +59,31 @@ impl FromRequestParts<Arc<App>> for OwnJob {
         let id = Uuid::try_parse(&text).map_err(|_| unknown())?;
         let job = app.jobs.get(id).await?;
         job.filter(|job| job.owner == caller.owner).map(Self).ok_or_else(unknown)
+    }
+}
+
+/// The job that the caller may follow: with its ticket, which opens nothing else, or as its owner.
+pub(super) struct Followed(pub(super) Arc<Job>);
+
+#[derive(Deserialize)]
+struct Shown {
+    ticket: String,
+}
+
+impl FromRequestParts<Arc<App>> for Followed {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Failure> {
+        if let Ok(Query(shown)) = Query::<Shown>::from_request_parts(parts, app).await
+            && let Ok(id) = Uuid::try_parse(&parameter(parts, app).await)
+            && let Some(job) = app.jobs.get(id).await?
+            && app
+                .keys
+                .ticket(&job.owner, id)
+                .is_some_and(|own| own.as_bytes().ct_eq(shown.ticket.as_bytes()).into())
+        {
+            return Ok(Self(job));
+        }
+        OwnJob::from_request_parts(parts, app).await.map(|OwnJob(job)| Self(job))
     }
 }

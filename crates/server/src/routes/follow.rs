@@ -15,7 +15,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use jobs::Job;
 
-use super::extract::{Base, OwnJob};
+use super::extract::{Base, Followed};
 use super::v2::{status_of, with_id};
 use crate::budget::Share;
 use crate::failure::Failure;
@@ -91,7 +91,7 @@ impl Wait {
 /// answer. The stream ends with the job.
 pub(super) async fn events(
     State(app): State<Arc<App>>,
-    OwnJob(job): OwnJob,
+    Followed(job): Followed,
     Base(base): Base,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {

@@ -9,6 +9,7 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use jobs::Job;
+use pipeline::Picture;
 use serde_json::json;
 
 use super::admission::{Accepted, account_headers};
@@ -24,7 +25,15 @@ use crate::task::TransferResult;
 const IMAGES: [&str; 2] = ["image", "image[]"];
 /// The other fields that are read. What else that API has (`model`, `quality`, `user` …) means nothing here.
 const OTHERS: [&str; 8] =
-    ["prompt", "size", "output_format", "output_compression", "response_format", "n", "stream", "mask"];
+    ["prompt", "size", "output_format", "output_compression", "response_format", "n", "stream", MASK];
+/// Its transparent pixels are what is edited.
+const MASK: &str = "mask";
+
+/// What is wrong with a decoded picture of an edit: a mask has to say something by its transparency.
+pub(super) fn unfit(field: &str, picture: &Picture) -> Option<RequestError> {
+    let silent = field == "subject_mask" && picture.alpha.is_none();
+    silent.then(|| RequestError::field(MASK, "has no transparent pixels; those are what gets the material"))
+}
 
 /// The fields of an edit.
 pub(super) struct Edit;
@@ -43,10 +52,15 @@ impl Fields for Edit {
 pub(super) fn translate(fields: Vec<(String, FormValue)>) -> Result<Vec<(String, FormValue)>, RequestError> {
     let (mut pictures, mut own) = (Vec::new(), Vec::new());
     let mut put = |name: &str, value: &str| own.push((name.to_owned(), FormValue::Text(value.to_owned())));
-    let (mut format, mut inline) = ("png".to_owned(), true);
+    let (mut format, mut inline, mut mask) = ("png".to_owned(), true, None);
     for (name, value) in fields {
         if IMAGES.contains(&name.as_str()) {
             pictures.push(value);
+            continue;
+        }
+        if name == MASK && value != FormValue::Text(String::new()) {
+            put("mask_invert", "true");
+            mask = Some(value);
             continue;
         }
         let text = match value {
@@ -54,10 +68,6 @@ pub(super) fn translate(fields: Vec<(String, FormValue)>) -> Result<Vec<(String,
             FormValue::File(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         };
         match (name.as_str(), text.trim()) {
-            ("mask", _) => {
-                let error = "is not taken here; send it as subject_mask to /v1/material-transfer";
-                return Err(RequestError::field("mask", error));
-            }
             (_, "")
             | ("size", "auto")
             | ("n", "1")
@@ -88,6 +98,7 @@ pub(super) fn translate(fields: Vec<(String, FormValue)>) -> Result<Vec<(String,
         RequestError::field("image", "must be two pictures: the subject, and then the material it is to get")
     })?;
     own.extend([("subject_image".to_owned(), subject), ("material_image".to_owned(), material)]);
+    own.extend(mask.map(|mask| ("subject_mask".to_owned(), mask)));
     Ok(own)
 }
 
@@ -182,12 +193,14 @@ mod tests {
         assert_eq!(translate(fields).unwrap(), own);
         let pair = || vec![image("image", 1), image("image", 2)];
         assert!(translate(pair()).unwrap().contains(&text("output_format", "png")));
-        for (field, value) in
-            [("n", "2"), ("stream", "true"), ("size", "large"), ("response_format", "x"), ("mask", "")]
-        {
+        for (field, value) in [("n", "2"), ("stream", "true"), ("size", "large"), ("response_format", "x")] {
             let error = translate([pair(), vec![text(field, value)]].concat()).unwrap_err().to_string();
             assert!(error.starts_with(field), "{error}");
         }
+        let masked = translate([pair(), vec![image("mask", 3)]].concat()).unwrap();
+        assert!(masked.contains(&image("subject_mask", 3)) && masked.contains(&text("mask_invert", "true")));
+        let unmasked = translate([pair(), vec![text("mask", "")]].concat()).unwrap();
+        assert_eq!(unmasked, translate(pair()).unwrap(), "browsers send every field of a form");
         assert!(translate(vec![image("image", 1)]).unwrap_err().to_string().starts_with("image: "));
     }
 }

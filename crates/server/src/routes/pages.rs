@@ -55,6 +55,7 @@ static FILES: &[File] = files! {
     "job.js": SCRIPT,
     "mask.js": SCRIPT,
     "pictures.js": SCRIPT,
+    "regions.js": SCRIPT,
     "settings.js": SCRIPT,
     "snippets.js": SCRIPT,
     "examples/armchair.jpg": JPEG,

@@ -27,6 +27,7 @@ pub(super) struct Read {
     pub(super) share: Share,
     /// What is asked for, hashed, if that is wanted.
     pub(super) digest: Option<String>,
+    dialect: Dialect,
 }
 
 /// Why a body is no transfer: what the schema says about it, which may wait until the job fails, or anything else.
@@ -77,7 +78,7 @@ pub(super) async fn parse(
         drop(bytes);
         share.shrink(request.inline_bytes());
         let digest = hashed.then(|| idempotency::digest(&request));
-        Ok(Read { request, share, digest })
+        Ok(Read { request, share, digest, dialect })
     };
     blocking(parse).await?
 }
@@ -103,7 +104,11 @@ pub(super) async fn check_pictures(app: &Arc<App>, read: Read) -> Result<Read, R
         // Of the work and not of the call: a client that hangs up does not end the decoding.
         let _room = room;
         for (field, file) in inline(&read.request) {
-            Picture::decode(file, &limits).map_err(|error| RequestError::field(field, error.to_string()))?;
+            let picture = Picture::decode(file, &limits);
+            let picture = picture.map_err(|error| RequestError::field(field, error.to_string()))?;
+            if let (Dialect::OpenAi, Some(error)) = (read.dialect, openai::unfit(field, &picture)) {
+                return Err(error);
+            }
         }
         Ok::<_, RequestError>(read)
     });

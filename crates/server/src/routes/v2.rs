@@ -42,6 +42,10 @@ pub(super) async fn submit(
         status_url: format!("{base}/v2/requests/{id}/status"),
         response_url: format!("{base}/v2/requests/{id}"),
         poll_url: format!("{base}/v1/requests/{id}"),
+        events_url: match app.keys.ticket(&job.owner, job.id) {
+            Some(ticket) => format!("{base}/v2/requests/{id}/events?ticket={ticket}"),
+            None => format!("{base}/v2/requests/{id}/events"),
+        },
         queue_position: app.jobs.position(job.id).await.ok().flatten().unwrap_or(0),
         request_id: id,
     };

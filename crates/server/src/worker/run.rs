@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use bytes::Bytes;
-use jobs::{BlobKey, Claim};
+use jobs::{BlobKey, Claim, Failure};
 use pipeline::{Engine, Outcome, Picture, PictureError, Pictures, Provenance, Settings, Transfer};
 use serde_json::Value;
 use tokio::runtime::Handle;
@@ -21,12 +21,14 @@ pub(super) enum Stopped {
     Input(String),
     /// Somebody wanted it to stop.
     Cancelled,
+    /// It was done, and may not be had.
+    Failed(Failure),
     /// A fault of ours; the text is for the log.
     Fault(String),
 }
 
 impl Stopped {
-    fn fault(error: impl std::fmt::Display) -> Self {
+    pub(super) fn fault(error: impl std::fmt::Display) -> Self {
         Self::Fault(error.to_string())
     }
 }

@@ -150,6 +150,11 @@ impl Bench {
         folder
     }
 
+    /// Drops it whatever is still under way; what is in its folder is there for the next one once all that has ended.
+    pub(crate) fn abandon(self) -> tempfile::TempDir {
+        self.folder
+    }
+
     /// Requests to a state that is already there.
     pub(crate) fn around(app: Arc<App>) -> Self {
         Self { router: server::app(app.clone()), app, folder: tempfile::tempdir().unwrap(), _workers: None }

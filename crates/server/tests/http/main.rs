@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod calls;
+mod checks;
 mod fixture;
 mod life;
 mod limits;

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
+use pipeline::{OutputFormat, Picture};
 use serde_json::{Value, json};
 
 use crate::fixture::*;
@@ -282,6 +283,35 @@ async fn a_dry_run_checks_everything_and_does_nothing() {
     assert_eq!(bench.get("/v1/get-user-credits").await.json()["credits"], 1);
 }
 
+/// Browsers follow a job without a key, by the URL they were given, and get nowhere else with it.
+#[tokio::test]
+async fn a_ticket_opens_one_stream() {
+    let bench = Bench::start(KEYS);
+    let bare = async |url: &str| {
+        let path = url.strip_prefix("http://bench:8000").unwrap();
+        bench.send(request("GET", path, &[], Body::empty())).await
+    };
+    let [first, second] = [bench.v2(json!({})).await.json(), bench.v2(json!({})).await.json()];
+    let url = first["events_url"].as_str().unwrap();
+    let said = events(&bare(url).await);
+    assert_eq!(said.last().unwrap()["status"], "COMPLETED");
+    assert_eq!(said.last().unwrap()["request_id"], first["request_id"]);
+    let ticket = url.split_once('?').unwrap().1;
+    let of_the_other = second["events_url"].as_str().unwrap().split_once('?').unwrap().0;
+    for closed in [
+        format!("{of_the_other}?{ticket}"),
+        url.split_once('?').unwrap().0.to_owned(),
+        format!("{}?ticket=", url.split_once('?').unwrap().0),
+        format!("{}?{ticket}", first["status_url"].as_str().unwrap()),
+        format!("{}?{ticket}", first["response_url"].as_str().unwrap()),
+    ] {
+        bare(&closed).await.error(401);
+    }
+    let stranger = [("x-api-key", "K2")];
+    let path = format!("/v2/requests/{}/events?ticket=x", first["request_id"].as_str().unwrap());
+    bench.send(request("GET", &path, &stranger, Body::empty())).await.error(404);
+}
+
 #[tokio::test]
 async fn what_is_no_parameter_is_named_in_the_result() {
     let bench = Bench::start(KEYS);
@@ -295,15 +325,22 @@ async fn what_is_no_parameter_is_named_in_the_result() {
 
 /// A form with two pictures under `image[]`, and these texts.
 fn edit(texts: &[(&str, &str)], pictures: &[Vec<u8>]) -> Body {
+    masked_edit(texts, pictures, None)
+}
+
+/// The same with a mask.
+fn masked_edit(texts: &[(&str, &str)], pictures: &[Vec<u8>], mask: Option<&Vec<u8>>) -> Body {
     let mut form = Vec::new();
     for (name, value) in texts {
         let head = format!("--B\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
         form.extend_from_slice(head.as_bytes());
     }
-    for picture in pictures {
-        form.extend_from_slice(
-            b"--B\r\nContent-Disposition: form-data; name=\"image[]\"; filename=\"a.png\"\r\nContent-Type: image/png\r\n\r\n",
+    let pictures = pictures.iter().map(|picture| ("image[]", picture));
+    for (name, picture) in pictures.chain(mask.map(|mask| ("mask", mask))) {
+        let head = format!(
+            "--B\r\nContent-Disposition: form-data; name=\"{name}\"; filename=\"a.png\"\r\nContent-Type: image/png\r\n\r\n"
         );
+        form.extend_from_slice(head.as_bytes());
         form.extend_from_slice(picture);
         form.extend_from_slice(b"\r\n");
     }
@@ -350,6 +387,14 @@ async fn edits_in_the_words_of_openai() {
         assert_eq!((&error["type"], &error["param"]), (&json!(kind), &param));
         assert!(error["message"].as_str().is_some_and(|text| !text.is_empty()));
     }
+    let clear = Picture {
+        alpha: Some(image::GrayImage::new(160, 96)),
+        ..Picture::opaque(image::RgbImage::new(160, 96))
+    };
+    let clear = clear.encode(OutputFormat::Png, 80).unwrap();
+    assert_eq!(call("Bearer K", masked_edit(&[], &pictures, Some(&clear))).await.status, 200);
+    let silent = call("Bearer K", masked_edit(&[], &pictures, Some(&png(160, 96, 1)))).await;
+    assert_eq!((silent.status.as_u16(), &silent.json()["error"]["param"]), (400, &json!("mask")));
     let body = json!({ "prompt": "gold" }).to_string();
     let headers = [("authorization", "Bearer K"), ("content-type", "application/json")];
     let refused = bench.send(request("POST", "/v1/images/edits", &headers, body.into())).await;
