@@ -38,8 +38,8 @@ impl Entrance {
         let inserted = on
             .run(
                 "INSERT INTO @jobs (id, owner, client, profile, state, payload, wanting, charged, inputs, submitted_at,
-                    idempotency_key, idempotency_digest, webhook)
-                 VALUES ($1, $2, $3, $4, 'QUEUED', $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT (id) DO NOTHING",
+                    idempotency_key, idempotency_digest, webhook, cost)
+                 VALUES ($1, $2, $3, $4, 'QUEUED', $5, $6, $7, $8, $9, $10, $11, $12, $13) ON CONFLICT (id) DO NOTHING",
                 parameters![
                     job.id,
                     job.owner,
@@ -52,7 +52,8 @@ impl Entrance {
                     job.submitted_at.cast_signed(),
                     job.idempotency.as_ref().map(|given| rows::clean(&given.key)),
                     job.idempotency.as_ref().map(|given| rows::clean(&given.digest)),
-                    job.webhook.as_ref().map(rows::text).transpose()?
+                    job.webhook.as_ref().map(rows::text).transpose()?,
+                    rows::amount(job.cost)
                 ],
             )
             .await?;
@@ -254,6 +255,7 @@ pub(crate) struct Supply {
     pub(crate) id: Uuid,
     pub(crate) payload: Value,
     pub(crate) inputs: Vec<BlobKey>,
+    pub(crate) cost: u64,
 }
 
 #[async_trait]
@@ -271,8 +273,8 @@ impl Change for Supply {
         on.run("DELETE FROM @names WHERE job = $1 AND key = ANY($2)", parameters![self.id, dropped]).await?;
         rows::doom(on, &dropped).await?;
         on.run(
-            "UPDATE @jobs SET payload = $2, inputs = $3, wanting = false, fetch_node = NULL WHERE id = $1",
-            parameters![self.id, rows::text(&self.payload)?, now],
+            "UPDATE @jobs SET payload = $2, inputs = $3, cost = $4, wanting = false, fetch_node = NULL WHERE id = $1",
+            parameters![self.id, rows::text(&self.payload)?, now, rows::amount(self.cost)],
         )
         .await?;
         notify(on, &self.schema, Call::Work).await?;

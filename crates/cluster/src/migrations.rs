@@ -20,6 +20,7 @@ struct Migration {
 const MIGRATIONS: &[Migration] = &[
     Migration { oldest: 1, sql: include_str!("../migrations/0001_jobs.sql") },
     Migration { oldest: 1, sql: include_str!("../migrations/0002_steering.sql") },
+    Migration { oldest: 1, sql: include_str!("../migrations/0003_shares.sql") },
 ];
 
 /// Brings the tables up to date; several programs may start at once.

@@ -1,5 +1,7 @@
-//! Whose turn it is: a line of waiting jobs for each client, and among the clients the one that was served longest ago.
-//! With one client that is first come, first served; with several none waits for more than one job of each other.
+//! Whose turn it is: a line of waiting jobs for each client, and among the clients the one that had least of the work. This is
+//! start-time fair queueing (Goyal, Vin and Cheng): a claim lasts, in virtual time, from where its client stands, or from now
+//! if that is later, for as long as the job costs; the claim that begins first comes next. With one client that is first come,
+//! first served; with several each gets as much work done as the others, however large its jobs are.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,24 +9,43 @@ use uuid::Uuid;
 
 use super::index::Record;
 
-/// One client's waiting jobs in their order; `true` for those that still want inputs.
-type Line = BTreeMap<u64, (Uuid, bool)>;
+/// A waiting job.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    id: Uuid,
+    /// It still wants inputs.
+    wanting: bool,
+    cost: u64,
+}
+
+/// One client's waiting jobs in their order.
+type Line = BTreeMap<u64, Waiting>;
+
+/// The virtual times at which a claim begins and ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Service {
+    start: u64,
+    finish: u64,
+}
 
 /// The waiting jobs.
 #[derive(Clone, Debug, Default)]
 pub(super) struct FairQueue {
     lines: HashMap<String, Line>,
-    /// The last claim of each client that was served.
+    /// Where the clients stand that are ahead of the virtual time.
     served: HashMap<String, u64>,
+    virtual_time: u64,
 }
 
-/// For how many claims it is remembered who was served; a client who was served before that counts as new.
-const REMEMBERED: u64 = 10_000;
+/// Virtual time is the beginning of the last claim, and goes on by this share of its cost: so that a client with a large job
+/// behind it is not kept waiting for ever by others that are new, one after the other.
+const AGEING: u64 = 64;
 
 impl FairQueue {
     pub(super) fn insert(&mut self, record: &Record) {
         let line = self.lines.entry(record.job.client.clone()).or_default();
-        line.insert(record.seq, (record.job.id, record.job.wanting));
+        let (id, wanting, cost) = (record.job.id, record.job.wanting, record.job.cost.max(1));
+        line.insert(record.seq, Waiting { id, wanting, cost });
     }
 
     pub(super) fn remove(&mut self, record: &Record) {
@@ -36,61 +57,71 @@ impl FairQueue {
         }
     }
 
+    /// When a client's next claim begins.
+    fn start(&self, client: &str) -> u64 {
+        self.served.get(client).map_or(self.virtual_time, |served| self.virtual_time.max(*served))
+    }
+
+    /// What a claim of a job is of its client's share.
+    pub(super) fn service_of(&self, client: &str, cost: u64) -> Service {
+        let start = self.start(client);
+        Service { start, finish: start.saturating_add(cost.max(1)) }
+    }
+
     /// Notes that a client's job was claimed.
-    pub(super) fn served(&mut self, client: &str, turn: Option<u64>) {
-        let Some(turn) = turn else { return };
-        self.served.insert(client.to_owned(), turn);
-        if turn.is_multiple_of(REMEMBERED) {
-            self.served.retain(|_, served| *served + REMEMBERED > turn);
+    pub(super) fn served(&mut self, client: &str, service: Option<Service>) {
+        let Some(Service { start, finish }) = service else { return };
+        self.virtual_time = self.virtual_time.max(start + (finish - start) / AGEING);
+        let served = self.served.entry(client.to_owned()).or_default();
+        *served = finish.max(*served);
+        // Whom time has caught up with is like one that is new.
+        if self.served.len().is_power_of_two() {
+            self.served.retain(|_, served| *served > self.virtual_time);
         }
     }
 
-    /// What decides between clients: the last turn, then the age of the oldest job that may be taken.
-    fn rank(&self, client: &str, first: u64) -> (Option<u64>, u64) {
-        (self.served.get(client).copied(), first)
+    /// The job to be claimed next among those that cost at most `most`.
+    pub(super) fn next(&self, most: u64) -> Option<Uuid> {
+        let first = |line: &Line| {
+            let mut may_be_taken = line.iter().filter(|(_, job)| !job.wanting && job.cost <= most);
+            may_be_taken.next().map(|(seq, job)| (*seq, job.id))
+        };
+        let firsts = self.lines.iter().filter_map(|(client, line)| {
+            let (seq, id) = first(line)?;
+            Some((self.start(client), seq, id))
+        });
+        firsts.min().map(|(_, _, id)| id)
     }
 
-    /// The job to be claimed next.
-    pub(super) fn next(&self) -> Option<Uuid> {
-        let ready =
-            |line: &Line| line.iter().find(|(_, (_, wanting))| !wanting).map(|(seq, (id, _))| (*seq, *id));
-        let firsts = self.lines.iter().filter_map(|(client, line)| {
-            let (seq, id) = ready(line)?;
-            Some((self.rank(client, seq), id))
-        });
-        firsts.min().map(|(_, id)| id)
+    /// All waiting jobs, each with the virtual time at which its claim begins if nothing else is submitted, and its place.
+    fn starts(&self) -> impl Iterator<Item = ((u64, u64), &Waiting)> {
+        self.lines.iter().flat_map(|(client, line)| {
+            line.iter().scan(self.start(client), |next, (seq, job)| {
+                let start = *next;
+                *next = next.saturating_add(job.cost);
+                Some(((start, *seq), job))
+            })
+        })
     }
 
     /// The job that has waited longest.
     pub(super) fn first(&self) -> Option<Uuid> {
         let firsts = self.lines.values().filter_map(|line| line.first_key_value());
-        firsts.min_by_key(|(seq, _)| **seq).map(|(_, (id, _))| *id)
+        firsts.min_by_key(|(seq, _)| **seq).map(|(_, job)| job.id)
     }
 
     /// How many waiting jobs come before this one if nothing else is submitted.
     pub(super) fn position(&self, record: &Record) -> usize {
-        let Some(own) = self.lines.get(&record.job.client) else { return 0 };
-        let rank =
-            |client: &str, line: &Line| line.first_key_value().map(|(first, _)| self.rank(client, *first));
-        let (before, mine) = (own.range(..record.seq).count(), rank(&record.job.client, own));
-        let others = self.lines.iter().filter(|(client, _)| **client != record.job.client);
-        let ahead =
-            others.map(|(client, line)| line.len().min(before + usize::from(rank(client, line) < mine)));
-        before + ahead.sum::<usize>()
+        let own = self.starts().find(|(_, job)| job.id == record.job.id).map(|(start, _)| start);
+        self.starts().filter(|(start, _)| Some(*start) < own).count()
     }
 
-    /// The jobs that want inputs, in the order of their turns: the first of each client, then the second, and so on.
+    /// The jobs that want inputs, in the order of their turns.
     pub(super) fn wanting(&self) -> Vec<Uuid> {
-        let mut all: Vec<(usize, (Option<u64>, u64), Uuid)> = Vec::new();
-        for (client, line) in &self.lines {
-            for (place, (seq, (id, wanting))) in line.iter().enumerate() {
-                if *wanting {
-                    all.push((place, self.rank(client, *seq), *id));
-                }
-            }
-        }
+        let mut all: Vec<_> =
+            self.starts().filter(|(_, job)| job.wanting).map(|(start, job)| (start, job.id)).collect();
         all.sort_unstable();
-        all.into_iter().map(|(_, _, id)| id).collect()
+        all.into_iter().map(|(_, id)| id).collect()
     }
 
     pub(super) fn waiting_of(&self, client: &str) -> usize {
