@@ -38,8 +38,8 @@ impl Entrance {
         let inserted = on
             .run(
                 "INSERT INTO @jobs (id, owner, client, profile, state, payload, wanting, charged, inputs, submitted_at,
-                    idempotency_key, idempotency_digest, webhook, priority)
-                 VALUES ($1, $2, $3, $4, 'QUEUED', $5, $6, $7, $8, $9, $10, $11, $12, $13) ON CONFLICT (id) DO NOTHING",
+                    idempotency_key, idempotency_digest, webhook, priority, cost)
+                 VALUES ($1, $2, $3, $4, 'QUEUED', $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) ON CONFLICT (id) DO NOTHING",
                 parameters![
                     job.id,
                     job.owner,
@@ -53,7 +53,8 @@ impl Entrance {
                     job.idempotency.as_ref().map(|given| rows::clean(&given.key)),
                     job.idempotency.as_ref().map(|given| rows::clean(&given.digest)),
                     job.webhook.as_ref().map(rows::text).transpose()?,
-                    job.priority
+                    job.priority,
+                    rows::amount(job.cost)
                 ],
             )
             .await?;
@@ -255,6 +256,7 @@ pub(crate) struct Supply {
     pub(crate) id: Uuid,
     pub(crate) payload: Value,
     pub(crate) inputs: Vec<BlobKey>,
+    pub(crate) cost: u64,
 }
 
 #[async_trait]
@@ -272,8 +274,8 @@ impl Change for Supply {
         on.run("DELETE FROM @names WHERE job = $1 AND key = ANY($2)", parameters![self.id, dropped]).await?;
         rows::doom(on, &dropped).await?;
         on.run(
-            "UPDATE @jobs SET payload = $2, inputs = $3, wanting = false, fetch_node = NULL WHERE id = $1",
-            parameters![self.id, rows::text(&self.payload)?, now],
+            "UPDATE @jobs SET payload = $2, inputs = $3, cost = $4, wanting = false, fetch_node = NULL WHERE id = $1",
+            parameters![self.id, rows::text(&self.payload)?, now, rows::amount(self.cost)],
         )
         .await?;
         notify(on, &self.schema, Call::Work).await?;

@@ -2,10 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use jobs::{Beat, Claim, Error, LeaseToken, Result};
+use jobs::{Beat, Claim, Error, Job, LeaseToken, Result};
 use tokio::{
     sync::{Mutex, OwnedMutexGuard},
     task::JoinHandle,
+    time::sleep,
 };
 use uuid::Uuid;
 
@@ -13,32 +14,78 @@ use crate::{
     Shared,
     database::parameters,
     endings::{Conclude, Deed},
-    rows, wake,
+    rows,
+    store::POLL,
+    turns, wake,
 };
 
-/// The waiting job whose turn it is, for a node: of the highest priority, the oldest one of the client that was served longest ago. A job that was
-/// interrupted runs alone on its node. Parameters: node, profile.
-const CANDIDATES: &str = "
+/// The least time between two looks for work that find some: it may be another worker's already.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// What a node may take. Parameters: profile, the most that it may cost.
+const TAKEABLE: &str = "state = 'QUEUED' AND NOT wanting AND profile = $1 AND cost <= $2";
+
+/// The waiting job whose turn it is, for a node: of the highest priority, the oldest one of the client that had least of the work.
+/// Parameters: those of [`TAKEABLE`].
+fn pick() -> String {
+    let clients = turns::clients(TAKEABLE);
+    format!(
+        "{clients}, pick AS MATERIALIZED (
+            SELECT j.id, j.retry_count, clients.start, greatest(j.cost, 1) AS cost
+            FROM @jobs j JOIN clients ON clients.client = j.client
+            WHERE {TAKEABLE} ORDER BY j.priority DESC, clients.start, j.seq LIMIT 1"
+    )
+}
+
+/// What runs on a node. Parameter `$3`: the node.
+const BUSY: &str = "
     busy AS MATERIALIZED (
         SELECT count(*) AS running, count(*) FILTER (WHERE retry_count > 0) AS suspects
-        FROM @jobs WHERE state = 'PROCESSING' AND node = $1),
-    served AS MATERIALIZED (
-        SELECT c.client, coalesce((SELECT max(k.turn) FROM @jobs k WHERE k.client = c.client AND k.turn IS NOT NULL), -1) AS turn
-        FROM (SELECT DISTINCT client FROM @jobs WHERE state = 'QUEUED' AND NOT wanting AND profile = $2) c),
-    pick AS MATERIALIZED (
-        SELECT j.id, j.retry_count FROM @jobs j JOIN served s ON s.client = j.client
-        WHERE j.state = 'QUEUED' AND NOT j.wanting AND j.profile = $2
-        ORDER BY j.priority DESC, s.turn, j.seq LIMIT 1";
+        FROM @jobs WHERE state = 'PROCESSING' AND node = $3)";
 
-/// Whether the node may take the candidate.
+/// Whether the node may take it: a job that was interrupted runs alone on its node.
 const FIT: &str = "busy.suspects = 0 AND (pick.retry_count = 0 OR busy.running = 0)";
 
 /// Whether there is something that the node may take.
-pub(crate) async fn claimable(shared: &Shared) -> Result<bool> {
-    let sql = format!("WITH {CANDIDATES}) SELECT FROM pick, busy WHERE {FIT}");
-    let row = shared.database.row(&sql, parameters![shared.node, shared.profile]).await?;
+async fn claimable(shared: &Shared, most: u64) -> Result<bool> {
+    let sql = format!("WITH {BUSY}, {}) SELECT FROM pick, busy WHERE {FIT}", pick());
+    let row = shared.database.row(&sql, parameters![shared.profile, rows::amount(most), shared.node]).await?;
     Ok(row.is_some())
 }
+
+/// Waits until there may be something that the node may take.
+pub(crate) async fn ready(shared: &Shared, most: u64) {
+    let mut calls = shared.wake.work();
+    // Who asks without having been called may have lost the job to another worker just now.
+    let mut pause = PAUSE;
+    loop {
+        calls.mark_unchanged();
+        if claimable(shared, most).await.unwrap_or(false) {
+            return sleep(pause).await;
+        }
+        pause = Duration::ZERO;
+        tokio::select! {
+            _ = calls.changed() => {}
+            () = sleep(POLL) => {}
+        }
+    }
+}
+
+/// The job that the node would take now.
+pub(crate) async fn next_up(shared: &Shared) -> Result<Option<Arc<Job>>> {
+    let sql = format!(
+        "WITH {BUSY}, {}) SELECT {} FROM @jobs j JOIN pick ON pick.id = j.id, busy WHERE {FIT}",
+        pick(),
+        rows::JOB
+    );
+    let any = rows::amount(u64::MAX);
+    let row = shared.database.row(&sql, parameters![shared.profile, any, shared.node]).await?;
+    row.as_ref().map(rows::shared).transpose()
+}
+
+/// Virtual time goes on by this share of what a claimed job costs: so that a client with a large job behind it is not kept
+/// waiting for ever by others that are new, one after the other.
+const AGEING: u64 = 64;
 
 /// The claims of this process: one after the other, so that an interrupted job runs alone on its node.
 #[derive(Debug, Default)]
@@ -49,13 +96,14 @@ impl Claims {
     pub(crate) async fn take(
         &self,
         shared: &Arc<Shared>,
+        most: u64,
         worker: &str,
         lease: Duration,
     ) -> Result<Option<Claim>> {
         let (home, worker, turn) = (shared.clone(), worker.to_owned(), self.0.clone());
         let claiming = tokio::spawn(async move {
             let turn = turn.lock_owned().await;
-            (turn, claim(&home, Uuid::new_v4(), &worker, lease).await)
+            (turn, claim(&home, most, Uuid::new_v4(), &worker, lease).await)
         });
         let mut abandoned = Abandoned { shared, claiming: Some(claiming) };
         let taken = match &mut abandoned.claiming {
@@ -93,25 +141,43 @@ impl Drop for Abandoned<'_> {
 }
 
 /// Takes a job in one statement.
-async fn claim(shared: &Shared, claim: Uuid, worker: &str, lease: Duration) -> Result<Option<Claim>> {
+async fn claim(
+    shared: &Shared,
+    most: u64,
+    claim: Uuid,
+    worker: &str,
+    lease: Duration,
+) -> Result<Option<Claim>> {
     let sql = format!(
-        "WITH clock AS MATERIALIZED (SELECT @now_ms() AS now), {CANDIDATES} FOR UPDATE OF j SKIP LOCKED),
+        "WITH clock AS MATERIALIZED (SELECT @now_ms() AS now), {BUSY}, {} FOR UPDATE OF j SKIP LOCKED),
          j AS (
-            UPDATE @jobs t SET state = 'PROCESSING', started_at = clock.now, claim = $3, node = $1, worker = $4,
-                turn = nextval('@turns')
+            UPDATE @jobs t SET state = 'PROCESSING', started_at = clock.now, claim = $4, node = $3, worker = $5,
+                finish = pick.start + pick.cost, virtual_time = pick.start + pick.cost / {AGEING}
             FROM pick, busy, clock WHERE t.id = pick.id AND {FIT} RETURNING t.*),
          lease AS (
-            INSERT INTO @leases (job, claim, locked_until) SELECT j.id, $3, clock.now + $5 FROM j, clock
+            INSERT INTO @leases (job, claim, locked_until) SELECT j.id, $4, clock.now + $6 FROM j, clock
             ON CONFLICT (job) DO UPDATE SET claim = excluded.claim, locked_until = excluded.locked_until,
                 missed_at = NULL, progress = 0)
-         SELECT {}, pg_notify($6, 'move ' || j.id)::text FROM j",
+         SELECT {}, pg_notify($7, 'move ' || j.id)::text FROM j",
+        pick(),
         rows::JOB
     );
     let lease = i64::try_from(lease.as_millis()).unwrap_or(i64::MAX / 4);
     let channel = wake::channel(shared.database.schema());
     let row = shared
         .database
-        .row(&sql, parameters![shared.node, shared.profile, claim, rows::clean(worker), lease, channel])
+        .row(
+            &sql,
+            parameters![
+                shared.profile,
+                rows::amount(most),
+                shared.node,
+                claim,
+                rows::clean(worker),
+                lease,
+                channel
+            ],
+        )
         .await?;
     let Some(row) = row else { return Ok(None) };
     let job = Arc::new(rows::job(&row)?);

@@ -27,8 +27,8 @@
 //! # What differs from one machine
 //!
 //! * A node that is started again does not know the jobs of its former life: they are taken over once their leases lapse.
-//! * Clients take turns by the last claims that are still kept; two claims at the very same moment may give one client two
-//!   turns in a row.
+//! * Clients share the work by the last claims that are still kept; two claims at the very same moment may give one client two
+//!   turns in a row, and while a version before the sharing works along, what it claims counts for nothing.
 //! * [`jobs::JobStore::endings`] counts what this process did.
 //! * The limits are each node's own settings: give all nodes the same.
 

@@ -21,6 +21,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { oldest: 1, sql: include_str!("../migrations/0001_jobs.sql") },
     Migration { oldest: 1, sql: include_str!("../migrations/0002_steering.sql") },
     Migration { oldest: 1, sql: include_str!("../migrations/0003_priority.sql") },
+    Migration { oldest: 1, sql: include_str!("../migrations/0004_shares.sql") },
 ];
 
 /// Brings the tables up to date; several programs may start at once.

@@ -12,7 +12,7 @@ use crate::database::{Fault, Session, parameters};
 /// The columns of [`job`], of a table called `j`.
 pub(crate) const JOB: &str = "j.id, j.owner, j.client, j.state, j.payload, j.wanting, j.charged, j.inputs, j.outputs, \
     j.submitted_at, j.started_at, j.finished_at, j.expires_at, j.files_expire_at, j.retry_count, j.result, j.error, \
-    j.cancel_requested, j.idempotency_key, j.idempotency_digest, j.webhook, j.discarded, j.priority";
+    j.cancel_requested, j.idempotency_key, j.idempotency_digest, j.webhook, j.discarded, j.priority, j.cost";
 
 /// Whether a job `j` may be seen.
 pub(crate) const VISIBLE: &str =
@@ -40,6 +40,7 @@ pub(crate) fn job(row: &Row) -> Result<Job, Fault> {
         state: state(row.try_get("state")?),
         payload: document(id, row.try_get("payload")?)?,
         wanting: row.try_get("wanting")?,
+        cost: row.try_get::<_, i64>("cost")?.cast_unsigned(),
         charged: row.try_get("charged")?,
         inputs: keys(row.try_get("inputs")?)?,
         submitted_at: moment("submitted_at")?.unwrap_or(0),
@@ -100,6 +101,11 @@ fn state(word: &str) -> State {
 
 fn keys(texts: Vec<String>) -> Result<Vec<BlobKey>, Fault> {
     Ok(texts.iter().map(|text| BlobKey::parse(text)).collect::<Result<_>>()?)
+}
+
+/// An amount as the database counts; more than it can add up is a large one.
+pub(crate) fn amount(amount: u64) -> i64 {
+    amount.min(1 << 52).cast_signed()
 }
 
 /// Keys as texts.

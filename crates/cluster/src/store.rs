@@ -35,9 +35,7 @@ use crate::{
 };
 
 /// How soon a waiter that was not woken looks again.
-const POLL: Duration = Duration::from_secs(2);
-/// The least time between two looks for work that find some: it may be another worker's already.
-const PAUSE: Duration = Duration::from_millis(5);
+pub(crate) const POLL: Duration = Duration::from_secs(2);
 
 /// Jobs in PostgreSQL.
 #[derive(Debug)]
@@ -190,8 +188,8 @@ impl JobStore for PostgresJobs {
         self.shared.wake.arrivals()
     }
 
-    async fn supply(&self, id: Uuid, payload: Value, inputs: Vec<BlobKey>) -> Result<bool> {
-        let supply = Supply { schema: self.schema(), id, payload, inputs };
+    async fn supply(&self, id: Uuid, payload: Value, inputs: Vec<BlobKey>, cost: u64) -> Result<bool> {
+        let supply = Supply { schema: self.schema(), id, payload, inputs, cost };
         self.noted(self.shared.database.change(supply)).await
     }
 
@@ -205,16 +203,20 @@ impl JobStore for PostgresJobs {
         Ok(refused)
     }
 
-    async fn claim(&self, worker: &str, lease: Duration) -> Result<Option<Claim>> {
+    async fn claim_up_to(&self, most: u64, worker: &str, lease: Duration) -> Result<Option<Claim>> {
         // What could not be ended is better not begun.
         if self.shared.health.trouble().is_some() {
             return Ok(None);
         }
-        let taken = self.claims.take(&self.shared, worker, lease).await;
+        let taken = self.claims.take(&self.shared, most, worker, lease).await;
         if let Ok(Some(claim)) = &taken {
             tracing::debug!(job = %claim.job.id, retry = claim.job.retry_count, "claimed");
         }
         self.shared.health.note(taken)
+    }
+
+    async fn next_up(&self) -> Result<Option<Arc<Job>>> {
+        claims::next_up(&self.shared).await
     }
 
     async fn heartbeat(&self, token: &LeaseToken, lease: Duration, progress: f32) -> Result<Beat> {
@@ -328,21 +330,8 @@ impl JobStore for PostgresJobs {
         lists::by_output(&self.shared, key).await
     }
 
-    async fn work_ready(&self) {
-        let mut calls = self.shared.wake.work();
-        // Who asks without having been called may have lost the job to another worker just now.
-        let mut pause = PAUSE;
-        loop {
-            calls.mark_unchanged();
-            if claims::claimable(&self.shared).await.unwrap_or(false) {
-                return sleep(pause).await;
-            }
-            pause = Duration::ZERO;
-            tokio::select! {
-                _ = calls.changed() => {}
-                () = sleep(POLL) => {}
-            }
-        }
+    async fn work_ready_up_to(&self, most: u64) {
+        claims::ready(&self.shared, most).await;
     }
 
     async fn wait_change(&self, id: Uuid, seen: State) -> Result<Option<Arc<Job>>> {

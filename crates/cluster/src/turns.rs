@@ -17,30 +17,43 @@ const AT_ONCE: i64 = 32;
 /// How long others leave a job to the node that fetches for it, ms; it says so again every second.
 const FETCH_LEASE: i64 = 15_000;
 
-/// How many waiting jobs come before this one if nothing else is submitted: those of a higher priority, and within its own, of
-/// its client's those before it, and of each other client as many, and one more where the other one's turn comes first.
+/// The virtual time, and where the clients of the jobs that are `which` stand in it: the tables `present` (`now`) and `clients`
+/// (`client`, `start`). See the embedded home's queue for what they are.
+pub(crate) fn clients(which: &str) -> String {
+    format!(
+        "present AS MATERIALIZED (
+            SELECT coalesce(max(virtual_time), 0) AS now FROM @jobs WHERE virtual_time IS NOT NULL),
+        clients AS MATERIALIZED (
+            SELECT c.client, greatest(present.now,
+                (SELECT max(k.finish) FROM @jobs k WHERE k.client = c.client AND k.finish IS NOT NULL)) AS start
+            FROM (SELECT DISTINCT client FROM @jobs WHERE {which}) c, present)"
+    )
+}
+
+/// The jobs that are `which`, each with the virtual time at which its claim begins if nothing else is submitted: the table
+/// `line` (`id`, `seq`, `priority`, `start`), with those of [`clients`].
+fn line(which: &str) -> String {
+    format!(
+        "{}, line AS MATERIALIZED (
+            SELECT j.id, j.seq, j.priority, (clients.start - greatest(j.cost, 1)
+                + sum(greatest(j.cost, 1)) OVER (PARTITION BY j.client ORDER BY j.priority DESC, j.seq))::bigint AS start
+            FROM @jobs j JOIN clients ON clients.client = j.client WHERE {which})",
+        clients(which)
+    )
+}
+
+/// How many waiting jobs come before this one if nothing else is submitted.
 pub(crate) async fn position(shared: &Shared, id: Uuid) -> Result<Option<usize>> {
-    let sql = "
-        WITH me AS MATERIALIZED (
-            SELECT j.client, j.profile, j.priority, (SELECT count(*) FROM @jobs b WHERE b.state = 'QUEUED' AND b.client = j.client
-                AND b.profile = j.profile AND b.priority = j.priority AND b.seq < j.seq) AS before,
-                (SELECT count(*) FROM @jobs a WHERE a.state = 'QUEUED' AND a.profile = j.profile
-                AND a.priority > j.priority) AS above
-            FROM @jobs j WHERE j.id = $1 AND j.state = 'QUEUED'),
-        lines AS MATERIALIZED (
-            SELECT l.client, l.length, l.first,
-                coalesce((SELECT max(k.turn) FROM @jobs k WHERE k.client = l.client AND k.turn IS NOT NULL), -1) AS turn
-            FROM (SELECT j.client, count(*) AS length, min(j.seq) AS first FROM @jobs j, me
-                WHERE j.state = 'QUEUED' AND j.profile = me.profile AND j.priority = me.priority GROUP BY j.client) l)
-        SELECT (me.above + me.before + coalesce((
-            SELECT sum(least(o.length, me.before + CASE WHEN (o.turn, o.first) < (own.turn, own.first) THEN 1 ELSE 0 END))
-            FROM lines o WHERE o.client <> me.client), 0))::bigint
-        FROM me JOIN lines own ON own.client = me.client";
-    let row = shared.database.row(sql, parameters![id]).await?;
+    let which = "state = 'QUEUED' AND profile = (SELECT profile FROM @jobs WHERE id = $1)";
+    let sql = format!(
+        "WITH {} SELECT (SELECT count(*) FROM line o WHERE (-o.priority, o.start, o.seq) < (-own.priority, own.start, own.seq)) FROM line own WHERE own.id = $1",
+        line(which)
+    );
+    let row = shared.database.row(&sql, parameters![id]).await?;
     Ok(row.and_then(|row| usize::try_from(row.get::<_, i64>(0)).ok()))
 }
 
-/// Takes it upon a node to fetch inputs: the first of each client, then the second, and so on.
+/// Takes it upon a node to fetch inputs, in the order of the jobs' turns.
 pub(crate) struct Want {
     pub(crate) node: Uuid,
 }
@@ -51,13 +64,10 @@ impl Change for Want {
 
     async fn apply(&mut self, on: &Session<'_>) -> Result<Self::Output, Fault> {
         let sql = format!(
-            "WITH line AS MATERIALIZED (
-                SELECT id, seq, priority, row_number() OVER (PARTITION BY client, priority ORDER BY seq) AS place,
-                    coalesce((SELECT max(k.turn) FROM @jobs k WHERE k.client = q.client AND k.turn IS NOT NULL), -1) AS turn
-                FROM @jobs q WHERE state = 'QUEUED')
-             SELECT {} FROM @jobs j JOIN line ON line.id = j.id
+            "WITH {} SELECT {} FROM @jobs j JOIN line ON line.id = j.id
              WHERE j.state = 'QUEUED' AND j.wanting AND (j.fetch_node = $1 OR j.fetch_until <= @now_ms())
-             ORDER BY line.priority DESC, line.place, line.turn, line.seq LIMIT $2 FOR UPDATE OF j SKIP LOCKED",
+             ORDER BY line.priority DESC, line.start, line.seq LIMIT $2 FOR UPDATE OF j SKIP LOCKED",
+            line("state = 'QUEUED'"),
             rows::JOB
         );
         let rows = on.rows(&sql, parameters![self.node, AT_ONCE]).await?;

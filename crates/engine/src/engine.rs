@@ -35,6 +35,12 @@ pub trait Engine: Send + Sync {
         cancel: &Cancel,
     ) -> Result<Outcome, Error>;
 
+    /// Whether another, small transfer may be run by this engine, on the same thread, from within [`Progress::advance`]: whatever
+    /// the first one holds in memory stays there meanwhile.
+    fn interruptible(&self) -> bool {
+        false
+    }
+
     /// Whether the device still computes, to be asked after a fault: a GPU that was lost, or whose memory was overrun, fails every
     /// later transfer too.
     ///

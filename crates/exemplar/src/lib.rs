@@ -165,6 +165,10 @@ impl Engine for Exemplar {
         }
     }
 
+    fn interruptible(&self) -> bool {
+        true
+    }
+
     fn transfer(
         &self,
         transfer: &Transfer,

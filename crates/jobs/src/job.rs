@@ -29,6 +29,9 @@ pub struct NewJob {
     /// Whether inputs have still to be fetched: the job waits, and is not claimed before
     /// [`supply`](crate::JobStore::supply).
     pub wanting: bool,
+    /// How much work it is, in a unit that is the same for all jobs; 0 (not known) counts as 1. Clients share what is done by
+    /// it, and a worker can ask for a job that costs no more than so much.
+    pub cost: u64,
     /// How many credits the owner has in all, if they are counted: the job takes one, and gives it back if it fails.
     pub credits: Option<u64>,
     /// The client's own name for this submission, if it may come more than once.
@@ -123,6 +126,9 @@ pub struct Job {
     /// Whether inputs have still to be fetched.
     #[serde(default)]
     pub wanting: bool,
+    /// How much work it is; 0 where that is not known.
+    #[serde(default)]
+    pub cost: u64,
     /// Whether it holds a credit of its owner's.
     #[serde(default)]
     pub charged: bool,
@@ -177,6 +183,7 @@ impl Job {
             state: State::Queued,
             payload: new.payload,
             wanting: new.wanting,
+            cost: new.cost,
             charged: new.credits.is_some(),
             inputs: new.inputs,
             submitted_at: now,

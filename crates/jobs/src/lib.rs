@@ -29,7 +29,7 @@
 //!   job is known.
 //! * **The end of a job that wants it told leaves a notice**, made in the same commit, which stays until it is delivered or given
 //!   up, longer than the job if need be.
-//! * **Clients in turn**, each client's jobs in their order, and at most `queue_limit` waiting jobs, `queue_limit_each` of
+//! * **Clients in turn**, each for as much work as the others ([`NewJob::cost`]), each client's jobs in their order, and at most `queue_limit` waiting jobs, `queue_limit_each` of
 //!   one client (an interrupted one comes back even so). A job whose inputs are still to be fetched keeps its place.
 //! * **Credits are right.** A job takes one in the commit that accepts it and gives it back in the commit in which it fails,
 //!   whoever ends it.

@@ -43,21 +43,30 @@ pub trait JobStore: Send + Sync {
     /// Changes whenever there is a new job in [`wanting`](Self::wanting).
     fn arrivals(&self) -> watch::Receiver<u64>;
 
-    /// Gives a waiting job what it wanted: its payload and inputs are these from now on, and it can be claimed, in its old
-    /// place. `false` if it does not wait for them (any more); then nothing has changed.
+    /// Gives a waiting job what it wanted: its payload, inputs and cost are these from now on, and it can be claimed, in its
+    /// old place. `false` if it does not wait for them (any more); then nothing has changed.
     ///
     /// # Errors
     /// [`Error::MissingBlob`](crate::Error::MissingBlob) or a storage error.
-    async fn supply(&self, id: Uuid, payload: Value, inputs: Vec<BlobKey>) -> Result<bool>;
+    async fn supply(&self, id: Uuid, payload: Value, inputs: Vec<BlobKey>, cost: u64) -> Result<bool>;
 
     /// Ends a waiting job as FAILED; `false` if it does not wait (any more).
     async fn refuse(&self, id: Uuid, failure: Failure) -> Result<bool>;
 
     /// Takes a waiting job for `worker` (a name for the log), or `None` if there is none to be taken: the oldest one of the
-    /// client who was served longest ago. A job that was interrupted runs alone, since it may be what ended the process;
-    /// while it waits for that, or runs, there is none to be taken. The lease lapses unless
+    /// client that had least of the work so far (start-time fair queueing: a client that had nothing for a while has no claim
+    /// to what it left to others). A job that was interrupted runs alone, since it may be what ended the process; while it is
+    /// the next one and waits for that, or runs, there is none to be taken. The lease lapses unless
     /// [`heartbeat`](Self::heartbeat) renews it in time. Dropping the unfinished call gives the job back.
-    async fn claim(&self, worker: &str, lease: Duration) -> Result<Option<Claim>>;
+    async fn claim(&self, worker: &str, lease: Duration) -> Result<Option<Claim>> {
+        self.claim_up_to(u64::MAX, worker, lease).await
+    }
+
+    /// The same among the jobs that cost at most `most`.
+    async fn claim_up_to(&self, most: u64, worker: &str, lease: Duration) -> Result<Option<Claim>>;
+
+    /// The job that [`claim`](Self::claim) would take now, if it can be told without taking it: somebody else may be quicker.
+    async fn next_up(&self) -> Result<Option<Arc<Job>>>;
 
     /// Renews the lease for another `lease` from now and notes the progress, 0 to 1. Writes nothing durable.
     async fn heartbeat(&self, token: &LeaseToken, lease: Duration, progress: f32) -> Result<Beat>;
@@ -139,7 +148,12 @@ pub trait JobStore: Send + Sync {
     async fn by_output(&self, key: &BlobKey) -> Result<Option<Arc<Job>>>;
 
     /// Waits until there may be something to claim. Safe in `select!`; several waiters may wake for one job.
-    async fn work_ready(&self);
+    async fn work_ready(&self) {
+        self.work_ready_up_to(u64::MAX).await;
+    }
+
+    /// The same for jobs that cost at most `most`.
+    async fn work_ready_up_to(&self, most: u64);
 
     /// Waits until the job is in another state than `seen` and returns it; `None` if it is gone or never was. A state that
     /// lasts for a moment only may be missed. Safe in `select!`.

@@ -168,6 +168,11 @@ impl Models {
         memory(self.device()).is_some_and(|memory| memory >= needed)
     }
 
+    /// Whether all networks stay in memory: then a second transfer loads none beside those of the first.
+    pub(super) fn keeps_all(&self) -> bool {
+        self.plan == MemoryPlan::Resident
+    }
+
     /// The UNet's numeric format: that of its context and vector too.
     pub(super) fn unet_dtype(&self) -> DType {
         self.loader.unet_dtype

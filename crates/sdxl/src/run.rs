@@ -48,6 +48,10 @@ impl Engine for Sdxl {
         Run::new(self, &transfer.settings, progress, cancel)?.outcome(transfer)
     }
 
+    fn interruptible(&self) -> bool {
+        self.models.keeps_all()
+    }
+
     fn alive(&self) -> Result<(), Error> {
         Ok(self.models.device().synchronize()?)
     }

@@ -80,6 +80,8 @@ settings! {
     devices: Vec<DeviceChoice> = Vec::new();
     /// Workers, each with an engine of its own. Not given: one, or as many as there are `devices`. 0, with a database: others work.
     workers: usize = 1;
+    /// Jobs whose output has at most so many pixels, at the default number of steps (fewer with more steps), are computed in between while one of four times their cost is; they take half of the time at most. 0: every job waits for its turn. No effect with profiles that do not keep all networks in memory.
+    overtaking_pixels: u64 = 512 * 512;
     /// Threads that compute on the CPU, one pool for all workers. 0: one per processor.
     threads: usize = 0;
     /// The base of all URLs in answers, path prefix included, such as `https://pictures.example/api`. Unset: what the client reached.

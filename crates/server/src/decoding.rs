@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use pipeline::{DecodeLimits, Picture, PictureError};
+use pipeline::{Cost, DecodeLimits, Picture, PictureError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The unit in which room is counted, in bytes.
@@ -57,12 +57,13 @@ impl Decoding {
         &self.limits
     }
 
-    /// Bytes that decoding the file takes.
+    /// The size of the picture in a file, and the bytes that decoding it takes.
     ///
     /// # Errors
     /// What is wrong with the picture, as far as its header shows it.
-    pub(crate) fn cost(&self, file: &[u8]) -> Result<u64, PictureError> {
-        Ok(Picture::cost(file, &self.limits)?.bytes + BASE)
+    pub(crate) fn cost(&self, file: &[u8]) -> Result<Cost, PictureError> {
+        let cost = Picture::cost(file, &self.limits)?;
+        Ok(Cost { bytes: cost.bytes + BASE, ..cost })
     }
 
     /// Waits for so much room. More than there is in all counts as all there is.

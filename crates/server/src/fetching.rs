@@ -12,6 +12,7 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::checker::{CheckStage, Checked};
+use crate::effort::Seen;
 use crate::lifecycle::Phase;
 use crate::state::App;
 use crate::task::{ImageRef, Task, TransferTask};
@@ -110,13 +111,17 @@ fn hosts(job: &Job) -> HashSet<String> {
 /// Fetches what the job wants, and hands it in. `Err` is why that can never be.
 async fn fetch(app: &Arc<App>, job: &Job) -> Result<(), Failure> {
     let Some(Task::Transfer(mut transfer)) = task(job) else { return Ok(()) };
-    let mut fetched = Unclaimed::new(&app.blobs);
+    let (mut fetched, mut seen) = (Unclaimed::new(&app.blobs), Seen::default());
     for (field, image) in transfer.pictures.iter_mut() {
         let ImageRef::Url(url) = &*image else { continue };
         let file = app.fetcher.fetch(url).await;
         let file = file.map_err(|error| Failure::client(format!("{field}: {error}")))?;
         let key = BlobKey::random(api::extension_of(&file));
         fetched.keys.push(key.clone());
+        // What is wrong with it is told when its turn has come.
+        if let Ok(cost) = app.decoding.cost(&file) {
+            seen.note(field, (cost.width, cost.height));
+        }
         if let Err(error) = app.blobs.put(&key, file).await {
             tracing::error!(id = %job.id, %error, "a fetched picture could not be stored; it will be fetched again");
             tokio::time::sleep(REST).await;
@@ -125,9 +130,12 @@ async fn fetch(app: &Arc<App>, job: &Job) -> Result<(), Failure> {
         *image = ImageRef::Blob(key);
     }
     check(app, job, &transfer).await?;
+    let most = app.config.max_output_pixels;
+    // A subject that came with the request is counted already.
+    let cost = if seen.subject() { seen.effort(&transfer.parameters, most) } else { job.cost };
     let Ok(payload) = serde_json::to_value(Task::Transfer(transfer)) else { return Ok(()) };
     let inputs = job.inputs.iter().chain(&fetched.keys).cloned().collect();
-    match app.jobs.supply(job.id, payload, inputs).await {
+    match app.jobs.supply(job.id, payload, inputs, cost).await {
         Ok(true) => fetched.claimed(),
         Ok(false) => {}
         Err(error) => {

@@ -11,6 +11,7 @@ pub mod config;
 mod connections;
 mod credits;
 mod decoding;
+mod effort;
 mod error;
 mod estimate;
 mod failure;

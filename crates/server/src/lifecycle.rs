@@ -95,9 +95,18 @@ impl Lifecycle {
     }
 
     /// Notes what a worker runs.
-    pub(crate) fn set_worker_job(&self, number: usize, job: Option<Uuid>) {
+    pub(crate) fn set_worker_job(&self, number: usize, job: Uuid) {
         if let Some(worker) = self.workers().get_mut(number) {
-            worker.job = job;
+            worker.job = Some(job);
+        }
+    }
+
+    /// Notes that a worker's job is over, if it has no other one by now.
+    pub(crate) fn worker_is_done(&self, number: usize, job: Uuid) {
+        if let Some(worker) = self.workers().get_mut(number)
+            && worker.job == Some(job)
+        {
+            worker.job = None;
         }
     }
 

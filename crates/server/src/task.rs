@@ -72,6 +72,24 @@ impl TransferResult {
     }
 }
 
+/// What is kept of an upload: the size of each of its files (width, height), in pixels.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Upload {
+    pub(crate) sizes: Vec<(u32, u32)>,
+}
+
+/// The size of a picture (width, height) that a job keeps, as far as it says.
+pub(crate) fn size_of(job: &Job, key: &BlobKey) -> Option<(u32, u32)> {
+    let result = job.result.as_ref()?;
+    if let Ok(upload) = Upload::deserialize(result) {
+        let at = job.outputs.iter().position(|output| output == key)?;
+        return upload.sizes.get(at).copied();
+    }
+    let result = TransferResult::deserialize(result).ok()?;
+    let picture = result.pictures.iter().find(|picture| picture.key == *key)?;
+    Some((picture.width, picture.height))
+}
+
 /// One stored picture.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct StoredPicture {

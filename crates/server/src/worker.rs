@@ -1,44 +1,49 @@
 //! Workers: one OS thread each, owning one engine, taking one job after the other from the store.
 //!
-//! Beside them pictures are fetched ([`fetching`]), so that a worker finds its inputs on the disk. The thread computes; a small task beside it keeps the lease alive, reports progress and learns of cancellation. A panic
-//! in an engine fails that job and the worker goes on.
+//! The thread computes. Beside it pictures are fetched ([`fetching`]), the next job's inputs are decoded ([`prepare`]) and the
+//! last one's output is encoded and stored ([`ending`]), and a task for each job keeps its lease alive, reports progress and
+//! learns of cancellation ([`control`]). Small jobs go first where a large one computes ([`aside`]). A panic in an engine fails
+//! that job and the worker goes on.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use jobs::{Beat, Claim, LeaseToken};
-use pipeline::{Cancel, Engine, Progress};
+use jobs::Claim;
+use pipeline::Engine;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinHandle;
 use tracing::Instrument as _;
 
-use crate::checker::CheckStage;
 use crate::error::Error;
 use crate::fetching;
 use crate::lifecycle::{Phase, WorkerState};
 use crate::state::App;
 use crate::webhooks;
 
+mod aside;
+mod control;
 mod ending;
-mod run;
+mod prepare;
 
-use ending::Ending;
-use run::Stopped;
-pub(crate) use run::within;
+use aside::{Aside, Watch};
+use control::{Beating, JobControl};
+pub(crate) use ending::within;
+use ending::{Ending, Made, Stopped};
+use prepare::{Ahead, Preparation};
 
 /// Makes the engine of the worker of this number, from 0; called on the worker's own thread, which may open a GPU of its own.
 pub type EngineFactory =
     Arc<dyn Fn(usize) -> Result<Arc<dyn Engine>, Box<dyn std::error::Error + Send + Sync>> + Send + Sync>;
 
-/// How often a lease is renewed and progress reported. Beats are not written to disk, so they may come often.
-const BEAT: Duration = Duration::from_millis(500);
 /// How long a worker rests when the store fails, and how long it sleeps at most if no wake-up comes.
 const REST: Duration = Duration::from_secs(1);
 /// The results of one worker that are being checked while it goes on. With as many it waits: what the engine makes faster than it
 /// can be checked is nobody's gain.
 const CHECKED: usize = 32;
+/// The stack of a worker's thread, in bytes: for a job, and another one in the midst of it.
+const STACK: usize = 4 << 20;
 
 /// The running workers. Dropping this stops them, and their jobs go back to the queue.
 #[derive(Debug)]
@@ -60,13 +65,16 @@ impl Workers {
             let worker = Worker {
                 app: app.clone(),
                 runtime: Handle::current(),
-                checked: Arc::new(Semaphore::new(CHECKED)),
+                checks: Arc::new(Semaphore::new(CHECKED)),
                 alive: alive.clone(),
                 number,
                 name: name.clone(),
+                ahead: Ahead::default(),
+                ending: Mutex::default(),
             };
             let factory = factory.clone();
-            let spawned = std::thread::Builder::new().name(name).spawn(move || worker.live(&factory));
+            let thread = std::thread::Builder::new().name(name).stack_size(STACK);
+            let spawned = thread.spawn(move || worker.live(&factory));
             spawned.map_err(|error| Error::Worker(error.to_string()))?;
         }
         if app.config.api {
@@ -99,12 +107,16 @@ impl Drop for Workers {
 struct Worker {
     app: Arc<App>,
     runtime: Handle,
-    /// Results that may be checked while this worker goes on.
-    checked: Arc<Semaphore>,
+    /// Turns for results that are checked while this worker goes on.
+    checks: Arc<Semaphore>,
     /// Held by all who still work.
     alive: mpsc::Sender<()>,
     number: usize,
     name: String,
+    /// The inputs of the job that comes next.
+    ahead: Ahead,
+    /// The end of the job before, while it is under way: one at a time.
+    ending: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Worker {
@@ -126,13 +138,12 @@ impl Worker {
         tracing::info!(worker = self.name, engine = engine.name(), seconds, "ready");
         self.app.lifecycle.set_worker(self.number, WorkerState::Ready);
         while let Some(claim) = self.runtime.block_on(self.next()) {
-            self.app.lifecycle.set_worker_job(self.number, Some(claim.job.id));
-            let goes_on = self.work(&*engine, claim);
-            self.app.lifecycle.set_worker_job(self.number, None);
-            if !goes_on {
+            self.app.lifecycle.set_worker_job(self.number, claim.job.id);
+            if !self.work(&engine, claim, true) {
                 break;
             }
         }
+        self.runtime.block_on(self.ended());
     }
 
     /// The next job; `None` when the server is going down.
@@ -146,63 +157,111 @@ impl Worker {
                 }
                 continue;
             }
-            match self.app.jobs.claim(&self.name, self.app.config.lease.0).await {
-                Ok(Some(claim)) => return Some(claim),
-                Ok(None) => tokio::select! {
-                    () = self.app.jobs.work_ready() => {}
-                    () = self.app.lifecycle.reached(Phase::Draining) => {}
-                    // A wake-up may go to another worker that has just died.
-                    () = tokio::time::sleep(REST) => {}
-                },
-                Err(error) => {
-                    tracing::error!(worker = self.name, %error, "no job could be claimed");
-                    tokio::time::sleep(REST).await;
-                }
+            if let Some(claim) = self.claim(u64::MAX).await {
+                return Some(claim);
+            }
+            tokio::select! {
+                () = self.app.jobs.work_ready() => {}
+                () = self.app.lifecycle.reached(Phase::Draining) => {}
+                // A wake-up may go to another worker that has just died.
+                () = tokio::time::sleep(REST) => {}
             }
         }
         None
     }
 
-    /// Runs one job; false when the device is lost, and no other can be run. The job is then left alone: its lease lapses, and it goes
-    /// back to the queue with one try counted.
+    /// A job that costs at most `most`, if there is one and the store can be asked.
+    async fn claim(&self, most: u64) -> Option<Claim> {
+        match self.app.jobs.claim_up_to(most, &self.name, self.app.config.lease.0).await {
+            Ok(claim) => claim,
+            Err(error) => {
+                tracing::error!(worker = self.name, %error, "no job could be claimed");
+                tokio::time::sleep(REST).await;
+                None
+            }
+        }
+    }
+
+    /// Runs one job until its picture is made, and leaves the end of it to others; false when the device is lost, and no other
+    /// can be run. The job is then left alone: its lease lapses, and it goes back to the queue with one try counted.
     ///
-    /// Where the results are to be checked, the next job is begun meanwhile.
-    fn work(&self, engine: &dyn Engine, claim: Claim) -> bool {
+    /// `outer`: it is not a small one in the midst of another.
+    fn work(&self, engine: &Arc<dyn Engine>, claim: Claim, outer: bool) -> bool {
         let span = tracing::info_span!("job", id = %claim.job.id, key = claim.job.owner, worker = self.name);
         let _entered = span.enter();
-        let started = Instant::now();
-        let control = Arc::new(JobControl::new(started));
-        let beating = beat(self.app.clone(), claim.token.clone(), control.clone());
-        let beating = self.runtime.spawn(beating.instrument(span.clone()));
-        let attempt = run::Attempt {
-            app: &self.app,
-            runtime: &self.runtime,
-            claim: &claim,
-            control: &control,
-            started,
-        };
-        let outcome = catch_unwind(AssertUnwindSafe(|| attempt.run(engine)));
-        let outcome = outcome.unwrap_or_else(|_| Err(Stopped::Fault("the engine panicked".to_owned())));
-        if let Err(Stopped::Fault(reason)) = &outcome
+        let control = Arc::new(JobControl::new(Instant::now()));
+        let beating = control::beat(self.app.clone(), claim.token.clone(), control.clone());
+        let beating = Beating(self.runtime.spawn(beating.instrument(span.clone())));
+        let made = catch_unwind(AssertUnwindSafe(|| self.compute(engine, &claim, &control, outer)));
+        let made = made.unwrap_or_else(|_| Err(Stopped::Fault("the engine panicked".to_owned())));
+        control.computed();
+        if let Err(Stopped::Fault(reason)) = &made
             && let Err(error) = engine.alive()
         {
-            beating.abort();
+            self.app.lifecycle.worker_is_done(self.number, claim.job.id);
             tracing::error!(reason, %error, "the device is lost: this worker ends");
             return false;
         }
-        self.app.metrics.wait.record(claim.job.queue_time().unwrap_or_default());
-        let ending = Ending { app: self.app.clone(), claim, control, beating, outcome };
-        if self.app.checker_of(CheckStage::Output).is_none() {
-            self.runtime.block_on(ending.end());
-        } else if let Ok(turn) = self.runtime.block_on(self.checked.clone().acquire_owned()) {
-            let alive = self.alive.clone();
-            let checking = async move {
-                ending.checked().await.end().await;
-                drop((turn, alive));
-            };
-            self.runtime.spawn(checking.instrument(span.clone()));
-        }
+        self.runtime.block_on(self.ended());
+        let (checks, alive) = (self.checks.clone(), self.alive.clone());
+        let ending =
+            Ending { app: self.app.clone(), worker: self.number, claim, control, beating, checks, alive };
+        let ending = self.runtime.spawn(ending.come(made).instrument(span.clone()));
+        *self.ending.lock().unwrap_or_else(PoisonError::into_inner) = Some(ending);
         true
+    }
+
+    /// Waits for the end of the job before.
+    async fn ended(&self) {
+        let before = self.ending.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(before) = before
+            && let Err(error) = before.await
+        {
+            tracing::error!(worker = self.name, %error, "the end of a job broke off; it will be begun again");
+        }
+    }
+
+    fn compute(
+        &self,
+        engine: &Arc<dyn Engine>,
+        claim: &Claim,
+        control: &JobControl,
+        outer: bool,
+    ) -> Result<Made, Stopped> {
+        let prepared = self.runtime.block_on(async {
+            tokio::select! {
+                prepared = self.prepared(engine, claim, control, outer) => prepared,
+                () = control.stop.notified() => Err(Stopped::Cancelled),
+            }
+        })?;
+        if outer {
+            self.ahead.start(&self.runtime, &self.app, engine);
+        }
+        let aside = if outer { Aside::of(self, engine, claim.job.cost) } else { None };
+        let watch = Watch { control, aside };
+        let transferred = engine.transfer(&prepared.transfer, &watch, &control.cancel);
+        let outcome = transferred.map_err(|error| match error {
+            pipeline::Error::Picture { .. } | pipeline::Error::Unfit { .. } => {
+                Stopped::Input(error.to_string())
+            }
+            pipeline::Error::Cancelled => Stopped::Cancelled,
+            other => Stopped::fault(other),
+        })?;
+        Ok(Made { task: prepared.task, settings: prepared.transfer.settings, outcome })
+    }
+
+    async fn prepared(
+        &self,
+        engine: &Arc<dyn Engine>,
+        claim: &Claim,
+        control: &JobControl,
+        outer: bool,
+    ) -> Result<prepare::Prepared, Stopped> {
+        if outer && let Some(prepared) = self.ahead.take(claim.job.id).await {
+            return Ok(prepared);
+        }
+        let (engine, cancel) = (engine.clone(), control.cancel.clone());
+        Preparation { app: self.app.clone(), engine, cancel, ahead: false }.of(&claim.job).await
     }
 }
 
@@ -214,86 +273,6 @@ impl Drop for Down<'_> {
         self.0.app.lifecycle.set_worker(self.0.number, WorkerState::Down);
         if std::thread::panicking() {
             tracing::error!(worker = self.0.name, "a worker has broken down");
-        }
-    }
-}
-
-/// What the thread that computes and the task that keeps its lease share.
-#[derive(Debug)]
-struct JobControl {
-    began: Instant,
-    /// 0 to 1, as bits.
-    progress: AtomicU32,
-    cancel: Cancel,
-    lost: AtomicBool,
-    /// The engine has had its time.
-    overtime: AtomicBool,
-    /// The engine is done; what is left takes as long as it takes.
-    computed: AtomicBool,
-    stop: Notify,
-}
-
-impl JobControl {
-    fn new(began: Instant) -> Self {
-        Self {
-            began,
-            progress: AtomicU32::default(),
-            cancel: Cancel::default(),
-            lost: AtomicBool::default(),
-            overtime: AtomicBool::default(),
-            computed: AtomicBool::default(),
-            stop: Notify::default(),
-        }
-    }
-
-    /// Stops the engine before its next step, and a download at once.
-    fn stop(&self) {
-        self.cancel.raise();
-        self.stop.notify_one();
-    }
-
-    fn lost(&self) -> bool {
-        self.lost.load(Ordering::Relaxed)
-    }
-
-    fn overtime(&self) -> bool {
-        self.overtime.load(Ordering::Relaxed)
-    }
-}
-
-impl Progress for JobControl {
-    fn advance(&self, _stage: &'static str, done: usize, total: usize) {
-        let share = if total == 0 { 0.0 } else { (done as f32 / total as f32).clamp(0.0, 1.0) };
-        self.progress.store(share.to_bits(), Ordering::Relaxed);
-    }
-}
-
-/// Keeps the lease until it is aborted, and stops the work when somebody wants that.
-async fn beat(app: Arc<App>, token: LeaseToken, control: Arc<JobControl>) {
-    let stopping = app.lifecycle.reached(Phase::Stopping);
-    tokio::pin!(stopping);
-    let mut stopped = false;
-    loop {
-        let progress = f32::from_bits(control.progress.load(Ordering::Relaxed));
-        if control.began.elapsed() >= app.config.job_timeout.0 && !control.computed.load(Ordering::Relaxed) {
-            control.overtime.store(true, Ordering::Relaxed);
-            control.stop();
-        }
-        match app.jobs.heartbeat(&token, app.config.lease.0, progress).await {
-            Ok(Beat::Continue) => {}
-            Ok(Beat::Cancel) => control.stop(),
-            Ok(Beat::Lost) => {
-                control.lost.store(true, Ordering::Relaxed);
-                return control.stop();
-            }
-            Err(error) => tracing::warn!(%error, "a heartbeat failed"),
-        }
-        tokio::select! {
-            () = tokio::time::sleep(BEAT) => {}
-            () = &mut stopping, if !stopped => {
-                stopped = true;
-                control.stop();
-            }
         }
     }
 }

@@ -107,8 +107,8 @@ impl Transaction<'_> {
             return Err(Error::Duplicate { id: new.id });
         }
         let job = Job::queued(new, self.context.time.now());
-        let seq = self.next.seq;
-        self.next.seq += 1;
+        let seq = *self.next_seq;
+        *self.next_seq += 1;
         Ok(Record::new(seq, job))
     }
 }

@@ -1,6 +1,8 @@
-//! Whose turn it is: a line of waiting jobs for each client, and among the clients the one that was served longest ago.
-//! With one client that is first come, first served; with several none waits for more than one job of each other. Jobs of a
-//! higher priority come before all of that.
+//! Whose turn it is: a line of waiting jobs for each client, and among the clients the one that had least of the work. This is
+//! start-time fair queueing (Goyal, Vin and Cheng): a claim lasts, in virtual time, from where its client stands, or from now
+//! if that is later, for as long as the job costs; the claim that begins first comes next. With one client that is first come,
+//! first served; with several each gets as much work done as the others, however large its jobs are. Jobs of a higher priority come
+//! before all of that.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -9,110 +11,130 @@ use uuid::Uuid;
 
 use super::index::Record;
 
-/// One client's waiting jobs in their order; `true` for those that still want inputs.
-type Line = BTreeMap<u64, (Uuid, bool)>;
+/// A waiting job.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    id: Uuid,
+    /// It still wants inputs.
+    wanting: bool,
+    cost: u64,
+}
 
-/// The lines of one priority, by client.
-type Lines = HashMap<String, Line>;
+/// One client's waiting jobs in their order: by priority, the highest first, then as they came.
+type Line = BTreeMap<(Reverse<i16>, u64), Waiting>;
+
+/// Whose turn comes first: by priority, by the virtual time at which a claim begins, as they came.
+type Turn = (Reverse<i16>, u64, u64);
+
+/// The virtual times at which a claim begins and ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Service {
+    start: u64,
+    finish: u64,
+}
 
 /// The waiting jobs.
 #[derive(Clone, Debug, Default)]
 pub(super) struct FairQueue {
-    /// The highest priority first; none is empty, nor is a line.
-    levels: BTreeMap<Reverse<i16>, Lines>,
-    /// The last claim of each client that was served.
+    lines: HashMap<String, Line>,
+    /// Where the clients stand that are ahead of the virtual time.
     served: HashMap<String, u64>,
+    virtual_time: u64,
 }
 
-/// For how many claims it is remembered who was served; a client who was served before that counts as new.
-const REMEMBERED: u64 = 10_000;
+/// Virtual time is the beginning of the last claim, and goes on by this share of its cost: so that a client with a large job
+/// behind it is not kept waiting for ever by others that are new, one after the other.
+const AGEING: u64 = 64;
+
+/// Where a job stands in its client's line.
+fn key(record: &Record) -> (Reverse<i16>, u64) {
+    (Reverse(record.job.priority), record.seq)
+}
 
 impl FairQueue {
     pub(super) fn insert(&mut self, record: &Record) {
-        let lines = self.levels.entry(Reverse(record.job.priority)).or_default();
-        let line = lines.entry(record.job.client.clone()).or_default();
-        line.insert(record.seq, (record.job.id, record.job.wanting));
+        let line = self.lines.entry(record.job.client.clone()).or_default();
+        let (id, wanting, cost) = (record.job.id, record.job.wanting, record.job.cost.max(1));
+        line.insert(key(record), Waiting { id, wanting, cost });
     }
 
     pub(super) fn remove(&mut self, record: &Record) {
-        let level = Reverse(record.job.priority);
-        let Some(lines) = self.levels.get_mut(&level) else { return };
-        if let Some(line) = lines.get_mut(&record.job.client) {
-            line.remove(&record.seq);
+        if let Some(line) = self.lines.get_mut(&record.job.client) {
+            line.remove(&key(record));
             if line.is_empty() {
-                lines.remove(&record.job.client);
+                self.lines.remove(&record.job.client);
             }
         }
-        if lines.is_empty() {
-            self.levels.remove(&level);
-        }
+    }
+
+    /// When a client's next claim begins.
+    fn start(&self, client: &str) -> u64 {
+        self.served.get(client).map_or(self.virtual_time, |served| self.virtual_time.max(*served))
+    }
+
+    /// What a claim of a job is of its client's share.
+    pub(super) fn service_of(&self, client: &str, cost: u64) -> Service {
+        let start = self.start(client);
+        Service { start, finish: start.saturating_add(cost.max(1)) }
     }
 
     /// Notes that a client's job was claimed.
-    pub(super) fn served(&mut self, client: &str, turn: Option<u64>) {
-        let Some(turn) = turn else { return };
-        self.served.insert(client.to_owned(), turn);
-        if turn.is_multiple_of(REMEMBERED) {
-            self.served.retain(|_, served| *served + REMEMBERED > turn);
+    pub(super) fn served(&mut self, client: &str, service: Option<Service>) {
+        let Some(Service { start, finish }) = service else { return };
+        self.virtual_time = self.virtual_time.max(start + (finish - start) / AGEING);
+        let served = self.served.entry(client.to_owned()).or_default();
+        *served = finish.max(*served);
+        // Whom time has caught up with is like one that is new.
+        if self.served.len().is_power_of_two() {
+            self.served.retain(|_, served| *served > self.virtual_time);
         }
     }
 
-    /// What decides between clients: the last turn, then the age of the oldest job that may be taken.
-    fn rank(&self, client: &str, first: u64) -> (Option<u64>, u64) {
-        (self.served.get(client).copied(), first)
+    /// The job to be claimed next among those that cost at most `most`.
+    pub(super) fn next(&self, most: u64) -> Option<Uuid> {
+        let first = |line: &Line| {
+            let mut may_be_taken = line.iter().filter(|(_, job)| !job.wanting && job.cost <= most);
+            may_be_taken.next().map(|(key, job)| (*key, job.id))
+        };
+        let firsts = self.lines.iter().filter_map(|(client, line)| {
+            let ((priority, seq), id) = first(line)?;
+            Some((priority, self.start(client), seq, id))
+        });
+        firsts.min().map(|(.., id)| id)
     }
 
-    /// The job to be claimed next.
-    pub(super) fn next(&self) -> Option<Uuid> {
-        let ready =
-            |line: &Line| line.iter().find(|(_, (_, wanting))| !wanting).map(|(seq, (id, _))| (*seq, *id));
-        self.levels.values().find_map(|lines| {
-            let firsts = lines.iter().filter_map(|(client, line)| {
-                let (seq, id) = ready(line)?;
-                Some((self.rank(client, seq), id))
-            });
-            firsts.min().map(|(_, id)| id)
+    /// All waiting jobs with their turns if nothing else is submitted.
+    fn turns(&self) -> impl Iterator<Item = (Turn, &Waiting)> {
+        self.lines.iter().flat_map(|(client, line)| {
+            line.iter().scan(self.start(client), |next, ((priority, seq), job)| {
+                let start = *next;
+                *next = next.saturating_add(job.cost);
+                Some(((*priority, start, *seq), job))
+            })
         })
     }
 
     /// The job that has waited longest.
     pub(super) fn first(&self) -> Option<Uuid> {
-        let firsts = self.levels.values().flat_map(HashMap::values).filter_map(|line| line.first_key_value());
-        firsts.min_by_key(|(seq, _)| **seq).map(|(_, (id, _))| *id)
+        let all = self.lines.values().flatten();
+        all.min_by_key(|((_, seq), _)| *seq).map(|(_, job)| job.id)
     }
 
     /// How many waiting jobs come before this one if nothing else is submitted.
     pub(super) fn position(&self, record: &Record) -> usize {
-        let level = Reverse(record.job.priority);
-        let Some(lines) = self.levels.get(&level) else { return 0 };
-        let Some(own) = lines.get(&record.job.client) else { return 0 };
-        let above = self.levels.range(..level).flat_map(|(_, lines)| lines.values()).map(BTreeMap::len);
-        let rank =
-            |client: &str, line: &Line| line.first_key_value().map(|(first, _)| self.rank(client, *first));
-        let (before, mine) = (own.range(..record.seq).count(), rank(&record.job.client, own));
-        let others = lines.iter().filter(|(client, _)| **client != record.job.client);
-        let ahead =
-            others.map(|(client, line)| line.len().min(before + usize::from(rank(client, line) < mine)));
-        above.sum::<usize>() + before + ahead.sum::<usize>()
+        let own = self.turns().find(|(_, job)| job.id == record.job.id).map(|(turn, _)| turn);
+        self.turns().filter(|(turn, _)| Some(*turn) < own).count()
     }
 
-    /// The jobs that want inputs, in the order of their turns: the first of each client, then the second, and so on.
+    /// The jobs that want inputs, in the order of their turns.
     pub(super) fn wanting(&self) -> Vec<Uuid> {
-        let mut all = Vec::new();
-        for (level, lines) in &self.levels {
-            for (client, line) in lines {
-                for (place, (seq, (id, wanting))) in line.iter().enumerate() {
-                    if *wanting {
-                        all.push((*level, place, self.rank(client, *seq), *id));
-                    }
-                }
-            }
-        }
+        let mut all: Vec<_> =
+            self.turns().filter(|(_, job)| job.wanting).map(|(turn, job)| (turn, job.id)).collect();
         all.sort_unstable();
-        all.into_iter().map(|(.., id)| id).collect()
+        all.into_iter().map(|(_, id)| id).collect()
     }
 
     pub(super) fn waiting_of(&self, client: &str) -> usize {
-        self.levels.values().filter_map(|lines| lines.get(client)).map(BTreeMap::len).sum()
+        self.lines.get(client).map_or(0, BTreeMap::len)
     }
 }

@@ -12,7 +12,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{catalogue::Catalogue, fair_queue::FairQueue, notices::Notices, usage::Usage};
+use super::{
+    catalogue::Catalogue,
+    fair_queue::{FairQueue, Service},
+    notices::Notices,
+    usage::Usage,
+};
 use crate::{BlobKey, Counts, Job, LeaseToken, Listing, Notice, State};
 
 /// A job document as it is stored, and what only the running process needs to know about it.
@@ -35,9 +40,9 @@ pub(super) struct Record {
     /// The bytes of its document, once it is over.
     #[serde(skip)]
     pub(super) document_bytes: u64,
-    /// The number of its claim among all claims. Not stored: turns begin anew with each process.
+    /// What its last claim was of its client's share. Not stored: sharing begins anew with each process.
     #[serde(skip)]
-    pub(super) turn: Option<u64>,
+    pub(super) service: Option<Service>,
     /// The claim it is leased under. Not stored: no lease outlives the process.
     #[serde(skip)]
     pub(super) claim: Option<Uuid>,
@@ -47,8 +52,8 @@ impl Record {
     /// A record of a job that is new here.
     pub(super) fn new(seq: u64, job: Job) -> Self {
         let job = Arc::new(job);
-        let (tombstone, deposit, claim, turn) = (false, false, None, None);
-        Self { seq, job, tombstone, deposit, output_bytes: 0, document_bytes: 0, turn, claim }
+        let (tombstone, deposit, claim, service) = (false, false, None, None);
+        Self { seq, job, tombstone, deposit, output_bytes: 0, document_bytes: 0, service, claim }
     }
 
     /// Puts a record that was read in order: whose turn it is was not noted once, what is over once kept its payload.
@@ -149,7 +154,7 @@ impl Index {
             State::Processing => {
                 self.running.insert(job.id);
                 self.suspects += usize::from(job.retry_count > 0);
-                self.fair_queue.served(&job.client, record.turn);
+                self.fair_queue.served(&job.client, record.service);
             }
             State::Completed => self.outputs.extend(job.outputs.iter().map(|key| (key.clone(), job.id))),
             State::Failed => {}
@@ -238,14 +243,19 @@ impl Index {
         self.records.get(self.outputs.get(key)?)
     }
 
-    /// The waiting job whose turn it is. A job that was interrupted may be what ended the process, so it runs alone: it
-    /// waits until nothing runs, and while it waits or runs nothing else is begun.
-    pub(super) fn next_up(&self) -> Option<&Arc<Record>> {
+    /// The waiting job whose turn it is, among those that cost at most `most`. A job that was interrupted may be what ended
+    /// the process, so it runs alone: it waits until nothing runs, and while it waits or runs nothing else is begun.
+    pub(super) fn next_up(&self, most: u64) -> Option<&Arc<Record>> {
         if self.suspects > 0 {
             return None;
         }
-        let next = self.records.get(&self.fair_queue.next()?)?;
+        let next = self.records.get(&self.fair_queue.next(most)?)?;
         (next.job.retry_count == 0 || self.running.is_empty()).then_some(next)
+    }
+
+    /// What a claim of this job is of its client's share.
+    pub(super) fn service_of(&self, job: &Job) -> Service {
+        self.fair_queue.service_of(&job.client, job.cost)
     }
 
     /// How many waiting jobs come before this waiting one, as things stand.

@@ -166,27 +166,31 @@ impl JobStore for Embedded {
         self.published.arrivals.subscribe()
     }
 
-    async fn supply(&self, id: Uuid, payload: Value, inputs: Vec<BlobKey>) -> Result<bool> {
-        self.writer.change(move |transaction| transaction.supply(id, payload, inputs)).await
+    async fn supply(&self, id: Uuid, payload: Value, inputs: Vec<BlobKey>, cost: u64) -> Result<bool> {
+        self.writer.change(move |transaction| transaction.supply(id, payload, inputs, cost)).await
     }
 
     async fn refuse(&self, id: Uuid, failure: Failure) -> Result<bool> {
         self.writer.change(move |transaction| Ok(transaction.refuse(id, failure))).await
     }
 
-    async fn claim(&self, worker: &str, lease: Duration) -> Result<Option<Claim>> {
+    async fn claim_up_to(&self, most: u64, worker: &str, lease: Duration) -> Result<Option<Claim>> {
         // What could not be ended is better not begun.
-        if self.context.health.trouble().is_some() || self.published.index().next_up().is_none() {
+        if self.context.health.trouble().is_some() || self.published.index().next_up(most).is_none() {
             return Ok(None);
         }
         let claim = Uuid::new_v4();
         let mut abandoned = Abandoned { writer: &self.writer, claim: Some(claim) };
-        let taken = self.writer.change(move |transaction| Ok(transaction.claim(claim, lease))).await;
+        let taken = self.writer.change(move |transaction| Ok(transaction.claim(most, claim, lease))).await;
         abandoned.claim = None;
         if let Ok(Some(claim)) = &taken {
             tracing::debug!(job = %claim.job.id, worker, retry = claim.job.retry_count, "claimed");
         }
         taken
+    }
+
+    async fn next_up(&self) -> Result<Option<Arc<Job>>> {
+        Ok(self.published.index().next_up(u64::MAX).map(|record| Arc::clone(&record.job)))
     }
 
     async fn heartbeat(&self, token: &LeaseToken, lease: Duration, progress: f32) -> Result<Beat> {
@@ -289,9 +293,10 @@ impl JobStore for Embedded {
             .map(|record| Arc::clone(&record.job)))
     }
 
-    async fn work_ready(&self) {
+    async fn work_ready_up_to(&self, most: u64) {
+        let mut changes = self.published.changes.subscribe();
         // The sender lives as long as this store, so there is no error to wait through.
-        let _ = self.published.claimable.subscribe().wait_for(|claimable| *claimable).await;
+        let _ = changes.wait_for(|_| self.published.index().next_up(most).is_some()).await;
     }
 
     async fn wait_change(&self, id: Uuid, seen: State) -> Result<Option<Arc<Job>>> {

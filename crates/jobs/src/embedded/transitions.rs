@@ -45,7 +45,8 @@ pub(super) struct Context {
 pub(super) struct Transaction<'a> {
     pub(super) context: &'a Context,
     pub(super) index: &'a mut Index,
-    pub(super) next: &'a mut Next,
+    /// The place of the next submission.
+    pub(super) next_seq: &'a mut u64,
     /// The records before, in the order of the changes.
     pub(super) before: Vec<(Uuid, Option<Arc<Record>>)>,
     /// The credits used before, in the order of the changes.
@@ -54,17 +55,16 @@ pub(super) struct Transaction<'a> {
     pub(super) before_notices: Vec<(Uuid, Option<Arc<Notice>>)>,
 }
 
-/// Numbers that are given out.
-pub(super) struct Next {
-    /// For a submission.
-    pub(super) seq: u64,
-    /// For a claim.
-    pub(super) turn: u64,
-}
-
 impl<'a> Transaction<'a> {
-    pub(super) fn new(context: &'a Context, index: &'a mut Index, next: &'a mut Next) -> Self {
-        Self { context, index, next, before: Vec::new(), before_used: Vec::new(), before_notices: Vec::new() }
+    pub(super) fn new(context: &'a Context, index: &'a mut Index, next_seq: &'a mut u64) -> Self {
+        Self {
+            context,
+            index,
+            next_seq,
+            before: Vec::new(),
+            before_used: Vec::new(),
+            before_notices: Vec::new(),
+        }
     }
 
     pub(super) fn set(&mut self, id: Uuid, record: Option<Record>) {
@@ -125,11 +125,17 @@ impl<'a> Transaction<'a> {
         self.index.get(id).filter(waits).map(|record| Record::clone(record))
     }
 
-    pub(super) fn supply(&mut self, id: Uuid, payload: Value, inputs: Vec<BlobKey>) -> Result<bool> {
+    pub(super) fn supply(
+        &mut self,
+        id: Uuid,
+        payload: Value,
+        inputs: Vec<BlobKey>,
+        cost: u64,
+    ) -> Result<bool> {
         let Some(mut record) = self.wanting(id) else { return Ok(false) };
         self.require_stored(&inputs)?;
         let job = record.job_mut();
-        (job.payload, job.inputs, job.wanting) = (payload, inputs, false);
+        (job.payload, job.inputs, job.cost, job.wanting) = (payload, inputs, cost, false);
         self.set(id, Some(record));
         Ok(true)
     }
@@ -151,15 +157,14 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    pub(super) fn claim(&mut self, claim: Uuid, lease: Duration) -> Option<Claim> {
+    pub(super) fn claim(&mut self, most: u64, claim: Uuid, lease: Duration) -> Option<Claim> {
         // What could not be ended is better not begun.
         if self.context.health.trouble().is_some() {
             return None;
         }
-        let mut record = Record::clone(self.index.next_up()?);
+        let mut record = Record::clone(self.index.next_up(most)?);
         record.claim = Some(claim);
-        record.turn = Some(self.next.turn);
-        self.next.turn += 1;
+        record.service = Some(self.index.service_of(&record.job));
         let now = self.context.time.now();
         let job = record.job_mut();
         job.state = State::Processing;

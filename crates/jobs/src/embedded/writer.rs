@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::{
     documents::{Documents, Entry},
     index::{Index, Record},
-    transitions::{Context, Next, Transaction},
+    transitions::{Context, Transaction},
 };
 use crate::{Blame, Endings, Error, Job, Result, State};
 
@@ -30,8 +30,8 @@ type Answer = Box<dyn FnOnce(&Result<()>) + Send>;
 #[derive(Debug)]
 pub(super) struct Published {
     index: RwLock<Index>,
-    /// Whether a job may be claimed.
-    pub(super) claimable: watch::Sender<bool>,
+    /// Counts the changes; what can be claimed may be other than before.
+    pub(super) changes: watch::Sender<u64>,
     /// Counts the jobs that came in wanting inputs.
     pub(super) arrivals: watch::Sender<u64>,
     endings: Mutex<Endings>,
@@ -41,9 +41,8 @@ pub(super) struct Published {
 
 impl Published {
     fn of(index: Index) -> Self {
-        let claimable = watch::Sender::new(index.next_up().is_some());
-        let (arrivals, moves) = (watch::Sender::new(0), watch::Sender::new(0));
-        Self { index: RwLock::new(index), claimable, arrivals, endings: Mutex::default(), moves }
+        let [changes, arrivals, moves] = std::array::from_fn(|_| watch::Sender::new(0));
+        Self { index: RwLock::new(index), changes, arrivals, endings: Mutex::default(), moves }
     }
 
     /// What has become of jobs so far.
@@ -74,14 +73,15 @@ impl Writer {
         used: Vec<(String, u64)>,
     ) -> Result<(Self, Arc<Published>)> {
         let published = Arc::new(Published::of(index.clone()));
-        let mut next = Next { seq: index.next_seq(), turn: 0 };
-        let mut transaction = Transaction::new(&context, &mut index, &mut next);
+        let mut next_seq = index.next_seq();
+        let mut transaction = Transaction::new(&context, &mut index, &mut next_seq);
         transaction.adopt(used);
         transaction.interrupt_all();
         transaction.expire();
         commit(transaction, &mut documents, &published)?;
         let health = Arc::clone(&context.health);
-        let mut state = WriterState { context, documents, index, next, published: Arc::clone(&published) };
+        let mut state =
+            WriterState { context, documents, index, next_seq, published: Arc::clone(&published) };
         let (acts, inbox) = mpsc::channel::<Act>();
         let thread = std::thread::Builder::new().name("jobs".into()).spawn(move || {
             let working = AssertUnwindSafe(|| {
@@ -143,13 +143,13 @@ struct WriterState {
     context: Context,
     documents: Documents,
     index: Index,
-    next: Next,
+    next_seq: u64,
     published: Arc<Published>,
 }
 
 impl WriterState {
     fn work(&mut self, acts: impl Iterator<Item = Act>) {
-        let mut transaction = Transaction::new(&self.context, &mut self.index, &mut self.next);
+        let mut transaction = Transaction::new(&self.context, &mut self.index, &mut self.next_seq);
         let answers: Vec<Answer> = acts.map(|act| act(&mut transaction)).collect();
         let outcome = commit(transaction, &mut self.documents, &self.published);
         for answer in answers {
@@ -207,7 +207,7 @@ fn commit(transaction: Transaction<'_>, documents: &mut Documents, published: &P
 fn publish(published: &Published, committed: &Index, touched: &HashSet<Uuid>, owners: &[String]) {
     let (mut moved, mut arrived) = (false, 0);
     let mut endings = published.endings();
-    let claimable = {
+    {
         let mut index = published.index.write().unwrap_or_else(PoisonError::into_inner);
         for owner in owners {
             index.set_used(owner, committed.used(owner));
@@ -226,10 +226,9 @@ fn publish(published: &Published, committed: &Index, touched: &HashSet<Uuid>, ow
             arrived += u64::from(record.job.wanting && before.is_none());
             count(&mut endings, before.as_ref().map(|before| &*before.job), &record.job);
         }
-        index.next_up().is_some()
-    };
+    }
     *published.endings.lock().unwrap_or_else(PoisonError::into_inner) = endings;
-    published.claimable.send_if_modified(|now| std::mem::replace(now, claimable) != claimable);
+    published.changes.send_modify(|changes| *changes += 1);
     if arrived > 0 {
         published.arrivals.send_modify(|arrivals| *arrivals += arrived);
     }

@@ -113,7 +113,8 @@ macro_rules! conformance {
                 terminal_is_final,
                 cancelling_waiting, cancelling_running, cancelling_over, deleting, counting, the_oldest_waits, waiting_for_work,
                 waiting_for_the_end, claimers_never_share;
-            turns: clients_take_turns, who_has_priority_comes_first, a_client_has_a_limit_of_its_own, places_are_told_as_they_come,
+            turns: clients_take_turns, clients_share_the_work, newcomers_keep_nobody_waiting_for_ever, who_has_priority_comes_first,
+                small_ones_can_be_asked_for, a_client_has_a_limit_of_its_own, places_are_told_as_they_come,
                 what_is_wanted_is_waited_for, wanting_in_turn, what_was_interrupted_runs_alone;
             credits: taken_and_given_back, every_way_of_failing_gives_back, nobody_takes_more;
             keeping: failed_ones_make_room, results_are_not_driven_out, deposits_have_a_limit, nothing_of_a_request_stays;

@@ -55,6 +55,63 @@ pub(crate) async fn who_has_priority_comes_first(home: &dyn Home) {
     assert_eq!(places, came);
 }
 
+/// A job of a client's that costs so much.
+async fn costly(home: &dyn Home, client: &str, cost: u64) -> Uuid {
+    let new = NewJob { client: client.into(), cost, ..new_job(home, client).await };
+    home.jobs().submit(new).await.unwrap().id
+}
+
+pub(crate) async fn clients_share_the_work(home: &dyn Home) {
+    let large = [costly(home, "large", 100).await, costly(home, "large", 100).await];
+    assert_eq!(next(home).await.1, large[0]);
+    for _ in 0..2 {
+        let small = [costly(home, "small", 20).await, costly(home, "small", 20).await];
+        assert_eq!(home.jobs().position(small[1]).await.unwrap(), Some(1));
+        assert_eq!(home.jobs().next_up().await.unwrap().unwrap().id, small[0]);
+        assert_eq!([next(home).await.1, next(home).await.1], small, "the other had more");
+    }
+    let (before, after) = (costly(home, "small", 20).await, costly(home, "small", 20).await);
+    assert_eq!(home.jobs().position(after).await.unwrap(), Some(2), "by then it has had as much");
+    let order = [next(home).await.1, next(home).await.1, next(home).await.1];
+    assert_eq!(order, [before, large[1], after]);
+}
+
+pub(crate) async fn newcomers_keep_nobody_waiting_for_ever(home: &dyn Home) {
+    let large = [costly(home, "large", 1000).await, costly(home, "large", 1000).await];
+    assert_eq!(next(home).await.1, large[0]);
+    let mut others = 0;
+    loop {
+        costly(home, &format!("once {others}"), 1000).await;
+        let claim = home.jobs().claim("worker", LEASE).await.unwrap().unwrap();
+        if claim.job.id == large[1] {
+            break;
+        }
+        // Failed ones make room for others.
+        home.jobs().fail(&claim.token, Failure::server("never mind")).await.unwrap();
+        others += 1;
+        assert!(others < 100, "its turn never comes");
+    }
+    assert!(others > 10, "who is new comes first");
+}
+
+pub(crate) async fn small_ones_can_be_asked_for(home: &dyn Home) {
+    let ready = async |most| {
+        let jobs = home.jobs();
+        tokio::time::timeout(Duration::from_millis(300), jobs.work_ready_up_to(most)).await.is_ok()
+    };
+    let claim = async |most| home.jobs().claim_up_to(most, "worker", LEASE).await.unwrap();
+    let large = costly(home, "a", 100).await;
+    assert!(!ready(10).await && ready(100).await);
+    assert_eq!(claim(10).await, None);
+    let (small, other) = (costly(home, "a", 5).await, costly(home, "b", 10).await);
+    assert!(ready(10).await);
+    assert_eq!(claim(10).await.unwrap().job.id, small);
+    assert_eq!(claim(10).await.unwrap().job.id, other);
+    assert!(!ready(10).await);
+    assert_eq!(claim(100).await.unwrap().job.id, large);
+    assert_eq!(home.jobs().next_up().await.unwrap(), None);
+}
+
 pub(crate) async fn a_client_has_a_limit_of_its_own(home: &dyn Home) {
     for n in 0..LIMIT {
         submitted(home, &n.to_string()).await;
@@ -98,15 +155,15 @@ pub(crate) async fn what_is_wanted_is_waited_for(home: &dyn Home) {
     assert_eq!(wanting.iter().map(|job| job.id).collect::<Vec<_>>(), [id]);
 
     let nowhere = BlobKey::random("png");
-    let refused = home.jobs().supply(id, json!(2), vec![nowhere]).await;
+    let refused = home.jobs().supply(id, json!(2), vec![nowhere], 1).await;
     assert!(matches!(refused, Err(Error::MissingBlob { .. })), "{refused:?}");
     let second = stored(home, b"fetched").await;
     let inputs = vec![first, second.clone()];
-    assert!(home.jobs().supply(id, json!("all"), inputs.clone()).await.unwrap());
-    assert!(!home.jobs().supply(id, json!("again"), vec![]).await.unwrap());
+    assert!(home.jobs().supply(id, json!("all"), inputs.clone(), 3).await.unwrap());
+    assert!(!home.jobs().supply(id, json!("again"), vec![], 1).await.unwrap());
     assert!(home.jobs().wanting().await.unwrap().is_empty());
     let claim = home.jobs().claim("worker", LEASE).await.unwrap().unwrap();
-    assert_eq!((&claim.job.payload, &claim.job.inputs), (&json!("all"), &inputs));
+    assert_eq!((&claim.job.payload, &claim.job.inputs, claim.job.cost), (&json!("all"), &inputs, 3));
     home.jobs().complete(&claim.token, json!(1), vec![]).await.unwrap();
     assert_eq!(home.blobs().keys().await.unwrap(), []);
 
@@ -118,7 +175,7 @@ pub(crate) async fn what_is_wanted_is_waited_for(home: &dyn Home) {
     let new = NewJob { wanting: true, ..new_job(home, "given up").await };
     let id = home.jobs().submit(new).await.unwrap().id;
     assert_eq!(home.jobs().cancel(id).await.unwrap(), CancelOutcome::Cancelled);
-    assert!(!home.jobs().supply(id, json!(1), vec![]).await.unwrap());
+    assert!(!home.jobs().supply(id, json!(1), vec![], 1).await.unwrap());
     assert_eq!(job(home, id).await.error(), Some(CANCELLED));
 }
 

@@ -9,6 +9,7 @@ use axum::Json;
 use axum::extract::{Request, State};
 use http::request::Parts;
 use jobs::{BlobKey, NewJob};
+use pipeline::PictureError;
 use uuid::Uuid;
 
 use super::body::{self, Held};
@@ -19,6 +20,7 @@ use crate::failure::Failure;
 use crate::keys::{Admitted, Read, Transfer};
 use crate::lifecycle::Phase;
 use crate::state::App;
+use crate::task::Upload;
 use crate::unclaimed::Unclaimed;
 
 pub(super) async fn credits(
@@ -40,7 +42,7 @@ pub(super) async fn upload(State(app): State<Arc<App>>, request: Request) -> Res
     let client = app.keys.client(&caller, base_url::client(&app.config, &parts));
     let held = body::read(&app, &client, &parts, body).await?;
     let base = base_url(&app.config, &parts);
-    let (files, _share) = parse(&app, held).await?;
+    let Parsed { files, sizes, share: _share } = parse(&app, held).await?;
     let mut stored = Unclaimed::new(&app.blobs);
     for file in files {
         let key = BlobKey::random(api::extension_of(&file));
@@ -49,9 +51,9 @@ pub(super) async fn upload(State(app): State<Arc<App>>, request: Request) -> Res
     }
     let file_urls: Vec<String> = stored.keys.iter().map(|key| files::url(&base, key)).collect();
     // A job that is over from the start: its files live, and end, like those of a result.
-    let payload = serde_json::json!("upload");
+    let kept = serde_json::to_value(Upload { sizes }).map_err(|_| Failure::internal())?;
     let job = NewJob { id: Uuid::new_v4(), owner: caller.owner.clone(), client, ..NewJob::default() };
-    app.jobs.deposit(job, payload, stored.keys.clone()).await?;
+    app.jobs.deposit(job, kept, stored.keys.clone()).await?;
     stored.claimed();
     Ok(Json(Uploaded {
         urls: file_urls.clone(),
@@ -80,21 +82,28 @@ async fn admit(app: &App, parts: &Parts) -> Result<Admitted<Transfer>, Failure> 
     }
 }
 
+/// The files of an upload, the sizes of their pictures, and the part of the budget that they take.
+struct Parsed {
+    files: Vec<Vec<u8>>,
+    sizes: Vec<(u32, u32)>,
+    share: Share,
+}
+
 /// The files in the body, each a picture as far as its head tells.
-async fn parse(app: &App, held: Held) -> Result<(Vec<Vec<u8>>, Share), Failure> {
+async fn parse(app: &App, held: Held) -> Result<Parsed, Failure> {
     let lane = &app.parsing[usize::from(held.bytes.len() > SMALL)];
     let permit = lane.clone().acquire_owned().await.map_err(|_| Failure::unavailable())?;
     let decoding = app.decoding.clone();
-    let parse = move || -> Result<(Vec<Vec<u8>>, Share), Failure> {
+    let parse = move || -> Result<Parsed, Failure> {
         let _permit = permit;
         let Held { bytes, mut share } = held;
         let files = api::read_upload(&bytes)?;
         drop(bytes);
         share.shrink(files.iter().map(Vec::len).sum());
-        for file in &files {
-            decoding.cost(file).map_err(|error| RequestError::field("data_urls", error.to_string()))?;
-        }
-        Ok((files, share))
+        let bad = |error: PictureError| RequestError::field("data_urls", error.to_string());
+        let size = |file: &Vec<u8>| decoding.cost(file).map(|cost| (cost.width, cost.height)).map_err(bad);
+        let sizes = files.iter().map(size).collect::<Result<_, _>>()?;
+        Ok(Parsed { files, sizes, share })
     };
     tokio::task::spawn_blocking(parse).await.map_err(|_| Failure::internal())?
 }

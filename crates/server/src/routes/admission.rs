@@ -21,11 +21,12 @@ use super::reading::{Dialect, Read, Refusal, check_pictures, parse};
 use super::{body, dry_run};
 use crate::base_url::{self, base_url};
 use crate::checker::CheckStage;
+use crate::effort::Seen;
 use crate::failure::{Failure, RATE_RESET, REQUEST_ID};
 use crate::idempotency;
 use crate::keys::{Admitted, Caller, Transfer};
 use crate::state::{App, SLUG};
-use crate::task::{ImageRef, Task, TransferTask};
+use crate::task::{ImageRef, Task, TransferTask, size_of};
 use crate::unclaimed::Unclaimed;
 use crate::webhooks;
 
@@ -123,7 +124,7 @@ async fn take_in(
         }
         Err(error) => Err(error.into()),
     };
-    let Read { request, share, .. } = match checked {
+    let Read { request, share, mut seen, .. } = match checked {
         Ok(read) => read,
         Err(refusal) => {
             let key = new.idempotency.take().map(|idempotency| idempotency.key);
@@ -131,8 +132,13 @@ async fn take_in(
         }
     };
     let mut inputs = Unclaimed::new(&app.blobs);
-    new.payload = store(app, base, request, &mut inputs, &mut new.wanting).await?;
+    let task = store(app, base, request, &mut inputs, &mut seen).await?;
     drop(share); // the pictures are on disk
+    // Some are still to be fetched, or all to be checked.
+    new.wanting = app.checker_of(CheckStage::Input).is_some()
+        || task.pictures.iter().any(|(_, image)| matches!(image, ImageRef::Url(_)));
+    new.cost = seen.effort(&task.parameters, app.config.max_output_pixels);
+    new.payload = payload(&Task::Transfer(Box::new(task)))?;
     new.inputs.clone_from(&inputs.keys);
     let id = new.id;
     let job = submit(app, new).await?;
@@ -238,27 +244,24 @@ fn new_job(app: &App, id: Uuid, caller: &Admitted<Transfer>, client: String) -> 
     }
 }
 
-/// Stores the pictures; returns what is to be done with them. `wanting`: some are still to be fetched, or all to be checked.
+/// Stores the pictures; returns what is to be done with them, and those that are still to be fetched.
 async fn store(
     app: &App,
     base: &str,
     request: TransferRequest,
     inputs: &mut Unclaimed,
-    wanting: &mut bool,
-) -> Result<Value, Failure> {
+    seen: &mut Seen,
+) -> Result<TransferTask, Failure> {
     let places = request.pictures.places();
     let mut stored = Vec::new();
     // Each is let go of once it is stored.
-    for (_, source) in request.pictures {
-        stored.push(store_input(app, base, source, &mut inputs.keys).await?);
+    for (field, source) in request.pictures {
+        stored.push(store_input(app, base, (field, source), &mut inputs.keys, seen).await?);
     }
     let pictures = places.filled(stored).ok_or_else(Failure::internal)?;
-    *wanting = app.checker_of(CheckStage::Input).is_some()
-        || pictures.iter().any(|(_, image)| matches!(image, ImageRef::Url(_)));
     let seed = pipeline::Settings::seed_of(&request.parameters);
     let (parameters, notes) = (request.parameters, request.control.notes);
-    let task = TransferTask { pictures, parameters, seed, notes };
-    payload(&Task::Transfer(Box::new(task)))
+    Ok(TransferTask { pictures, parameters, seed, notes })
 }
 
 fn payload(task: &Task) -> Result<Value, Failure> {
@@ -268,24 +271,31 @@ fn payload(task: &Task) -> Result<Value, Failure> {
 async fn store_input(
     app: &App,
     base: &str,
-    image: ImageSource,
+    (field, image): (&str, ImageSource),
     inputs: &mut Vec<BlobKey>,
+    seen: &mut Seen,
 ) -> Result<ImageRef, Failure> {
     let file: Bytes = match image {
         ImageSource::Inline(file) => file.into(),
         // A file of this very server is taken from the shelf: the guard may forbid calling oneself.
-        ImageSource::Url(url) => match super::files::key_of(base, url.as_str()) {
-            Some(own) if app.jobs.by_output(&own).await?.is_some() => {
-                let key = BlobKey::random(own.extension());
-                inputs.push(key.clone());
-                if app.blobs.link(&own, &key).await? {
-                    return Ok(ImageRef::Blob(key));
+        ImageSource::Url(url) => {
+            let own = super::files::key_of(base, url.as_str());
+            let kept = match &own {
+                Some(own) => app.jobs.by_output(own).await?,
+                None => None,
+            };
+            let (Some(own), Some(job)) = (own, kept) else { return Ok(ImageRef::Url(url)) };
+            let key = BlobKey::random(own.extension());
+            inputs.push(key.clone());
+            if app.blobs.link(&own, &key).await? {
+                if let Some(size) = size_of(&job, &own) {
+                    seen.note(field, size);
                 }
-                inputs.pop();
-                return Ok(ImageRef::Url(url));
+                return Ok(ImageRef::Blob(key));
             }
-            _ => return Ok(ImageRef::Url(url)),
-        },
+            inputs.pop();
+            return Ok(ImageRef::Url(url));
+        }
     };
     let key = BlobKey::random(api::extension_of(&file));
     inputs.push(key.clone());

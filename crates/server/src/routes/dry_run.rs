@@ -61,7 +61,7 @@ async fn load(app: &App, base: &str, name: &'static str, source: ImageSource) ->
 /// Decodes a picture within the budget of all that is being decoded.
 async fn picture(app: &App, name: &'static str, file: Bytes) -> Result<CheckedPicture, Failure> {
     let bad = move |error: pipeline::PictureError| RequestError::field(name, error.to_string());
-    let cost = app.decoding.cost(&file).map_err(bad)?;
+    let cost = app.decoding.cost(&file).map_err(bad)?.bytes;
     let room = app.decoding.check(cost).await;
     let limits = *app.decoding.limits();
     let decode = move || {

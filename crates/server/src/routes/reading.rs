@@ -8,6 +8,7 @@ use pipeline::Picture;
 use super::body::{self, Held};
 use super::{form, openai};
 use crate::budget::{SMALL, Share};
+use crate::effort::Seen;
 use crate::failure::Failure;
 use crate::idempotency;
 use crate::state::App;
@@ -25,6 +26,8 @@ pub(super) enum Dialect {
 pub(super) struct Read {
     pub(super) request: TransferRequest,
     pub(super) share: Share,
+    /// What is known of its pictures.
+    pub(super) seen: Seen,
     /// What is asked for, hashed, if that is wanted.
     pub(super) digest: Option<String>,
     dialect: Dialect,
@@ -78,23 +81,25 @@ pub(super) async fn parse(
         drop(bytes);
         share.shrink(request.inline_bytes());
         let digest = hashed.then(|| idempotency::digest(&request));
-        Ok(Read { request, share, digest, dialect })
+        Ok(Read { request, share, seen: Seen::default(), digest, dialect })
     };
     blocking(parse).await?
 }
 
 /// Decodes inline pictures once, so that a broken one is refused now and not by a failed job.
-pub(super) async fn check_pictures(app: &Arc<App>, read: Read) -> Result<Read, Refusal> {
+pub(super) async fn check_pictures(app: &Arc<App>, mut read: Read) -> Result<Read, Refusal> {
     if read.request.inline_bytes() == 0 {
         return Ok(read);
     }
     let decoding = app.decoding.clone();
     let (read, most) = blocking(move || {
         // One after the other, so that the larger one's room is enough.
-        let costs = inline(&read.request).into_iter().map(|(field, file)| {
-            decoding.cost(file).map_err(|error| RequestError::field(field, error.to_string()))
-        });
-        let most = costs.collect::<Result<Vec<u64>, _>>()?.into_iter().max().unwrap_or(0);
+        let mut most = 0;
+        for (field, file) in inline(&read.request) {
+            let cost = decoding.cost(file).map_err(|error| RequestError::field(field, error.to_string()))?;
+            read.seen.note(field, (cost.width, cost.height));
+            most = cost.bytes.max(most);
+        }
         Ok::<_, RequestError>((read, most))
     })
     .await??;

@@ -24,6 +24,10 @@ impl Engine for Inverter {
         "inverter"
     }
 
+    fn interruptible(&self) -> bool {
+        true
+    }
+
     fn transfer(
         &self,
         transfer: &Transfer,

@@ -4,6 +4,7 @@
 // The helpers are tests too: what does not come out as expected there is a failed test.
 #![allow(clippy::unwrap_used)]
 
+mod beside;
 mod calls;
 mod checks;
 mod fixture;
