@@ -61,7 +61,11 @@ async fn a_small_job_does_not_wait_for_a_large_one() {
     let medium = submitted(&bench, medium).await;
     reached(&bench, &held, "COMPLETED").await;
     assert_ne!(status(&bench, &medium).await, "COMPLETED", "it is not small enough");
-    assert_eq!(picture(&bench, &held).await, picture(&bench, &alone).await, "as if nothing had been in between");
+    assert_eq!(
+        picture(&bench, &held).await,
+        picture(&bench, &alone).await,
+        "as if nothing had been in between"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -108,7 +112,13 @@ async fn a_large_job_is_cancelled_with_a_small_one_in_between() {
     reached(&bench, &held, "PROCESSING").await;
     let small = submitted(&bench, json!({ "prompt": "sleep 800" })).await;
     reached(&bench, &small, "PROCESSING").await;
-    bench.call("POST", &held.replace("http://bench:8000", "").replace("/status", "/cancel"), axum::body::Body::empty()).await;
+    bench
+        .call(
+            "POST",
+            &held.replace("http://bench:8000", "").replace("/status", "/cancel"),
+            axum::body::Body::empty(),
+        )
+        .await;
     reached(&bench, &held, "FAILED").await;
     reached(&bench, &small, "COMPLETED").await;
 }
