@@ -12,7 +12,8 @@ import pictures
 from client import TERMINAL, Api, error_of, image_of
 
 PARALLEL, IN_ORDER = 20, 6
-GIVE_UP_AFTER = 150.0
+# Nothing has ended for so many seconds: then nothing will. How long all of it takes is the machine's affair.
+STUCK_AFTER = 90.0
 
 
 @dataclass
@@ -71,13 +72,18 @@ def burst(servers, keys):
     ]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join(GIVE_UP_AFTER)
+    ended, since = 0, time.monotonic()
+    while any(thread.is_alive() for thread in threads) and time.monotonic() - since < STUCK_AFTER:
+        if len(burst.ended) > ended:
+            ended, since = len(burst.ended), time.monotonic()
+        time.sleep(0.1)
     stop.set()
+    for thread in threads:
+        thread.join()
     return burst
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1200)
 def test_f68_every_accepted_job_is_done(burst):
     for answer in burst.refused:
         error_of(answer, 429)

@@ -141,13 +141,13 @@ settings! {
     /// The largest request body.
     max_body: Size = Size(64 << 20);
     /// The memory that all request bodies may take together, a quarter of it for those of up to 1 MiB. When there is no room for 15 s, a request is answered 503.
-    body_memory: Size = Size(256 << 20);
+    body_memory: Size = Size(192 << 20);
     /// The most steps a request may ask for.
     max_steps: u32 = 150;
     /// The most pixels of an input picture.
     max_pixels: u64 = DecodeLimits::default().max_pixels;
-    /// Memory for decoding pictures, of all requests and workers together; one that takes more is refused. 100 megapixels take up to 450 MB as a baseline JPEG, 700 MB as an 8-bit PNG, 900 MB with 16 bits, 1.2 GB as a progressive JPEG of full colour.
-    decode_memory: Size = Size(768 << 20);
+    /// Memory for decoding pictures, of all requests and workers together; one that takes more is refused. Unset: what the limit of memory leaves beside all other budgets, between 192 MiB and 768 MiB. 100 megapixels take up to 450 MB as a baseline JPEG, 700 MB as an 8-bit PNG, 900 MB with 16 bits, 1.2 GB as a progressive JPEG of full colour.
+    decode_memory: Option<Size> = None;
     /// The shortest side of an input picture, in pixels.
     min_side: u32 = DecodeLimits::default().min_side;
     /// The most pixels of an output picture. A larger one is made smaller, whatever `max_width` and `max_height` ask for.
@@ -155,7 +155,7 @@ settings! {
     /// Jobs whose pictures are fetched at the same time; a quarter of them from one host, half for one key.
     fetch_at_once: usize = 8;
     /// The largest input picture to be fetched, in bytes.
-    fetch_max_bytes: Size = Size(64 << 20);
+    fetch_max_bytes: Size = Size(32 << 20);
     /// How long connecting to an image host may take.
     fetch_connect_timeout: Span = Span::seconds(10);
     /// How long fetching one picture may take, redirects included.
@@ -267,7 +267,7 @@ impl Config {
         DecodeLimits {
             max_pixels: self.max_pixels,
             min_side: self.min_side,
-            max_bytes: self.decode_memory.0 as u64,
+            max_bytes: crate::memory::for_decoding(self),
         }
     }
 

@@ -19,7 +19,9 @@ const CHECKS_AT_ONCE: usize = 2;
 /// nobody with a photograph waits behind pictures that take seconds.
 const SMALL: u64 = 64 << 20;
 /// Small pictures that are looked at at once; they take no room of the budget.
-const SMALL_AT_ONCE: usize = 4;
+const SMALL_AT_ONCE: usize = 2;
+/// What they may take together, in bytes.
+pub(crate) const SMALL_LANE: u64 = SMALL * SMALL_AT_ONCE as u64;
 
 /// The budget. Clones share it.
 #[derive(Debug, Clone)]

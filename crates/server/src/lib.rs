@@ -22,6 +22,7 @@ mod idempotency;
 mod interim;
 mod keys;
 mod lifecycle;
+mod memory;
 mod metrics;
 mod process;
 mod rate;

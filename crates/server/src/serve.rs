@@ -28,6 +28,7 @@ use crate::error::Error;
 use crate::fleet;
 use crate::interim::InterimStream;
 use crate::lifecycle::Phase;
+use crate::memory;
 use crate::state::App;
 use crate::worker::{EngineFactory, Workers};
 
@@ -60,6 +61,7 @@ pub async fn run(config: Config, about: About, engine: EngineFactory) -> Result<
     app.introduce(about);
     tracing::info!("listening on http://{bound}");
     first_lines(&app, bound);
+    memory::tell(&app.config);
     warn_if_open(&app, bound);
     let signal = || {
         let signals = signals.clone();

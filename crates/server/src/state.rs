@@ -18,6 +18,7 @@ use crate::estimate::Estimator;
 use crate::homes::Homes;
 use crate::keys::{KeyRing, quotas};
 use crate::lifecycle::{Lifecycle, Phase};
+use crate::memory::DRY_RUNS;
 use crate::metrics::Metrics;
 use crate::rate::RateLimiter;
 use crate::turnstile::Turnstile;
@@ -26,7 +27,9 @@ use crate::turnstile::Turnstile;
 pub const SLUG: &str = "material-transfer";
 
 /// Bodies that are parsed at once: small ones, and long ones, which take up to 2.75 times their size meanwhile.
-const PARSED_AT_ONCE: [usize; 2] = [8, 2];
+const PARSED_AT_ONCE: [usize; 2] = [8, LONG_PARSES];
+/// The latter.
+pub(crate) const LONG_PARSES: usize = 1;
 
 /// The shared state of a server.
 pub struct App {
@@ -113,7 +116,7 @@ impl App {
             metrics: Metrics::default(),
             bodies: Budget::new(config.body_memory.0, config.max_body.0),
             waiting: Pool::new(config.max_waiting, config.max_waiting.div_ceil(2)),
-            dry_runs: Pool::new(config.fetch_at_once, config.fetch_at_once.div_ceil(2)),
+            dry_runs: Pool::new(DRY_RUNS, DRY_RUNS.div_ceil(2)),
             estimator: Estimator::default(),
             parsing: PARSED_AT_ONCE.map(|permits| Arc::new(Semaphore::new(permits))),
             decoding: Decoding::new(config.decode_limits()),

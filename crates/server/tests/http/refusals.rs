@@ -145,7 +145,7 @@ async fn bad_urls_fail_the_job() {
     let cases = [
         (format!("{host}/nothing.png"), "subject_image: could not be downloaded (HTTP 404)"),
         (format!("{host}/page.html"), "subject_image: not a readable image: the URL led to a web page"),
-        (format!("{host}/bomb.png"), "subject_image: image too large (more than 67108864 bytes)"),
+        (format!("{host}/bomb.png"), "subject_image: image too large (more than 33554432 bytes)"),
         (
             "http://10.0.0.1/x.png".to_owned(),
             "subject_image: address not allowed: it is private or local; the operator can open it with fetch_allow",
