@@ -30,8 +30,11 @@ fn beside_decoding(config: &Config) -> u64 {
     let fetches = (config.fetch_at_once + DRY_RUNS) as u64 * config.fetch_max_bytes.0 as u64;
     let pixels = config.max_output_pixels.saturating_add(config.overtaking_pixels);
     let engines = config.workers as u64 * pixels.saturating_mul(PIXEL).saturating_add(BESIDE);
+    let asked = config.check_url.is_some() || !config.check_command.is_empty();
+    let largest = config.max_body.0.max(config.fetch_max_bytes.0) as u64;
+    let checks = if asked { config.check_at_once as u64 * (largest / 5 * 12) } else { 0 };
     let kept = config.keep_jobs as u64 * JOB + DOCUMENTS;
-    [ITSELF, bodies, parsing, SMALL_LANE, fetches, engines, kept]
+    [ITSELF, bodies, parsing, SMALL_LANE, fetches, engines, checks, kept]
         .iter()
         .fold(0, |sum, each| sum.saturating_add(*each))
 }

@@ -255,8 +255,8 @@ async fn store(
     let places = request.pictures.places();
     let mut stored = Vec::new();
     // Each is let go of once it is stored.
-    for (field, source) in request.pictures {
-        stored.push(store_input(app, base, (field, source), &mut inputs.keys, seen).await?);
+    for picture in request.pictures {
+        stored.push(store_input(app, base, picture, &mut inputs.keys, seen).await?);
     }
     let pictures = places.filled(stored).ok_or_else(Failure::internal)?;
     let seed = pipeline::Settings::seed_of(&request.parameters);
