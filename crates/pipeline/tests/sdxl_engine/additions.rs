@@ -1,7 +1,9 @@
 //! What requests may say beyond the hosted model's parameters: masks, several materials, blends, weights, exact backgrounds.
 
 use image::{Rgb, RgbImage};
-use pipeline::{Background, Cancel, Engine, Error, MaterialFit, Outcome, Picture, Silent, Transfer};
+use pipeline::{
+    Background, Cancel, Engine, Error, MaterialFit, Outcome, Picture, Silent, Strength, Transfer,
+};
 
 use super::{engine, tiny, transfer};
 
@@ -302,6 +304,7 @@ fn edits_change_the_picture_and_none_changes_nothing() {
     let (_folder, engine) = editing();
     let with = |roughness: f64, metallic: f64| {
         let outcome = run(engine.as_ref(), |t| {
+            t.settings.strength = Strength::Medium;
             (t.settings.edits.roughness, t.settings.edits.metallic) = (roughness, metallic);
         });
         outcome.picture.rgb
@@ -309,7 +312,7 @@ fn edits_change_the_picture_and_none_changes_nothing() {
     let untouched = with(0.0, 0.0);
     assert_eq!(
         untouched,
-        run(plain.as_ref(), |_| {}).picture.rgb,
+        run(plain.as_ref(), |t| t.settings.strength = Strength::Medium).picture.rgb,
         "networks that are not asked change nothing"
     );
     let all = |a: &RgbImage, b: &RgbImage| apart(a, b, |_, _| true);
@@ -324,6 +327,7 @@ fn what_no_network_can_do_is_refused_by_name() {
     let (_folder, engine) = editing();
     let refused = |change: fn(&mut Transfer)| {
         let mut transfer = transfer("pub_b");
+        transfer.settings.strength = Strength::Medium;
         change(&mut transfer);
         match engine.transfer(&transfer, &Silent, &Cancel::default()) {
             Err(Error::Unfit { field, message }) => (field, message),
@@ -334,7 +338,7 @@ fn what_no_network_can_do_is_refused_by_name() {
     assert!(field == "glow" && message.contains("weights.edits"), "{field}: {message}");
     let (field, message) = refused(|t| {
         t.settings.edits.roughness = 0.5;
-        t.settings.strength = pipeline::Strength::Strong;
+        t.settings.strength = Strength::Strong;
     });
     assert!(field == "roughness" && message.contains("material_strength"), "{field}: {message}");
 }
