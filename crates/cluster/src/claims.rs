@@ -22,18 +22,28 @@ use crate::{
 /// The least time between two looks for work that find some: it may be another worker's already.
 const PAUSE: Duration = Duration::from_millis(5);
 
+/// What is ready for a node. Parameter: profile.
+const READY: &str = "state = 'QUEUED' AND NOT wanting AND profile = $1";
+
 /// What a node may take. Parameters: profile, the most that it may cost.
 const TAKEABLE: &str = "state = 'QUEUED' AND NOT wanting AND profile = $1 AND cost <= $2";
 
 /// The waiting job whose turn it is, for a node: of the highest priority, the oldest one of the client that had least of the work.
-/// Parameters: those of [`TAKEABLE`].
-fn pick() -> String {
+/// Where it may cost `most` alone, it is the first one of its client: nobody's jobs overtake each other. Parameters: those of
+/// [`TAKEABLE`].
+fn pick(most: u64) -> String {
     let clients = turns::clients(TAKEABLE);
+    let first = match most {
+        u64::MAX => String::new(),
+        _ => format!(
+            "AND j.id IN (SELECT DISTINCT ON (client) id FROM @jobs WHERE {READY} ORDER BY client, priority DESC, seq)"
+        ),
+    };
     format!(
         "{clients}, pick AS MATERIALIZED (
             SELECT j.id, j.retry_count, clients.start, greatest(j.cost, 1) AS cost
             FROM @jobs j JOIN clients ON clients.client = j.client
-            WHERE {TAKEABLE} ORDER BY j.priority DESC, clients.start, j.seq LIMIT 1"
+            WHERE {TAKEABLE} {first} ORDER BY j.priority DESC, clients.start, j.seq LIMIT 1"
     )
 }
 
@@ -48,7 +58,7 @@ const FIT: &str = "busy.suspects = 0 AND (pick.retry_count = 0 OR busy.running =
 
 /// Whether there is something that the node may take.
 async fn claimable(shared: &Shared, most: u64) -> Result<bool> {
-    let sql = format!("WITH {BUSY}, {}) SELECT FROM pick, busy WHERE {FIT}", pick());
+    let sql = format!("WITH {BUSY}, {}) SELECT FROM pick, busy WHERE {FIT}", pick(most));
     let row = shared.database.row(&sql, parameters![shared.profile, rows::amount(most), shared.node]).await?;
     Ok(row.is_some())
 }
@@ -75,7 +85,7 @@ pub(crate) async fn ready(shared: &Shared, most: u64) {
 pub(crate) async fn next_up(shared: &Shared) -> Result<Option<Arc<Job>>> {
     let sql = format!(
         "WITH {BUSY}, {}) SELECT {} FROM @jobs j JOIN pick ON pick.id = j.id, busy WHERE {FIT}",
-        pick(),
+        pick(u64::MAX),
         rows::JOB
     );
     let any = rows::amount(u64::MAX);
@@ -159,7 +169,7 @@ async fn claim(
             ON CONFLICT (job) DO UPDATE SET claim = excluded.claim, locked_until = excluded.locked_until,
                 missed_at = NULL, progress = 0)
          SELECT {}, pg_notify($7, 'move ' || j.id)::text FROM j",
-        pick(),
+        pick(most),
         rows::JOB
     );
     let lease = i64::try_from(lease.as_millis()).unwrap_or(i64::MAX / 4);

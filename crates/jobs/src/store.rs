@@ -62,7 +62,7 @@ pub trait JobStore: Send + Sync {
         self.claim_up_to(u64::MAX, worker, lease).await
     }
 
-    /// The same among the jobs that cost at most `most`.
+    /// The same, if it costs at most `most`: of each client the job that comes first or none.
     async fn claim_up_to(&self, most: u64, worker: &str, lease: Duration) -> Result<Option<Claim>>;
 
     /// The job that [`claim`](Self::claim) would take now, if it can be told without taking it: somebody else may be quicker.

@@ -90,11 +90,11 @@ impl FairQueue {
         }
     }
 
-    /// The job to be claimed next among those that cost at most `most`.
+    /// The job to be claimed next if it may cost at most `most`. Nobody's jobs overtake each other.
     pub(super) fn next(&self, most: u64) -> Option<Uuid> {
         let first = |line: &Line| {
-            let mut may_be_taken = line.iter().filter(|(_, job)| !job.wanting && job.cost <= most);
-            may_be_taken.next().map(|(key, job)| (*key, job.id))
+            let first = line.iter().find(|(_, job)| !job.wanting);
+            first.filter(|(_, job)| job.cost <= most).map(|(key, job)| (*key, job.id))
         };
         let firsts = self.lines.iter().filter_map(|(client, line)| {
             let ((priority, seq), id) = first(line)?;

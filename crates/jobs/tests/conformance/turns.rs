@@ -103,12 +103,15 @@ pub(crate) async fn small_ones_can_be_asked_for(home: &dyn Home) {
     let large = costly(home, "a", 100).await;
     assert!(!ready(10).await && ready(100).await);
     assert_eq!(claim(10).await, None);
-    let (small, other) = (costly(home, "a", 5).await, costly(home, "b", 10).await);
+    let behind = costly(home, "a", 5).await;
+    assert!(!ready(10).await, "nobody's jobs overtake each other");
+    let (small, other) = (costly(home, "b", 5).await, costly(home, "c", 10).await);
     assert!(ready(10).await);
     assert_eq!(claim(10).await.unwrap().job.id, small);
     assert_eq!(claim(10).await.unwrap().job.id, other);
     assert!(!ready(10).await);
     assert_eq!(claim(100).await.unwrap().job.id, large);
+    assert_eq!(claim(10).await.unwrap().job.id, behind);
     assert_eq!(home.jobs().next_up().await.unwrap(), None);
 }
 
