@@ -172,7 +172,7 @@ async function regions() {
     await page.locator('#regions input[type="file"]').nth(2 * at + 1).setInputFiles(material);
   }
   const seen = { axe: await everyLook(page, 'regions'), snippet: await text(page, '#snippet') };
-  seen.alone = await page.locator('#pictures fieldset').nth(1).isDisabled();
+  seen.alone = await page.locator('#pictures fieldset').nth(1).locator('input').isDisabled();
   await page.locator('#run').click();
   await shown(page, '#outcome', LONG);
   seen.change = await page.evaluate(([left, right]) => {

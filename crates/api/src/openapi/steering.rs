@@ -110,7 +110,7 @@ fn list() -> Value {
         "parameters": [
             parameter("status", "Only jobs in this state.", json!({ "type": "string", "enum": ["QUEUED", "PROCESSING", "COMPLETED", "FAILED"] })),
             parameter("limit", "Jobs on a page.", json!({ "type": "integer", "minimum": 1, "maximum": 100, "default": 20 })),
-            parameter("cursor", "The `next_cursor` of the page before.", json!({ "type": "string", "pattern": "^[0-9a-f]{1,15}-[0-9a-f]{32}$" })),
+            parameter("cursor", "The `next_cursor` of the page before.", json!({ "type": "string", "pattern": "^([0-9a-f]{1,15}-[0-9a-f]{32})?$" })),
         ],
         "responses": with_errors(json!({ "200": json_answer("A page.", "Requests") }), &["400", "401", "403"]),
     })
