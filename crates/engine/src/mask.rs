@@ -98,6 +98,7 @@ mod tests {
         assert_eq!(soft(0.0), 0);
         assert!((4..10).contains(&soft(2.0)) && soft(8.0) > 20, "{} {}", soft(2.0), soft(8.0));
     }
+
     #[test]
     fn inverted_the_other_part_counts() {
         let alpha = GrayImage::from_fn(200, 100, |x, _| Luma([if x < 50 { 255 } else { 0 }]));

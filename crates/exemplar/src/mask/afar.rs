@@ -38,9 +38,9 @@ const NEAR: usize = 2;
 /// Whether a subject leaves the picture, by the network's answers.
 pub(super) fn leaves(near: &Raster) -> bool {
     let (w, h) = (near.width, near.height);
-    let outermost = (0..w * h).filter(|at| beside(*at, w, h).contains(&None));
-    let (belong, others): (Vec<_>, Vec<_>) = outermost.partition(|at| near.data[*at] > BELONGS);
-    belong.len() as f32 >= LEAVES * (belong.len() + others.len()) as f32
+    let outermost = || (0..w * h).filter(|at| beside(*at, w, h).contains(&None));
+    let belonging = outermost().filter(|at| near.data[*at] > BELONGS).count();
+    belonging as f32 >= LEAVES * outermost().count() as f32
 }
 
 /// `near`, the network's answers (one channel, 0 to 1), with the parts that `far`, its answers from farther away, has and that

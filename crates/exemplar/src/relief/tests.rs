@@ -73,7 +73,7 @@ fn what_the_subject_says_in_no_shade_is_carved() {
 
 #[test]
 fn a_detail_is_seen_where_the_light_is_strong() {
-    // The left half of the subject is broadly as bright as light may be; the dent in it is as deep as elsewhere.
+    // The subject is broadly as bright as light may be, and the dent in it as deep as in usual light.
     let (window, dent) = dented();
     let painted = window.mask.map(3, |_, o| o.fill(0.2));
     let depth = |broad: f32| {
